@@ -1,0 +1,41 @@
+# Everything is set up inside the repository, in .venv (build machine) and .venv-runtime (edge device).
+PYTHON ?= python3
+PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: demo test test-gpu check bench clean
+
+demo: .venv/ready
+	@sh examples/fashion_mnist/demo.sh
+
+test: .venv/ready .venv-runtime/ready
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+test-gpu: .venv/ready
+	.venv/bin/python -m pytest -m gpu $(PYTEST_ARGS)
+
+check: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: .venv/ready
+	.venv/bin/python tests/benchmark/bench.py
+
+# torch comes first and by itself: the exact version decides which build the rest is matched to.
+.venv/ready: $(INPUTS)
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	.venv/bin/python $(PIP) --editable ".[dev]"
+	@touch $@
+
+# What an edge device installs: the wheel with the [cpu] extra, no torch, no onnx.
+.venv-runtime/ready: $(INPUTS) $(shell find runtime -name '*.py')
+	$(PYTHON) -m venv .venv-runtime
+	.venv-runtime/bin/python $(PIP) --force-reinstall --no-deps .
+	.venv-runtime/bin/python $(PIP) ".[cpu]"
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-runtime build dist

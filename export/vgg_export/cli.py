@@ -1,0 +1,149 @@
+"""``vgg-export``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vgg_runtime import command_line
+
+if TYPE_CHECKING:
+    from vgg_export.plan import Options, Plan
+    from vgg_runtime.bundle import Bundle
+
+
+class InputSize(click.ParamType[tuple[int, int]]):
+    """``224`` or ``HEIGHTxWIDTH``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        parts = value.lower().split("x") if isinstance(value, str) else value
+        try:
+            height, width = (int(parts[0]), int(parts[-1])) if len(parts) <= 2 else (0, 0)
+        except ValueError:
+            height = width = 0
+        if min(height, width) < 1:
+            self.fail(f"{value!r} is no size: give one number of pixels, or HEIGHTxWIDTH.", param, ctx)
+        return height, width
+
+
+class BatchSize(click.ParamType["int | str"]):
+    """``dynamic`` or a number."""
+
+    name = "batch"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "dynamic":
+            return "dynamic"
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither 'dynamic' nor a number of at least 1.", param, ctx)
+        return int(value)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vgg-deploy")
+@click.argument("checkpoint")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the bundle to write.")
+@click.option("--model", help="vgg16, torchvision:NAME or MODULE:CALLABLE; by default recognised by the keys.")
+@click.option("--format", "formats", multiple=True, type=click.Choice(["onnx", "torchscript"]), help="Default: both.")
+@click.option("--preprocess", metavar="PRESET|FILE", help="imagenet, half, cifar10, mnist, plain, or a JSON file.")
+@click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Pixels that the network takes.")
+@click.option("--labels", metavar="FILE", help="class_indices.json, a JSON list, a text file, or 'imagenet'.")
+@click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
+@click.option("--opset", type=int, help="ONNX operator set version.")
+@click.option("--batch", type=BatchSize(), default="dynamic", show_default=True, metavar="dynamic|N")
+@click.option("--single-file", is_flag=True, help="Put the weights inside the .onnx file.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the variants with eager PyTorch.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
+@click.option("--dry-run", is_flag=True, help="Print what was found and what would be written; write nothing.")
+@click.option("--seed", type=int, default=0, show_default=True, help="For noise, random weights and samples.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
+def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, checkpoint: str, **given: Any) -> None:
+    """Export CHECKPOINT to a verified bundle that runs without PyTorch.
+
+    CHECKPOINT is a file (a state dict, a whole module, safetensors or your own TorchScript archive),
+    torchvision:NAME for pretrained weights, or random:NAME for questions of size and speed.
+    """
+    if output is None and not dry_run:
+        raise click.UsageError("give the directory to write with -o BUNDLE, or --dry-run.")
+    _make_paths_importable()
+    with _steps() as on_step:
+        from vgg_export.bundle_writer import check_destination
+        from vgg_export.pipeline import write_bundle
+        from vgg_export.plan import make_plan
+
+        if output is not None and not dry_run:
+            check_destination(output, overwrite=overwrite)
+        on_step("reading the checkpoint")
+        plan = make_plan(checkpoint, _options(**given))
+        bundle = None
+        if output is not None and not dry_run:
+            bundle = write_bundle(plan, output, overwrite=overwrite, on_step=on_step)
+    for assumption in plan.assumptions:
+        click.echo(f"assumed: {assumption}", err=True)
+    _print_plan(plan, as_json) if bundle is None else _print_bundle(bundle, as_json)
+
+
+def _options(*, formats: tuple[Any, ...], no_verify: bool, opset: int | None, **same_names: Any) -> Options:
+    from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
+    from vgg_export.plan import FORMATS, Options
+
+    return Options(
+        formats=tuple(dict.fromkeys(formats)) or FORMATS,
+        verify=not no_verify,
+        opset=opset or DEFAULT_OPSET,
+        **same_names,
+    )
+
+
+def _make_paths_importable() -> None:
+    """``--model lesson:Net`` finds lesson.py in the current directory, as ``python -m`` does."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """Give a function that shows the step under way on stderr, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("starting")
+        yield lambda step: progress.update(task, description=step)
+
+
+def _print_plan(plan: Plan, as_json: bool) -> None:
+    from vgg_export.dry_run import plan_as_json, plan_as_text
+
+    if as_json:
+        command_line.echo_json(plan_as_json(plan))
+    else:
+        click.echo(plan_as_text(plan))
+
+
+def _print_bundle(bundle: Bundle, as_json: bool) -> None:
+    from vgg_runtime.cli import variant_line
+    from vgg_runtime.json_dataclass import to_json
+
+    if as_json:
+        command_line.echo_json({"bundle": str(bundle.directory), "manifest": to_json(bundle.manifest)})
+        return
+    click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
+    for variant in bundle.manifest.variants:
+        click.echo(f"  {variant_line(variant)}")
+
+
+def main() -> None:
+    """Entry point of ``vgg-export``."""
+    command_line.run(command)

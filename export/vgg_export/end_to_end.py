@@ -1,0 +1,77 @@
+"""End-to-end parity: the same image file through torchvision and eager PyTorch, and through the runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgg_export.plan import Plan
+from vgg_export.reference import eager_function
+from vgg_export.samples import Samples
+from vgg_export.torchvision_transforms import torchvision_preprocess
+from vgg_runtime.classifier import Classifier
+from vgg_runtime.errors import ParityError
+from vgg_runtime.manifest import Manifest, Tolerance
+from vgg_runtime.parity import compare
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["EndToEnd"]
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """What torchvision's transforms and eager PyTorch make of the sample files.
+
+    Attributes:
+        samples: the images as files.
+        outputs: float32 (images, classes).
+    """
+
+    samples: Samples
+    outputs: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, plan: Plan, samples: Samples) -> EndToEnd:
+        """Run the sample files through torchvision's transforms and the eager network.
+
+        Raises:
+            ParityError: the pixels differ in any bit from those of this project's own preprocessing.
+        """
+        pixels = [torchvision_preprocess(plan.preprocessing, file) for file in samples.files]
+        for name, ours, theirs in zip(samples.names, samples.batch, pixels, strict=True):
+            if not np.array_equal(ours, theirs):
+                raise ParityError(
+                    f"{name} is preprocessed differently by torchvision: up to {np.abs(ours - theirs).max():.3g}.",
+                    hint="Report it with the image and the versions of Pillow and torchvision.",
+                )
+        run, size = eager_function(plan.loaded.module), plan.takes.batch_size or 1
+        outputs = [run(np.repeat(planes[np.newaxis], size, axis=0))[:1] for planes in pixels]
+        return cls(samples, np.concatenate(outputs))
+
+    def check(self, bundle: Path, manifest: Manifest) -> None:
+        """Classify the sample files with every ONNX variant of ``bundle`` and compare the labels.
+
+        Raises:
+            ParityError: the best labels agree on fewer files than the variant's tolerance asks for.
+        """
+        for variant in manifest.variants:
+            if variant.format == "onnx" and variant.tolerance is not None:
+                with Classifier.open(bundle, variant=variant.name, device="cpu") as classifier:
+                    self._check_variant(classifier, variant.tolerance)
+
+    def _check_variant(self, classifier: Classifier, tolerance: Tolerance) -> None:
+        found = [classifier.predict(file, top_k=1)[0].index for file in self.samples.files]
+        # The runtime's choice as a one-hot output: comparing it counts ties in the reference as agreement.
+        chosen = np.eye(self.outputs.shape[1], dtype=np.float32)[found]
+        agreement = compare(self.outputs, chosen, self.samples.names).top1_agreement
+        if agreement < tolerance.min_top1_agreement:
+            raise ParityError(
+                f"{classifier.variant}: from image bytes, the best label agrees with torchvision and eager PyTorch on "
+                f"{agreement:.1%} of {len(found)} images, at least {tolerance.min_top1_agreement:.1%} are needed.",
+                hint="No bundle was written.",
+            )

@@ -1,0 +1,36 @@
+"""Whether a network ends in logits, in LogSoftmax or in Softmax, told by what it gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgg_runtime.manifest import OutputKind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["detect_output_kind"]
+
+# float32 sums of a thousand terms are exact to about 1e-5.
+_SUM_TOLERANCE = 1e-3
+
+
+def detect_output_kind(outputs: NDArray[np.float32]) -> OutputKind:
+    """Return the kind of ``outputs`` (samples, classes) of several different images.
+
+    Rows that lie in 0..1 and sum to one are probabilities; rows whose exponentials do are log-probabilities. A
+    normalization of logits that happens on every sample by chance is not to be expected.
+    """
+    values = outputs.astype(np.float64)
+    if values.shape[1] > 1:
+        if (values >= 0).all() and _sum_to_one(values):
+            return "probabilities"
+        if (values <= 0).all() and _sum_to_one(np.exp(values)):
+            return "log_probabilities"
+    return "logits"
+
+
+def _sum_to_one(values: NDArray[np.float64]) -> bool:
+    return bool(np.allclose(values.sum(axis=1), 1, rtol=0, atol=_SUM_TOLERANCE))

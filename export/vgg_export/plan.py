@@ -1,0 +1,126 @@
+"""What an export will do, settled before anything is written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
+from vgg_export.labels import read_labels
+from vgg_export.preprocessing_option import resolve_preprocessing, stated_size
+from vgg_export.variants import VARIANTS, Format, Recipe
+from vgg_models import load_model
+from vgg_runtime.errors import UsageError
+from vgg_runtime.manifest import Input
+from vgg_runtime.presets import PRESETS
+
+if TYPE_CHECKING:
+    from vgg_models import LoadedModel
+    from vgg_runtime.preprocessing import Preprocessing
+
+__all__ = ["Options", "Plan", "make_plan"]
+
+FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; the fields are the options of vgg-export.
+
+    Attributes:
+        model: "vgg16", "torchvision:NAME" or "module:callable"; None recognises the architecture.
+        formats: exported formats.
+        preprocess: a preset or a JSON file; None takes imagenet for three channels, plain for one.
+        input_size: (height, width) in pixels.
+        labels: a file of labels, or "imagenet".
+        samples: folder of real images for parity.
+        batch: "dynamic", or a fixed size.
+    """
+
+    model: str | None = None
+    formats: tuple[Format, ...] = FORMATS
+    preprocess: str | None = None
+    input_size: tuple[int, int] | None = None
+    labels: str | None = None
+    samples: Path | None = None
+    opset: int = DEFAULT_OPSET
+    batch: int | Literal["dynamic"] = "dynamic"
+    single_file: bool = False
+    verify: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.formats) - set(FORMATS)):
+            raise UsageError(f"no format is called {', '.join(unknown)}.", hint=f"There is {', '.join(FORMATS)}.")
+        if not self.formats:
+            raise UsageError("no format was given.", hint=f"There is {', '.join(FORMATS)}.")
+        if self.batch != "dynamic" and self.batch < 1:
+            raise UsageError(f"the batch size is {self.batch}; it is 'dynamic' or at least 1.")
+        if self.input_size is not None and min(self.input_size) < 1:
+            raise UsageError(f"the input size is {self.input_size}; both sides are at least 1 pixel.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An export that is settled but for the files.
+
+    Attributes:
+        loaded: the network and where it came from.
+        takes: the input of every variant.
+        preprocessing: from an image to that input.
+        assumptions: what was taken as usual because nobody said otherwise; the architecture's own included.
+        labels: one name per class, or None.
+        recipes: the variants to write, in order.
+    """
+
+    options: Options
+    loaded: LoadedModel
+    takes: Input
+    preprocessing: Preprocessing
+    assumptions: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    recipes: tuple[Recipe, ...]
+
+
+def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
+    """Read the checkpoint and settle everything that the options leave open.
+
+    Raises:
+        RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
+    """
+    loaded = load_model(
+        checkpoint,
+        model=options.model,
+        input_size=_certain_size(options),
+        seed=options.seed,
+        likely_size=stated_size(options.preprocess),
+    )
+    preprocessing, assumed = _preprocessing(options, loaded)
+    batch = "batch" if options.batch == "dynamic" else options.batch
+    return Plan(
+        options=options,
+        loaded=loaded,
+        takes=Input((batch, loaded.input_channels, *loaded.input_size)),
+        preprocessing=preprocessing,
+        assumptions=(*loaded.architecture.assumptions, *assumed),
+        labels=None if options.labels is None else read_labels(options.labels, loaded.num_classes),
+        recipes=tuple(recipe for recipe in VARIANTS if recipe.format in options.formats),
+    )
+
+
+def _certain_size(options: Options) -> tuple[int, int] | None:
+    """The input size that the user stated: by the option, or in a file of their own. A preset's is only usual."""
+    if options.input_size is not None or options.preprocess in PRESETS:
+        return options.input_size
+    return stated_size(options.preprocess)
+
+
+def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing, tuple[str, ...]]:
+    size, channels = loaded.input_size, loaded.input_channels
+    if options.preprocess is not None:
+        return resolve_preprocessing(options.preprocess, size=size, channels=channels), ()
+    usual = "imagenet" if channels == 3 else "plain"
+    note = f"no --preprocess was given: {usual} is taken for {channels} channel(s); the answers are wrong if it is not"
+    return resolve_preprocessing(usual, size=size, channels=channels), (note,)

@@ -1,0 +1,59 @@
+"""``--preprocess``: a preset by name, or a JSON file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vgg_runtime.errors import PreprocessingError
+from vgg_runtime.json_dataclass import MismatchError, from_json
+from vgg_runtime.preprocessing import Preprocessing
+from vgg_runtime.presets import PRESETS, preset
+
+__all__ = ["resolve_preprocessing", "stated_size"]
+
+_FIELDS = (
+    "Its fields: channels (RGB, BGR, L), resize (N or [height, width]), interpolation, crop ([height, width]), "
+    "divide_by, mean, std, exif_orientation."
+)
+
+
+def stated_size(option: str | None) -> tuple[int, int] | None:
+    """Return the (height, width) that ``option`` stands for by itself, or None where it takes the network's own."""
+    if option is None:
+        return None
+    return PRESETS[option][1] if option in PRESETS else _read(Path(option)).output_size
+
+
+def resolve_preprocessing(option: str, *, size: tuple[int, int], channels: int) -> Preprocessing:
+    """Return the preprocessing for a network that takes ``channels`` planes of ``size`` (height, width).
+
+    Raises:
+        PreprocessingError: the option is no preset and no readable file, or does not fit the network.
+    """
+    if option in PRESETS:
+        return preset(option, size, channels)
+    found = _read(Path(option))
+    if found.channel_count != channels:
+        raise PreprocessingError(
+            f"{option} makes {found.channel_count} channel(s) ({found.channels}); the network takes {channels}."
+        )
+    if found.output_size not in (None, size):
+        raise PreprocessingError(
+            f"{option} makes images of {found.output_size} (height, width); the network takes {size}.",
+            hint="Make resize, crop and --input-size agree.",
+        )
+    return found
+
+
+def _read(path: Path) -> Preprocessing:
+    try:
+        return from_json(Preprocessing, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise PreprocessingError(
+            f"{str(path)!r} is neither a preset nor a file.", hint=f"Presets: {', '.join(PRESETS)}."
+        ) from error
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise PreprocessingError(f"{path} cannot be read: {error}.") from error
+    except (MismatchError, json.JSONDecodeError) as error:
+        raise PreprocessingError(f"{path} is no description of preprocessing: {error}.", hint=_FIELDS) from error

@@ -1,0 +1,109 @@
+"""What eager PyTorch answers: the reference that every variant is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgg_export.samples import Samples
+from vgg_runtime.errors import ArchitectureError
+from vgg_runtime.manifest import Input, ParityFigures
+from vgg_runtime.parity import compare
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+__all__ = ["Reference", "run_eager"]
+
+# 1 is what an edge device runs; 2 and 5 show a batch dimension that was baked in.
+BATCH_SIZES = (1, 2, 5)
+
+Run = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Batches of samples and what eager PyTorch made of each.
+
+    Attributes:
+        batches: indices of the samples in each batch.
+        samples: the images.
+        outputs: float32 (batch, classes) for each batch.
+    """
+
+    batches: tuple[tuple[int, ...], ...]
+    samples: Samples
+    outputs: tuple[NDArray[np.float32], ...]
+
+    @property
+    def golden(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The first batch size's inputs and outputs: one batch where that is fixed, else the first four images."""
+        count = max(4, len(self.batches[0]))
+        outputs = np.concatenate(self.outputs)
+        order = [index for batch in self.batches for index in batch]
+        return self.samples.batch[order[:count]], outputs[:count]
+
+    def compare(self, run: Run) -> ParityFigures:
+        """Run the same batches through ``run`` and compare the outputs."""
+        actual = [run(self.samples.batch[list(batch)]) for batch in self.batches]
+        names = [f"{self.samples.names[i]} (batch {len(batch)})" for batch in self.batches for i in batch]
+        sizes = sorted({len(batch) for batch in self.batches})
+        return compare(np.concatenate(self.outputs), np.concatenate(actual), names, batch_sizes=sizes)
+
+
+def run_eager(module: nn.Module, samples: Samples, takes: Input) -> Reference:
+    """Run ``module`` on the samples: one by one, and the first of them in larger batches.
+
+    Raises:
+        ArchitectureError: the network fails on them, or does not give one finite score per class.
+    """
+    batches = _batches(len(samples.names), takes.batch_size)
+    run = eager_function(module)
+    outputs = []
+    for batch in batches:
+        try:
+            output = run(samples.batch[list(batch)])
+        except Exception as error:  # whatever the module's own forward raises
+            raise ArchitectureError(
+                f"the network fails on a batch of {len(batch)} images of shape {samples.batch.shape[1:]}: {error}",
+                hint="Check --input-size and --model; with a fixed batch size, give --batch N.",
+            ) from error
+        outputs.append(output)
+    _check_outputs(outputs, batches)
+    return Reference(batches, samples, tuple(outputs))
+
+
+def eager_function(module: nn.Module) -> Run:
+    """Return ``module`` as a function of float32 NCHW arrays."""
+    import torch
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            output = module(torch.from_numpy(np.ascontiguousarray(batch)))
+        if not isinstance(output, torch.Tensor):
+            raise TypeError(f"its output is {type(output).__name__}, not one tensor")
+        result: NDArray[np.float32] = output.float().numpy()
+        return result
+
+    return run
+
+
+def _batches(count: int, fixed: int | None) -> tuple[tuple[int, ...], ...]:
+    if fixed is not None:
+        return (tuple(i % count for i in range(fixed)),)
+    singles = tuple((i,) for i in range(count))
+    return singles + tuple(tuple(i % count for i in range(size)) for size in BATCH_SIZES if size > 1)
+
+
+def _check_outputs(outputs: Sequence[NDArray[np.float32]], batches: Sequence[Sequence[int]]) -> None:
+    for output, batch in zip(outputs, batches, strict=True):
+        if output.ndim != 2 or len(output) != len(batch):
+            raise ArchitectureError(
+                f"the network gives {list(output.shape)} for {len(batch)} images; a classifier gives [images, classes]."
+            )
+        if not np.isfinite(output).all():
+            raise ArchitectureError("eager PyTorch itself gives NaN or infinity on the sample images.")

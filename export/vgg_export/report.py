@@ -1,0 +1,82 @@
+"""``report.md``: what a person wants to know about a bundle."""
+
+from __future__ import annotations
+
+from vgg_export.samples import Samples
+from vgg_runtime.manifest import Manifest, Variant
+
+__all__ = ["report"]
+
+
+def report(manifest: Manifest, samples: Samples) -> str:
+    """Return the report as Markdown."""
+    sections = [_heading(manifest), _variants(manifest), _parity_note(manifest, samples), _recommendation(manifest)]
+    if manifest.architecture.assumptions:
+        sections.append("## Assumed\n\n" + _list(manifest.architecture.assumptions))
+    if manifest.architecture.reasons:
+        sections.append("## How the architecture was found\n\n" + _list(manifest.architecture.reasons))
+    if manifest.source.notes:
+        sections.append("## What was done to the checkpoint\n\n" + _list(manifest.source.notes))
+    return "\n\n".join(sections) + "\n"
+
+
+def _heading(manifest: Manifest) -> str:
+    height, width = manifest.input.size
+    lines = [
+        f"# {manifest.architecture.name}",
+        "",
+        f"{manifest.architecture.description}; input {manifest.input.channels} x {height} x {width}, "
+        f"{manifest.output.classes} classes.",
+    ]
+    if manifest.source.weights == "random":
+        lines += ["", "**The weights are random**: sizes and speed mean something, the answers do not."]
+    return "\n".join(lines)
+
+
+def _variants(manifest: Manifest) -> str:
+    rows = [
+        "## Variants",
+        "",
+        "| variant | MB | of the checkpoint | SNR (dB) | top-1 | top-5 | max error | worst sample |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    return "\n".join(rows + [_row(variant, manifest.source.bytes) for variant in manifest.variants])
+
+
+def _row(variant: Variant, checkpoint_bytes: int | None) -> str:
+    share = f"{variant.bytes / checkpoint_bytes:.0%}" if checkpoint_bytes else ""
+    cells = [variant.name, f"{variant.bytes / 1e6:.1f}", share]
+    if (figures := variant.parity) is None:
+        cells += ["not verified", "", "", "", ""]
+    else:
+        cells += [
+            "equal" if figures.snr_db is None else f"{figures.snr_db:.1f}",
+            f"{figures.top1_agreement:.1%}",
+            f"{figures.top5_agreement:.1%}",
+            f"{figures.max_abs_error:.2g}",
+            figures.worst_sample,
+        ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _parity_note(manifest: Manifest, samples: Samples) -> str:
+    verified = next((variant for variant in manifest.variants if variant.parity is not None), None)
+    if verified is None or verified.parity is None or verified.tolerance is None:
+        return "No variant was verified (`--no-verify`)."
+    what = "real images" if samples.real else "images of 1/f noise (give `--samples DIR` to use real ones)"
+    sizes = ", ".join(map(str, verified.parity.batch_sizes))
+    return (
+        f"Compared with eager PyTorch on {len(samples.names)} {what} at batch sizes {sizes}; "
+        "pixels compared with torchvision's transforms and equal to the bit."
+    )
+
+
+def _recommendation(manifest: Manifest) -> str:
+    onnx = [variant for variant in manifest.variants if variant.format == "onnx"]
+    if not onnx:
+        return "## Recommended\n\nNone for the runtime without PyTorch: it runs ONNX (`--format onnx`)."
+    return f"## Recommended\n\n`{onnx[0].name}`: it runs without PyTorch and gives eager PyTorch's answers."
+
+
+def _list(lines: tuple[str, ...]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,97 @@
+"""Opening a bundle: its manifest, and the proof that the directory holds that and nothing else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from vgg_runtime.checksum import sha256_of
+from vgg_runtime.errors import BundleError
+from vgg_runtime.manifest import Manifest, Variant
+
+__all__ = ["GOLDEN", "MANIFEST", "MEASURED", "REPORT", "Bundle", "open_bundle"]
+
+MANIFEST, GOLDEN, MEASURED, REPORT = "bundle.json", "golden.npz", "measured.json", "report.md"
+
+# These tell about the machine that exported; nothing is read from them to run the bundle, so nothing vouches for them.
+_UNCHECKED = {MANIFEST, MEASURED, REPORT}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A directory of variants and its manifest.
+
+    Attributes:
+        directory: where it lies.
+        manifest: what ``bundle.json`` says.
+    """
+
+    directory: Path
+    manifest: Manifest
+
+    def path(self, name: str) -> Path:
+        """Return the path of the file that the manifest calls ``name``."""
+        return self.directory / name
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of every file that the manifest vouches for, by name."""
+        golden = {GOLDEN: self.manifest.golden} if self.manifest.golden else {}
+        return golden | {name: digest for variant in self.manifest.variants for name, digest in variant.sha256.items()}
+
+    def changed_files(self, variant: Variant | None = None) -> list[str]:
+        """Return the names of the files whose SHA-256 is not that in the manifest, of ``variant`` or of all."""
+        expected = self.checksums if variant is None else variant.sha256
+        return [name for name, digest in expected.items() if sha256_of(self.path(name)) != digest]
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read the manifest of the bundle at ``path`` and check that every file it names is there, and no other.
+
+    Raises:
+        BundleError: there is no bundle, its manifest is unreadable or names a path outside, or a file is missing,
+            extra, or not a plain file.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise BundleError(
+            f"there is no bundle at {directory}.", hint="A bundle is a directory that vgg-export wrote; name that."
+        )
+    try:
+        text = (directory / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{directory} is no bundle: it has no readable {MANIFEST}.", hint="Write one with vgg-export."
+        ) from error
+    bundle = Bundle(directory, Manifest.parse(text, source=str(directory / MANIFEST)))
+    _check_files(bundle)
+    return bundle
+
+
+def _check_files(bundle: Bundle) -> None:
+    named = set(bundle.checksums)
+    for name in sorted(named):
+        _check_inside(name)
+    present = {
+        Path(folder, file).relative_to(bundle.directory).as_posix()
+        for folder, _, files in os.walk(bundle.directory)
+        for file in files
+    }
+    again = f"Copy the bundle again from where it was exported: {bundle.directory}"
+    if missing := sorted(named - present):
+        raise BundleError(f"the bundle lacks {', '.join(missing)}, which its manifest names.", hint=again)
+    if extra := sorted(present - named - _UNCHECKED):
+        raise BundleError(f"the bundle has files that its manifest does not name: {', '.join(extra)}.", hint=again)
+    if links := [name for name in sorted(present) if not _is_plain_file(bundle.path(name))]:
+        raise BundleError(f"the bundle has links or special files: {', '.join(links)}.", hint=again)
+
+
+def _check_inside(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or path.as_posix() != name:
+        raise BundleError(f"the manifest names {name!r}, which is not a plain path inside the bundle.")
+
+
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

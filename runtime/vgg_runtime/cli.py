@@ -1,0 +1,187 @@
+"""``vgg-run``: predict, info and verify."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vgg_runtime import command_line
+
+if TYPE_CHECKING:
+    from vgg_runtime.classifier import Classifier, Prediction
+    from vgg_runtime.manifest import Manifest, Variant
+
+REFUSED = 3
+
+_device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
+_bundle = click.argument("bundle", type=click.Path(path_type=Path))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vgg-deploy")
+def group() -> None:
+    """Run a bundle that vgg-export wrote. Needs no PyTorch."""
+
+
+@group.command()
+@_bundle
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--variant", help="Variant to run, such as onnx-fp32.")
+@_device
+@click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images to run at once.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; by default all that this process may use.")
+@_json
+def predict(
+    bundle: Path,
+    images: tuple[Path, ...],
+    variant: str | None,
+    device: Any,
+    top_k: int,
+    batch_size: int,
+    threads: int | None,
+    as_json: bool,
+) -> int:
+    """Classify each IMAGE, and the images in each folder."""
+    from vgg_runtime.classifier import Classifier
+    from vgg_runtime.images import find_images
+
+    files = find_images(images)
+    with Classifier.open(bundle, variant=variant, device=device, threads=threads) as classifier:
+        if device == "auto":
+            click.echo(f"device: {classifier.device} ({classifier.device_reason})", err=True)
+        results = []
+        with _progress(files) as bar:
+            for start in range(0, len(files), batch_size):
+                results += _classify(classifier, files[start : start + batch_size], top_k)
+                bar.update(min(batch_size, len(files) - start))
+        if as_json:
+            command_line.echo_json([_as_json(classifier, *result) for result in results])
+        else:
+            _print_predictions(results)
+    return REFUSED if any(isinstance(found, str) for _, found in results) else 0
+
+
+@group.command()
+@_bundle
+@_json
+def info(bundle: Path, as_json: bool) -> None:
+    """Print what is in the bundle."""
+    from vgg_runtime.bundle import open_bundle
+    from vgg_runtime.json_dataclass import to_json
+
+    manifest = open_bundle(bundle).manifest
+    if as_json:
+        command_line.echo_json(to_json(manifest))
+    else:
+        click.echo("\n".join(_description(manifest)))
+
+
+@group.command()
+@_bundle
+@_device
+def verify(bundle: Path, device: Any) -> None:
+    """Compare the files with their checksums, then the outputs on this machine with the golden ones."""
+    from vgg_runtime.self_test import verify_bundle
+
+    figures = verify_bundle(bundle, device=device)
+    click.echo("checksums: every file is as it was written")
+    for name, found in figures.items():
+        agreement = "equal to the bit" if found.snr_db is None else f"{found.snr_db:.1f} dB signal-to-noise"
+        click.echo(f"{name}: {agreement}, top-1 agreement {found.top1_agreement:.0%} on {found.samples} golden samples")
+    if not figures:
+        click.echo("self-test: none, the bundle was exported with --no-verify")
+
+
+def _classify(classifier: Classifier, files: list[Path], top_k: int) -> list[tuple[Path, list[Prediction] | str]]:
+    """Return predictions, or the reason why there are none, for each file in its place."""
+    from vgg_runtime.errors import ImageError
+
+    found: dict[Path, Any] = {}
+    for file in files:
+        try:
+            found[file] = classifier.preprocess(file)
+        except ImageError as error:
+            found[file] = str(error).replace("\n", " ")
+    readable = [file for file in files if not isinstance(found[file], str)]
+    found |= zip(readable, classifier.classify([found[file] for file in readable], top_k=top_k), strict=True)
+    return [(file, found[file]) for file in files]
+
+
+def _as_json(classifier: Classifier, file: Path, found: list[Prediction] | str) -> dict[str, Any]:
+    if isinstance(found, str):
+        return {"image": str(file), "error": found}
+    from vgg_runtime.json_dataclass import to_json
+
+    return {
+        "image": str(file),
+        "variant": classifier.variant,
+        "device": classifier.device,
+        "predictions": to_json(found),
+    }
+
+
+def _print_predictions(results: list[tuple[Path, list[Prediction] | str]]) -> None:
+    for file, found in results:
+        if isinstance(found, str):
+            click.echo(f"{file}: error: {found}", err=True)
+            continue
+        click.echo(file)
+        for prediction in found:
+            click.echo(f"  {prediction.probability:7.2%}  {prediction.label}")
+
+
+def _progress(files: list[Path]) -> Any:
+    return click.progressbar(length=len(files), label="images", file=sys.stderr, hidden=not sys.stderr.isatty())
+
+
+def _description(manifest: Manifest) -> list[str]:
+    height, width = manifest.input.size
+    kind = manifest.output.kind.replace("_", " ")
+    batch = manifest.input.batch_size or "dynamic"
+    lines = [
+        f"architecture   {manifest.architecture.name}: {manifest.architecture.description}",
+        f"weights        {manifest.source.weights}, from a {manifest.source.kind}",
+        f"input          {manifest.input.channels} x {height} x {width}, batch {batch}",
+        f"output         {manifest.output.classes} classes as {kind}",
+        f"labels         {', '.join(manifest.labels[:5]) + (' ...' if len(manifest.labels) > 5 else '')}"
+        if manifest.labels
+        else "labels         none",
+        f"preprocessing  {_preprocessing(manifest)}",
+        "variants",
+    ]
+    return lines + [f"  {variant_line(variant)}" for variant in manifest.variants]
+
+
+def variant_line(variant: Variant) -> str:
+    if variant.parity is None:
+        parity = "not verified"
+    elif variant.parity.snr_db is None:
+        parity = "equal to eager PyTorch to the bit"
+    else:
+        parity = f"{variant.parity.snr_db:.1f} dB, top-1 agreement {variant.parity.top1_agreement:.0%}"
+    return f"{variant.name:<26}{variant.bytes / 1e6:9.1f} MB  {parity}"
+
+
+def _preprocessing(manifest: Manifest) -> str:
+    steps = manifest.preprocessing
+    parts: list[str] = [steps.channels]
+    if steps.resize is not None:
+        parts.append(f"resize {steps.resize} ({steps.interpolation})")
+    if steps.crop is not None:
+        parts.append(f"centre crop {steps.crop}")
+    parts.append(f"divide by {steps.divide_by:g}")
+    if steps.mean is not None:
+        parts.append(f"subtract {steps.mean}")
+    if steps.std is not None:
+        parts.append(f"divide by {steps.std}")
+    return ", ".join(parts)
+
+
+def main() -> None:
+    """Entry point of ``vgg-run``."""
+    command_line.run(group)

@@ -1,0 +1,125 @@
+"""Every error that vgg-deploy raises on purpose, and the exit code that each stands for.
+
+    VggDeployError                    1  a fault of ours
+    ├── UsageError                    2  the call itself is wrong: an option, an argument, a combination
+    ├── RefusedInputError             3  a file or a value that is unreadable, unsafe or unsupported
+    │   ├── CheckpointError              a checkpoint
+    │   │   ├── UnsafeCheckpointError    ... that would run code
+    │   │   └── ArchitectureError        ... whose architecture is unknown, ambiguous or does not fit
+    │   ├── ImageError                   an image
+    │   ├── LabelsError                  a file of labels
+    │   ├── PreprocessingError           a description of preprocessing
+    │   └── BundleError                  a bundle
+    ├── VerificationError             4  something differs from what it must equal
+    │   ├── ParityError                  a variant and eager PyTorch
+    │   ├── ChecksumError                a file and the checksum in the manifest
+    │   └── SelfTestError                this machine's outputs and the golden ones
+    └── MissingCapabilityError        5  this machine lacks what was asked: CUDA, onnxruntime, an extra
+
+A message says what was found and what is accepted; the hint says what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ArchitectureError",
+    "BundleError",
+    "CheckpointError",
+    "ChecksumError",
+    "ImageError",
+    "LabelsError",
+    "MissingCapabilityError",
+    "ParityError",
+    "PreprocessingError",
+    "RefusedInputError",
+    "SelfTestError",
+    "UnsafeCheckpointError",
+    "UsageError",
+    "VerificationError",
+    "VggDeployError",
+]
+
+
+class VggDeployError(Exception):
+    """The root of the tree.
+
+    Args:
+        message: what was found, and what is accepted.
+        hint: what to do next; shown on a line of its own.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(VggDeployError):
+    """The call itself is wrong."""
+
+    exit_code = 2
+
+
+class RefusedInputError(VggDeployError):
+    """A file or a value is unreadable, unsafe or unsupported."""
+
+    exit_code = 3
+
+
+class CheckpointError(RefusedInputError):
+    """A checkpoint was refused."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A checkpoint names something that could run code."""
+
+
+class ArchitectureError(CheckpointError):
+    """The architecture of a checkpoint is unknown or ambiguous, or does not fit its tensors."""
+
+
+class ImageError(RefusedInputError):
+    """An image, or an array in its place, was refused."""
+
+
+class LabelsError(RefusedInputError):
+    """A file of labels was refused, or does not fit the head of the network."""
+
+
+class PreprocessingError(RefusedInputError):
+    """A description of preprocessing was refused."""
+
+
+class BundleError(RefusedInputError):
+    """A bundle was refused."""
+
+
+class VerificationError(VggDeployError):
+    """Something differs from what it must equal."""
+
+    exit_code = 4
+
+
+class ParityError(VerificationError):
+    """A variant differs from eager PyTorch by more than its tolerance."""
+
+
+class ChecksumError(VerificationError):
+    """A file differs from the checksum in the manifest."""
+
+
+class SelfTestError(VerificationError):
+    """The outputs on this machine differ from the golden outputs by more than the tolerance."""
+
+
+class MissingCapabilityError(VggDeployError):
+    """This machine lacks what was asked for."""
+
+    exit_code = 5

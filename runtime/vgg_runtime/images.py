@@ -1,0 +1,138 @@
+"""Images from wherever an application has them: a path, bytes, an open file, a Pillow image, an array."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from vgg_runtime.errors import ImageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "ImageSource", "find_images", "image_name", "read_image"]
+
+ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", "NDArray[np.uint8]"]
+
+# A 100-megapixel photograph takes 300 MB once decoded; larger files are more often an attack than a photograph.
+MAX_PIXELS = 100_000_000
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+_HIGH_DEPTH_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the decoded image, in its own mode. Of an animated image, the first frame.
+
+    Args:
+        source: a path, the bytes of an image file, a binary file object, a Pillow image, or a uint8 array of shape
+            (height, width), (height, width, 3) or (height, width, 4).
+        max_pixels: larger images are refused before they are decoded.
+
+    Raises:
+        ImageError: the image is unreadable, truncated, empty, too large, or has more than 8 bits per channel.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    name = image_name(source)
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = source if isinstance(source, Image.Image) else _open(source, name)
+        if image.width * image.height > max_pixels:
+            raise ImageError(
+                f"{name} has {image.width} x {image.height} pixels, more than the limit of {max_pixels:,}.",
+                hint="Shrink it first, or raise max_pixels.",
+            )
+        _refuse_high_depth(image, name)
+        image.load()
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not an image in a format that Pillow reads.") from error
+    except FileNotFoundError as error:
+        raise ImageError(f"there is no file {name}.") from error
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{name} does not fit into memory.") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
+        raise ImageError(f"{name} cannot be decoded: {error or type(error).__name__}.") from error
+    return image
+
+
+def image_name(source: ImageSource) -> str:
+    """Return what to call ``source`` in messages and results."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    return name if isinstance(name, str) else "the image"
+
+
+def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the given files, and the image files below the given folders in sorted order.
+
+    Raises:
+        ImageError: a folder holds no image.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        if not inside:
+            raise ImageError(f"the folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+        found += inside
+    return found
+
+
+def _open(source: str | os.PathLike[str] | bytes | IO[bytes], name: str) -> Image.Image:
+    from PIL import Image
+
+    if isinstance(source, str | os.PathLike):
+        if not os.path.getsize(source):
+            raise ImageError(f"{name} is empty (0 bytes).")
+        return Image.open(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        if not source:
+            raise ImageError(f"{name} is empty (0 bytes).")
+        return Image.open(io.BytesIO(source))
+    if not hasattr(source, "read"):
+        raise ImageError(
+            f"{type(source).__name__} is no image.",
+            hint="Give a path, bytes, a file object, a Pillow image or a uint8 array.",
+        )
+    return Image.open(source)
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    from PIL import Image
+
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f"the array has dtype {array.dtype}; an image is uint8.",
+            hint="Scale it to 0..255, or give preprocessed float32 planes to logits().",
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
+        raise ImageError(f"the array has shape {array.shape}; an image is (height, width) or (height, width, 3 or 4).")
+    return Image.fromarray(array)
+
+
+def _refuse_high_depth(image: Image.Image, name: str) -> None:
+    # Pillow reads 16-bit colour as 8-bit without a word; only the raw mode of the file's tiles tells.
+    raw_modes = [str(part) for tile in getattr(image, "tile", None) or [] for part in _parts(tile[3])]
+    if image.mode in _HIGH_DEPTH_MODES or any(";16" in mode for mode in raw_modes):
+        raise ImageError(
+            f"{name} has more than 8 bits per channel (mode {image.mode}); 8-bit images are accepted.",
+            hint="How to rescale it is for you to say: convert it to 8 bits first.",
+        )
+
+
+def _parts(arguments: Any) -> tuple[Any, ...]:
+    return arguments if isinstance(arguments, tuple) else (arguments,)

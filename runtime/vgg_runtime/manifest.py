@@ -1,0 +1,266 @@
+"""``bundle.json``: the manifest of a bundle, defined here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vgg_runtime.errors import BundleError
+from vgg_runtime.json_dataclass import MismatchError, from_json, to_json
+from vgg_runtime.preprocessing import Preprocessing
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Architecture",
+    "Input",
+    "Manifest",
+    "Output",
+    "OutputKind",
+    "ParityFigures",
+    "Source",
+    "Tolerance",
+    "Variant",
+]
+
+SCHEMA_VERSION = 1
+
+OutputKind = Literal["logits", "log_probabilities", "probabilities"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The recipe of the network and how it was found.
+
+    Attributes:
+        name: such as "vgg16_bn", "torchvision:resnet18" or "lesson:Net".
+        origin: whether it was recognised in the checkpoint's keys, named by the user, or came as code or a module.
+        reasons: what in the checkpoint shows it.
+        assumptions: what the checkpoint cannot show and was taken as usual.
+    """
+
+    name: str
+    description: str
+    origin: Literal["recognised", "named", "user code", "module"]
+    reasons: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights come from.
+
+    Attributes:
+        kind: container of the checkpoint ("state dict", "module", "safetensors", ...) or "random", "torchvision".
+        weights: "random" weights answer questions of size and speed only.
+        bytes: size of the checkpoint file, None where there was none.
+        sha256: hexadecimal digest of the checkpoint file, None where there was none.
+        notes: what reading the checkpoint changed: prefixes removed, dtypes converted, ...
+    """
+
+    kind: str
+    weights: Literal["trained", "pretrained", "random"]
+    bytes: int | None = None
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Input:
+    """What every variant takes: one tensor of preprocessed images.
+
+    Attributes:
+        shape: sizes in NCHW order; the first is the name of the dynamic batch dimension, or its fixed size.
+    """
+
+    shape: tuple[str | int, ...]
+    name: str = "input"
+    dtype: Literal["float32"] = "float32"
+    layout: Literal["NCHW"] = "NCHW"
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 4 or any(not isinstance(size, int) or size < 1 for size in self.shape[1:]):
+            raise ValueError(f"shape is [batch, channels, height, width], found {list(self.shape)}")
+
+    @property
+    def batch_size(self) -> int | None:
+        """The fixed batch size, or None where it is dynamic."""
+        return self.shape[0] if isinstance(self.shape[0], int) else None
+
+    @property
+    def channels(self) -> int:
+        return int(self.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.shape[2]), int(self.shape[3])
+
+
+@dataclass(frozen=True)
+class Output:
+    """What every variant gives: one float32 tensor (batch, classes)."""
+
+    kind: OutputKind
+    classes: int
+    name: str = "output"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The least agreement with eager PyTorch that a variant must show.
+
+    Attributes:
+        name: what the tolerance stands for, such as "float rounding".
+        min_snr_db: signal-to-noise ratio in dB.
+        min_cosine: cosine similarity of the worst sample.
+        min_top1_agreement: share of samples, 0 to 1.
+        min_top5_agreement: mean share of the five best classes, 0 to 1.
+    """
+
+    name: str
+    min_snr_db: float
+    min_cosine: float
+    min_top1_agreement: float
+    min_top5_agreement: float
+
+
+@dataclass(frozen=True)
+class ParityFigures:
+    """Agreement of outputs with reference outputs; :func:`vgg_runtime.parity.compare` has the formulas.
+
+    Attributes:
+        samples: images compared.
+        batch_sizes: batch sizes at which they were compared.
+        max_abs_error: largest absolute difference of any output, in output units.
+        max_rel_error: largest absolute difference relative to the largest output of its sample.
+        snr_db: signal-to-noise ratio in dB over all outputs; None where they are equal to the bit.
+        cosine: cosine similarity of the worst sample.
+        top1_agreement: share of samples with the same best class.
+        top5_agreement: mean share of the five best classes in common.
+        worst_sample: the sample with the lowest signal-to-noise ratio.
+    """
+
+    samples: int
+    batch_sizes: tuple[int, ...]
+    max_abs_error: float
+    max_rel_error: float
+    snr_db: float | None
+    cosine: float
+    top1_agreement: float
+    top5_agreement: float
+    worst_sample: str
+
+    def misses(self, tolerance: Tolerance) -> list[str]:
+        """Return what falls short of ``tolerance``, in words; an empty list where nothing does."""
+        snr_db = math.inf if self.snr_db is None else self.snr_db
+        pairs = [
+            ("signal-to-noise ratio in dB", snr_db, tolerance.min_snr_db),
+            ("cosine", self.cosine, tolerance.min_cosine),
+            ("top-1 agreement", self.top1_agreement, tolerance.min_top1_agreement),
+            ("top-5 agreement", self.top5_agreement, tolerance.min_top5_agreement),
+        ]
+        # `not >=` rather than `<`: a NaN is a miss.
+        return [f"{name} {value:.6g}, at least {least:.6g}" for name, value, least in pairs if not value >= least]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One exported file.
+
+    Attributes:
+        name: ``<format>-<precision>``, such as "onnx-fp32".
+        file: path of the model inside the bundle, with "/".
+        external_data: path of the file that holds its large weights, None where they are inside ``file``.
+        bytes: size of all its files.
+        sha256: hexadecimal digest of each of its files, by path.
+        opset: version of the ONNX operator set, None for TorchScript.
+        parity: agreement with eager PyTorch, None where it was not verified.
+        tolerance: what ``parity`` was held to.
+    """
+
+    name: str
+    format: Literal["onnx", "torchscript"]
+    precision: str
+    file: str
+    bytes: int
+    sha256: dict[str, str]
+    external_data: str | None = None
+    opset: int | None = None
+    parity: ParityFigures | None = None
+    tolerance: Tolerance | None = None
+
+    def __post_init__(self) -> None:
+        files = {self.file, self.external_data} - {None}
+        if files != set(self.sha256):
+            raise ValueError(f"sha256 covers {sorted(self.sha256)}, the files are {sorted(map(str, files))}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is known of a bundle.
+
+    Attributes:
+        labels: one name per class, None where none were given.
+        golden: sha256 of ``golden.npz``, None where the variants were not verified.
+        tool_versions: version of each package that made the bundle.
+    """
+
+    architecture: Architecture
+    source: Source
+    input: Input
+    output: Output
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] | None
+    variants: tuple[Variant, ...]
+    golden: str | None = None
+    tool_versions: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {self.schema_version}, this release reads {SCHEMA_VERSION}")
+        if self.labels is not None and len(self.labels) != self.output.classes:
+            raise ValueError(f"{len(self.labels)} labels for {self.output.classes} classes")
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) != len(names):
+            raise ValueError(f"variants share a name: {', '.join(names)}")
+        if self.preprocessing.channel_count != self.input.channels:
+            raise ValueError(
+                f"preprocessing makes {self.preprocessing.channels}, input has {self.input.channels} channels"
+            )
+
+    def dump(self) -> str:
+        """Return the manifest as JSON text."""
+        return json.dumps(to_json(self), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def parse(cls, text: str | bytes, *, source: str) -> Manifest:
+        """Return the manifest in ``text``; ``source`` names it in errors.
+
+        Raises:
+            BundleError: the text is not JSON, or not a manifest.
+        """
+        try:
+            return from_json(cls, json.loads(text))
+        except (MismatchError, ValueError) as error:
+            raise BundleError(
+                f"{source} is no manifest of a bundle: {error}.", hint="Export the checkpoint again with vgg-export."
+            ) from error
+        except RecursionError as error:
+            raise BundleError(f"{source} is no manifest of a bundle: it is nested too deeply.") from error
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant called ``name``.
+
+        Raises:
+            BundleError: there is none.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise BundleError(
+            f"the bundle has no variant {name!r}.",
+            hint=f"It has {', '.join(variant.name for variant in self.variants)}.",
+        )

@@ -1,0 +1,139 @@
+"""From a decoded image to the float32 planes that a network was trained on: the only implementation.
+
+The arithmetic follows torchvision's PIL pipeline (Resize, CenterCrop, ToTensor, Normalize) to the bit, so that the
+build machine, calibration and the edge device see the same pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+__all__ = ["Channels", "Interpolation", "Preprocessing"]
+
+Channels = Literal["RGB", "BGR", "L"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What training did to an image, in this order: orient, convert, resize, crop, scale, normalize.
+
+    Attributes:
+        channels: planes of the result and their order; "L" is one plane of luma (ITU-R 601-2, as Pillow computes it).
+        resize: pixels of the shorter side, or (height, width); None leaves the size alone.
+        interpolation: Pillow's filter of that name, antialiased as Pillow does when it shrinks.
+        crop: (height, width) of the centre crop after resizing, padded with zeros where the image is smaller.
+        divide_by: what the 8-bit values are divided by: 255 (torchvision's ToTensor) or 1 (0..255 networks).
+        mean: subtracted after that, one value per channel in the order of ``channels``; None subtracts nothing.
+        std: divided by last, one value per channel; None divides by nothing.
+        exif_orientation: turn the image as its EXIF tag says. torchvision's loader does not.
+    """
+
+    channels: Channels = "RGB"
+    resize: int | tuple[int, int] | None = None
+    interpolation: Interpolation = "bilinear"
+    crop: tuple[int, int] | None = None
+    divide_by: float = 255.0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    exif_orientation: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = [self.resize] if isinstance(self.resize, int) else [*(self.resize or ()), *(self.crop or ())]
+        if any(size < 1 for size in sizes):
+            raise ValueError(f"sizes are at least 1 pixel, found {sizes}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channel_count:
+                raise ValueError(f"{name} has {len(values)} values, {self.channels} has {self.channel_count} channels")
+        if not self.divide_by > 0 or any(not value > 0 for value in self.std or ()):
+            raise ValueError("divide_by and std are greater than 0")
+
+    @property
+    def channel_count(self) -> int:
+        return len(self.channels)
+
+    @property
+    def output_size(self) -> tuple[int, int] | None:
+        """(height, width) of the result, or None where it depends on the image."""
+        if self.crop is not None:
+            return self.crop
+        return self.resize if isinstance(self.resize, tuple) else None
+
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        """Return ``image`` as float32 (channels, height, width)."""
+        return self.normalize(self.pixels(image))
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return the image before scaling: uint8 (height, width, channels), oriented, converted, resized, cropped."""
+        if self.exif_orientation:
+            from PIL import ImageOps
+
+            image = ImageOps.exif_transpose(image)
+        image = image.convert("L" if self.channels == "L" else "RGB")
+        image = _center_crop(_resize(image, self.resize, self.interpolation), self.crop)
+        array = np.asarray(image)
+        if self.channels == "L":
+            return array[:, :, np.newaxis]
+        return array[:, :, ::-1] if self.channels == "BGR" else array
+
+    def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return uint8 (height, width, channels) scaled and normalized, as float32 (channels, height, width)."""
+        height, width, channels = pixels.shape
+        planes = np.empty((channels, height, width), dtype=np.float32)
+        for plane, values, table in zip(planes, np.moveaxis(pixels, 2, 0), self._tables, strict=True):
+            np.take(table, values, out=plane, mode="clip")  # "clip" writes into `out` unbuffered
+        return planes
+
+    @cached_property
+    def _tables(self) -> NDArray[np.float32]:
+        """Float32 (channels, 256): what each 8-bit value becomes.
+
+        One rounding per step, as three tensor operations make it; folding them into ``x * a + b`` changes bits.
+        """
+        scaled = np.arange(256, dtype=np.float32) / np.float32(self.divide_by)
+        tables = np.repeat(scaled[np.newaxis], self.channel_count, axis=0)
+        if self.mean is not None:
+            tables = tables - np.array(self.mean, dtype=np.float32)[:, np.newaxis]
+        if self.std is not None:
+            tables = tables / np.array(self.std, dtype=np.float32)[:, np.newaxis]
+        return tables
+
+
+def _resize(image: Image.Image, size: int | tuple[int, int] | None, interpolation: Interpolation) -> Image.Image:
+    if size is None:
+        return image
+    width, height = image.size
+    if isinstance(size, tuple):
+        height, width = size
+    elif width <= height:
+        width, height = size, int(size * height / width)
+    else:
+        width, height = int(size * width / height), size
+    if (width, height) == image.size:
+        return image
+    from PIL.Image import Resampling
+
+    return image.resize((width, height), Resampling[interpolation.upper()])
+
+
+def _center_crop(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    """Crop as torchvision's CenterCrop does: pad with zeros first, then cut at the offset rounded half to even."""
+    if size is None or (image.height, image.width) == size:
+        return image
+    height, width = size
+    if height > image.height or width > image.width:
+        left, top = max(width - image.width, 0) // 2, max(height - image.height, 0) // 2
+        right, bottom = math.ceil(max(width - image.width, 0) / 2), math.ceil(max(height - image.height, 0) / 2)
+        # Pillow's crop fills what lies outside of the image with zeros.
+        image = image.crop((-left, -top, image.width + right, image.height + bottom))
+    top, left = round((image.height - height) / 2.0), round((image.width - width) / 2.0)
+    return image.crop((left, top, left + width, top + height))

@@ -1,0 +1,75 @@
+"""The golden self-test: does this machine give the outputs that eager PyTorch gave on the build machine?"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from vgg_runtime.backends import Device
+from vgg_runtime.bundle import GOLDEN, Bundle, open_bundle
+from vgg_runtime.classifier import Classifier
+from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
+from vgg_runtime.manifest import ParityFigures
+from vgg_runtime.parity import compare
+
+__all__ = ["verify_bundle"]
+
+
+def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> dict[str, ParityFigures]:
+    """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
+
+    Returns:
+        the figures of each variant that was run; empty where the bundle was exported without verification.
+
+    Raises:
+        BundleError: the bundle is incomplete or unreadable.
+        ChecksumError: a file has changed.
+        SelfTestError: a variant misses its tolerance on this machine.
+    """
+    bundle = open_bundle(path)
+    if changed := bundle.changed_files():
+        raise ChecksumError(
+            f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
+            hint="Copy the bundle again from where it was exported.",
+        )
+    if bundle.manifest.golden is None:
+        return {}
+    inputs, outputs = _read_golden(bundle)
+    figures = {
+        variant.name: _figures(bundle, variant.name, device, inputs, outputs)
+        for variant in bundle.manifest.variants
+        if variant.format == "onnx"
+    }
+    _refuse_misses(bundle, figures)
+    return figures
+
+
+def _read_golden(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(bundle.path(GOLDEN), allow_pickle=False) as arrays:
+            return arrays["input"], arrays["output"]
+    except Exception as error:  # numpy and zipfile raise many kinds on a file that is no archive
+        raise BundleError(f"{bundle.path(GOLDEN)} is unreadable: {error}.") from error
+
+
+def _figures(bundle: Bundle, name: str, device: Device, inputs: np.ndarray, outputs: np.ndarray) -> ParityFigures:
+    size = bundle.manifest.input.batch_size or 1
+    with Classifier.open(bundle.directory, variant=name, device=device, verify=False) as classifier:
+        batches = [inputs[start : start + size] for start in range(0, len(inputs) - size + 1, size)]
+        actual = np.concatenate([classifier.logits(batch) for batch in batches])
+    return compare(outputs[: len(actual)], actual, [f"golden {i}" for i in range(len(actual))], batch_sizes=[size])
+
+
+def _refuse_misses(bundle: Bundle, figures: dict[str, ParityFigures]) -> None:
+    misses = [
+        f"{name}: {miss}"
+        for name, found in figures.items()
+        if (tolerance := bundle.manifest.variant(name).tolerance)
+        for miss in found.misses(tolerance)
+    ]
+    if misses:
+        raise SelfTestError(
+            f"outputs on this machine differ from those of the build machine: {'; '.join(misses)}.",
+            hint="Another onnxruntime release or CPU may be at fault: compare vgg-run info with pip list.",
+        )
