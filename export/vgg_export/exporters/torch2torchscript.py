@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,8 @@ __all__ = ["load_torchscript", "torch2torchscript"]
 
 # PyTorch maps tensors from a stored record at this alignment, in bytes.
 _ALIGNMENT = 64
+
+_MANGLE = re.compile(rb"___torch_mangle_\d+")
 
 
 def torch2torchscript(module: nn.Module, file: Path, *, takes: Input, metadata: Mapping[str, str]) -> None:
@@ -46,7 +50,7 @@ def torch2torchscript(module: nn.Module, file: Path, *, takes: Input, metadata: 
         draft = file.with_name(file.name + ".draft")
         torch.jit.save(frozen, draft, _extra_files=dict(metadata))
     try:
-        _strip_developer_paths(draft, file)
+        _copy_reproducibly(draft, file)
     finally:
         draft.unlink()
 
@@ -69,26 +73,31 @@ def load_torchscript(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.f
     return run
 
 
-def _strip_developer_paths(draft: Path, file: Path) -> None:
-    """Copy the archive without its debug records, which hold the source paths of the machine that traced it.
+def _copy_reproducibly(draft: Path, file: Path) -> None:
+    """Copy the archive without what depends on the process that traced it.
 
-    PyTorch reads an archive without them; its error messages then lack source lines. The serialization id goes too:
-    it is a hash that covers them.
+    The debug records hold the source paths of the build machine; PyTorch reads an archive without them, and its
+    error messages then lack source lines. The serialization id is a hash that covers them. The numbers that mangle
+    class names count what the process traced before.
     """
+    numbers: dict[bytes, bytes] = {}
+
+    def renumbered(text: bytes) -> bytes:
+        return _MANGLE.sub(lambda match: numbers.setdefault(match[0], b"___torch_mangle_%d" % len(numbers)), text)
+
     with zipfile.ZipFile(draft) as source, zipfile.ZipFile(file, "w") as target:
         for entry in source.infolist():
             if entry.filename.endswith((".debug_pkl", ".data/serialization_id")):
                 continue
-            copy = zipfile.ZipInfo(_renamed(entry.filename, draft, file))
+            # Every record lies below a folder that PyTorch calls after the file.
+            name = file.stem + entry.filename.removeprefix(draft.stem)
+            copy = zipfile.ZipInfo(renumbered(name.encode()).decode())
             copy.extra = _padding(target, copy)
+            if name.endswith((".py", ".pkl")):
+                target.writestr(copy, renumbered(source.read(entry)))
+                continue
             with source.open(entry) as record, target.open(copy, "w") as stored:
-                while part := record.read(1 << 20):
-                    stored.write(part)
-
-
-def _renamed(entry: str, draft: Path, file: Path) -> str:
-    """Every record lies below a folder that PyTorch calls after the file."""
-    return file.stem + entry.removeprefix(draft.stem)
+                shutil.copyfileobj(record, stored)
 
 
 def _padding(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
