@@ -1,0 +1,104 @@
+"""The classifier of a VGG: Linear layers, and what lies between them.
+
+Of a ``Sequential`` only the layers with weights leave keys; the gaps between their indices tell how many others
+there are. This module is the one place that says what those others are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+__all__ = ["GAPS", "Head", "HeadLayer", "make_head", "paper_head"]
+
+# What follows a Linear (or its BatchNorm) before the next one, by the number of layers without weights.
+GAPS: dict[int, tuple[Callable[[], nn.Module], ...]] = {
+    0: (),
+    1: (lambda: nn.ReLU(inplace=True),),
+    2: (lambda: nn.ReLU(inplace=True), lambda: nn.Dropout(0.5)),
+}
+# What comes before the first Linear: nothing that changes flattened features in eval mode.
+_LEADING: dict[int, tuple[Callable[[], nn.Module], ...]] = {
+    0: (),
+    1: (lambda: nn.Dropout(0.5),),
+    2: (nn.Flatten, lambda: nn.Dropout(0.5)),
+}
+
+
+@dataclass(frozen=True)
+class HeadLayer:
+    """A layer with weights.
+
+    Attributes:
+        name: its name in the Sequential, "3" or "add_linear"; "" where the classifier is this one layer.
+        in_features: for a BatchNorm1d the same as out_features.
+    """
+
+    name: str
+    in_features: int
+    out_features: int
+    bias: bool = True
+    batch_norm: bool = False
+
+    def build(self) -> nn.Module:
+        if self.batch_norm:
+            return nn.BatchNorm1d(self.out_features)
+        return nn.Linear(self.in_features, self.out_features, bias=self.bias)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The layers with weights, in their order."""
+
+    layers: tuple[HeadLayer, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("a head has at least one layer")
+        for before, after in zip(self.layers, self.layers[1:], strict=False):
+            if before.out_features != after.in_features:
+                raise ValueError(f"{after.name} takes {after.in_features} numbers, {before.name} gives another count")
+        if any(gap not in table for gap, table in _gaps(self.layers)):
+            raise ValueError("the gaps between the indices are larger than anything known")
+
+    @property
+    def in_features(self) -> int:
+        return self.layers[0].in_features
+
+    @property
+    def num_classes(self) -> int:
+        return self.layers[-1].out_features
+
+    @property
+    def dropout_first(self) -> bool:
+        return self.layers[0].name not in ("", "0")
+
+
+def paper_head(in_features: int, num_classes: int, *, hidden: int = 4096, dropout_first: bool = False) -> Head:
+    """Three Linear layers, at indices 0, 3, 6 (torchvision) or, with a Dropout before each, 1, 4, 7 (the paper)."""
+    widths = (in_features, hidden, hidden, num_classes)
+    return Head(tuple(HeadLayer(str(3 * i + dropout_first), widths[i], widths[i + 1]) for i in range(len(widths) - 1)))
+
+
+def make_head(head: Head) -> nn.Module:
+    """Build the classifier: a Sequential with the names that the layers have, or the one Linear itself."""
+    if head.layers[0].name == "":
+        return head.layers[0].build()
+    sequential = nn.Sequential()
+    for layer, (gap, table) in zip(head.layers, _gaps(head.layers), strict=True):
+        for filling in table[gap]:
+            sequential.add_module(str(len(sequential)), filling())
+        sequential.add_module(layer.name, layer.build())
+    return sequential
+
+
+def _gaps(layers: tuple[HeadLayer, ...]) -> Iterator[tuple[int, dict[int, tuple[Callable[[], nn.Module], ...]]]]:
+    """For each layer, how many layers without weights precede it, and the table that says which."""
+    expected, table = 0, _LEADING
+    for layer in layers:
+        # A layer with a name was added to the end by hand: next to the one before it, as far as keys can tell.
+        index = int(layer.name) if layer.name.isdigit() else expected
+        yield index - expected, table
+        expected, table = index + 1, GAPS

@@ -1,0 +1,1 @@
+"""Reading a file of weights without running anything that it says."""

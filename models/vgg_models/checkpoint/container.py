@@ -1,0 +1,130 @@
+"""Which kind of file a checkpoint is, told by its content and never by its name."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from enum import Enum
+from pathlib import Path
+
+from vgg_runtime.errors import CheckpointError
+
+__all__ = ["Container", "detect_container"]
+
+ACCEPTED = "Accepted are files written by torch.save, .safetensors files and TorchScript archives."
+_RESAVE = "Check that the download or the copy is complete, or save the checkpoint again."
+
+_ZIP_MAGIC = b"PK\x03\x04"
+# torch.save's old container begins with this pickled number, 0x1950a86a20f9469cfc6c (torch/serialization.py).
+_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_MAX_SAFETENSORS_HEADER_BYTES = 100_000_000  # the limit that the safetensors library itself has
+
+# What people pass by mistake: the first bytes, and what to call it.
+_OTHER_FILES: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras saves weights so)"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"version https://git-lfs", "a git-lfs pointer: the weights themselves were not fetched (run: git lfs pull)"),
+)
+
+
+class Container(Enum):
+    """The kinds of file that can be read."""
+
+    TORCH_ZIP = "torch.save, zip container"
+    TORCH_LEGACY = "torch.save, container of torch 1.5 and older"
+    TORCHSCRIPT = "TorchScript archive"
+    SAFETENSORS = "safetensors"
+
+
+def detect_container(path: Path) -> Container:
+    """Return what the file is.
+
+    Raises:
+        CheckpointError: the file is missing, empty, truncated or no checkpoint; the message says what it is.
+    """
+    head = _read_head(path)
+    if head.startswith(_ZIP_MAGIC):
+        return _zip_kind(path)
+    if head[:2] == b"\x80\x02" and head[2:].startswith(_LEGACY_MAGIC):
+        return Container.TORCH_LEGACY
+    if _is_safetensors(head, path):
+        return Container.SAFETENSORS
+    raise CheckpointError(f"{path} is {_name_other_file(head, path)}, not a checkpoint. {ACCEPTED}", hint=_RESAVE)
+
+
+def _read_head(path: Path) -> bytes:
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder. {ACCEPTED}", hint="Give the path of one file.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(f"{path} can't be read: {reason}.", hint="Check the path.") from error
+    if not head:
+        raise CheckpointError(f"{path} is empty (0 bytes). {ACCEPTED}", hint=_RESAVE)
+    return head
+
+
+def _zip_kind(path: Path) -> Container:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is a truncated or damaged zip file: {error}.", hint=_RESAVE) from error
+    entries = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in entries:
+        return Container.TORCHSCRIPT
+    if "data.pkl" in entries:
+        return Container.TORCH_ZIP
+    seen = ", ".join(sorted(names)[:5]) or "no entries"
+    raise CheckpointError(f"{path} is a zip file that torch.save didn't write (it holds {seen}). {ACCEPTED}")
+
+
+def _is_safetensors(head: bytes, path: Path) -> bool:
+    """An unsigned 64-bit length of the JSON header, and then the header."""
+    if len(head) < 9 or head[8:9] != b"{":
+        return False
+    (length,) = struct.unpack("<Q", head[:8])
+    if not 2 <= length <= _MAX_SAFETENSORS_HEADER_BYTES:
+        return False
+    with path.open("rb") as file:
+        header = file.read(8 + length)[8:]
+    try:
+        return len(header) == length and isinstance(json.loads(header), dict)
+    except ValueError:
+        raise CheckpointError(f"{path} looks like safetensors, but its header is damaged.", hint=_RESAVE) from None
+
+
+def _name_other_file(head: bytes, path: Path) -> str:
+    for magic, name in _OTHER_FILES:
+        if head.startswith(magic):
+            return name
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
+        return "a plain Python pickle (not written by torch.save, and never opened: unpickling runs code)"
+    if len(head) >= 9 and head[8:9] == b"{":
+        return "a truncated safetensors file"
+    return _name_text(head) or f"a file of an unknown kind ({path.stat().st_size} bytes)"
+
+
+def _name_text(head: bytes) -> str:
+    if b"\0" in head:
+        return ""
+    try:
+        text = head.decode("utf-8", errors="strict" if len(head) < 4096 else "ignore")
+    except UnicodeDecodeError:
+        return ""
+    opening = text.lstrip("\ufeff \t\r\n").lower()
+    if opening.startswith(("<!doctype html", "<html")):
+        return "an HTML page (a download that failed leaves such a page)"
+    return "a JSON file" if opening.startswith(("{", "[")) else "a text file"

@@ -1,0 +1,90 @@
+"""Read a checkpoint of any accepted kind: one call, whatever the container and the layout."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vgg_models.checkpoint.container import Container, detect_container
+from vgg_models.checkpoint.layout import find_weights
+from vgg_models.checkpoint.safetensors_file import read_safetensors
+from vgg_models.checkpoint.tensor_checks import clean_tensors
+from vgg_models.checkpoint.torch_file import read_torch_file
+from vgg_models.checkpoint.torchscript_file import read_torchscript
+from vgg_models.checkpoint.whole_module import check_module
+from vgg_models.loaded_model import CheckpointInfo, CheckpointKind
+
+__all__ = ["Checkpoint", "read_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        state: float32 weights on the CPU, with the key prefixes that they were saved with.
+        module: the whole module, where one was saved, with these weights in it; user classes in it are stubs.
+    """
+
+    state: dict[str, Tensor]
+    module: nn.Module | None
+    info: CheckpointInfo
+
+
+def read_checkpoint(path: Path, *, allow_nonfinite: bool = False) -> Checkpoint:
+    """Read the file. Nothing in it is executed.
+
+    Raises:
+        CheckpointError: the file is no checkpoint, is damaged, or holds weights that can't be used.
+        UnsafeCheckpointError: the file names something that could run code.
+        ArchitectureError: the file holds several models.
+    """
+    container = detect_container(path)
+    content, notes = _read(path, container)
+    weights = find_weights(content)
+    module = weights.content if isinstance(weights.content, nn.Module) else None
+    if module is not None:
+        check_module(module)
+    raw: Mapping[str, object] = module.state_dict() if module is not None else _mapping(weights.content)
+    state, cast_notes = clean_tensors(raw, allow_nonfinite=allow_nonfinite)
+    if module is not None:
+        module.load_state_dict(state, assign=True)
+    info = CheckpointInfo(
+        kind=_kind(container, module),
+        sha256=_sha256(path),
+        bytes=path.stat().st_size,
+        notes=(*notes, *weights.notes, *cast_notes),
+    )
+    return Checkpoint(state, module, info)
+
+
+def _mapping(content: object) -> Mapping[str, object]:
+    assert isinstance(content, Mapping)  # find_weights gives a module or a mapping
+    return content
+
+
+def _read(path: Path, container: Container) -> tuple[object, tuple[str, ...]]:
+    if container is Container.TORCHSCRIPT:
+        return read_torchscript(path), ()
+    if container is Container.SAFETENSORS:
+        return read_safetensors(path), ()
+    file = read_torch_file(path, container)
+    elsewhere = [device for device in file.devices if device != "cpu"]
+    return file.content, ((f"saved on {', '.join(elsewhere)}; loaded on the CPU",) if elsewhere else ())
+
+
+def _kind(container: Container, module: nn.Module | None) -> CheckpointKind:
+    if container is Container.TORCHSCRIPT:
+        return "torchscript"
+    if container is Container.SAFETENSORS:
+        return "safetensors"
+    return "state dict" if module is None else "module"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

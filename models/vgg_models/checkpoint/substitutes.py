@@ -1,0 +1,90 @@
+"""What stands in for the classes that a pickle names: torch's own layers, and inert stubs for all other classes.
+
+Nothing is imported because a pickle names it. What has no substitute here and is not on torch's own short list for
+``weights_only`` is refused by torch.load, by its name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from vgg_runtime.errors import UnsafeCheckpointError
+
+__all__ = ["StubModule", "is_stub", "substitutes"]
+
+# Left to torch.load, which allows a handful of them and refuses the rest.
+_RESERVED = frozenset({*sys.stdlib_module_names, "torch", "numpy"})
+
+# Wrappers that are modules of torch, but outside torch.nn.modules: their child `module` is what counts.
+_WRAPPERS = frozenset({"torch.nn.parallel.data_parallel.DataParallel"})
+
+# What training loops save beside the weights. Each is read as an empty placeholder.
+_PLACEHOLDERS = frozenset(
+    {
+        "argparse.Namespace",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "numpy.dtype",
+        "pathlib.Path",
+        "pathlib.PosixPath",
+        "pathlib.PurePosixPath",
+        "pathlib.PureWindowsPath",
+        "pathlib.WindowsPath",
+    }
+)
+
+
+class _NeverCalled(type):
+    """A class that a pickle may make empty instances of (``cls.__new__``), as it does of classes, but not call."""
+
+    def __call__(cls, *args: object, **kwargs: object) -> Any:
+        raise UnsafeCheckpointError(
+            f"the checkpoint calls {cls.__module__}.{cls.__name__}; nothing in a checkpoint is ever executed.",
+            hint="Save the weights alone: torch.save(model.state_dict(), path).",
+        )
+
+
+class StubModule(nn.Module, metaclass=_NeverCalled):
+    """In place of a user's class: keeps its children, parameters and attributes, has none of its methods."""
+
+
+class _Placeholder:
+    """In place of a value that is not needed. Takes whatever it is made of, and keeps nothing."""
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def is_stub(module: nn.Module) -> bool:
+    """Whether the module stands in for a class that is not at hand."""
+    return isinstance(module, StubModule)
+
+
+def substitutes(names: tuple[str, ...]) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Return (class, the name that it stands for) for those names that have a substitute."""
+    found = ((_substitute(name), name) for name in names)
+    return [(cls, name) for cls, name in found if cls is not None]
+
+
+def _substitute(name: str) -> type | None:
+    module, _, attribute = name.rpartition(".")
+    if module.startswith("torch.nn.modules."):
+        return _torch_layer(module, attribute)
+    if name in _PLACEHOLDERS:
+        return type(attribute, (_Placeholder,), {})
+    if name in _WRAPPERS or module.partition(".")[0] not in _RESERVED:
+        return type(attribute, (StubModule,), {"__module__": module})
+    return None
+
+
+def _torch_layer(module: str, attribute: str) -> type | None:
+    # Only what torch itself has loaded already; a name in a file must not cause an import.
+    cls = getattr(sys.modules.get(module), attribute, None)
+    return cls if isinstance(cls, type) and issubclass(cls, nn.Module) else None

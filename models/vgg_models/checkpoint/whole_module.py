@@ -1,0 +1,102 @@
+"""A module that was saved whole and rebuilt without its class: check it, and find out how it runs.
+
+The children come back exactly. The order in which ``forward`` used them was code, and is not in the file, so only
+shapes of module that leave no other sensible order are run.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from vgg_models.checkpoint.substitutes import is_stub
+from vgg_runtime.errors import CheckpointError
+
+__all__ = ["check_module", "describe_children", "runnable"]
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_state_dict_hooks", "_load_state_dict_pre_hooks")
+
+
+def check_module(module: nn.Module) -> None:
+    """Raise CheckpointError where a layer carries hooks, or hides a method of its class behind an attribute."""
+    for name, layer in module.named_modules():
+        if not isinstance(layer, nn.Module):
+            raise CheckpointError(f"{name} is a {type(layer).__name__}, not a layer.")
+        attributes = vars(layer)
+        odd = [hooks for hooks in _HOOKS if attributes.get(hooks)]
+        if not is_stub(layer):  # a stub never runs, and users call their attributes what they like
+            odd += [key for key in attributes if callable(getattr(type(layer), key, None))]
+        if odd:
+            raise CheckpointError(
+                f"the layer {name or '(the module itself)'} carries {', '.join(odd)}, which can't be rebuilt.",
+                hint="Save the weights alone: torch.save(model.state_dict(), path), and give --model MODULE:CALLABLE.",
+            )
+
+
+def runnable(module: nn.Module) -> tuple[nn.Module, str] | None:
+    """Return a module that runs, and the assumption behind it; None where the order of the layers is not certain.
+
+    Certain are: layers of torch's own; one child; a Flatten and then one child; features, then an optional avgpool,
+    then a classifier.
+    """
+    module = _unwrapped(module)
+    children = dict(module.named_children())
+    if not is_stub(module):
+        return None if _has_stub(module) else (module, "")
+    if _has_own_tensors(module) or any(_has_stub(child) for child in children.values()):
+        return None
+    steps = _steps(children)
+    if steps is None:
+        return None
+    order = " → ".join(steps)
+    return nn.Sequential(steps), f"the class of the module is not at hand; its children are run in this order: {order}"
+
+
+def describe_children(module: nn.Module) -> str:
+    """The children by name and class, for a message."""
+    return (
+        ", ".join(f"{name} ({type(child).__name__})" for name, child in _unwrapped(module).named_children()) or "none"
+    )
+
+
+def _steps(children: dict[str, nn.Module]) -> OrderedDict[str, nn.Module] | None:
+    names = tuple(children)
+    if len(names) == 1 and _is_chain(children[names[0]]):
+        return _flattened_first(OrderedDict(children))
+    if len(names) == 2 and isinstance(children[names[0]], nn.Flatten) and _is_chain(children[names[1]]):
+        return OrderedDict(children)
+    if names in (("features", "classifier"), ("features", "avgpool", "classifier")):
+        *first, last = names
+        steps = OrderedDict((name, children[name]) for name in first)
+        steps["flatten"] = nn.Flatten()
+        steps[last] = children[last]
+        return steps
+    return None
+
+
+def _flattened_first(steps: OrderedDict[str, nn.Module]) -> OrderedDict[str, nn.Module]:
+    """Images reach a Linear layer flattened; where no layer does that, ``forward`` did."""
+    first = next(layer for layer in next(iter(steps.values())).modules() if not list(layer.children()))
+    return OrderedDict(flatten=nn.Flatten(), **steps) if isinstance(first, nn.Linear) else steps
+
+
+def _is_chain(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and len(module) > 0
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The child of a DataParallel."""
+    children = dict(module.named_children())
+    if is_stub(module) and type(module).__name__ == "DataParallel" and list(children) == ["module"]:
+        return _unwrapped(children["module"])
+    return module
+
+
+def _has_stub(module: nn.Module) -> bool:
+    return any(is_stub(layer) for layer in module.modules())
+
+
+def _has_own_tensors(module: nn.Module) -> bool:
+    own: list[Tensor] = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    return bool(own)

@@ -1,0 +1,88 @@
+"""What loading a checkpoint gives: a module that is ready to export, and where each fact about it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["ArchitectureInfo", "CheckpointInfo", "CheckpointKind", "LoadedModel", "Origin"]
+
+Origin = Literal["recognised", "named", "user code", "module"]
+CheckpointKind = Literal["state dict", "module", "torchscript", "safetensors", "torchvision", "random"]
+
+
+@dataclass(frozen=True)
+class ArchitectureInfo:
+    """The recipe that built the module, and how it was found.
+
+    Attributes:
+        name: a name of our own (``vgg16_bn``), ``vgg`` for a configuration that has none, ``torchvision:resnet18``,
+            ``mymodule:Net``, or what a recogniser calls its reading.
+        description: one line for people.
+        origin: "recognised" from keys and shapes, "named" by the caller, the caller's own "user code", or a whole
+            "module" that the checkpoint held.
+        reasons: what in the checkpoint speaks for it.
+        assumptions: what the checkpoint cannot prove; each must be shown to the user.
+    """
+
+    name: str
+    description: str
+    origin: Origin
+    reasons: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("an architecture needs a name")
+        if self.origin not in get_args(Origin):
+            raise ValueError(f"origin is {self.origin!r}, must be one of {get_args(Origin)}")
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """The source of the weights.
+
+    Attributes:
+        kind: what was read.
+        sha256: of the file, in hexadecimal; None where there is no file.
+        bytes: size of the file; None where there is no file.
+        notes: what was done to the content: prefixes stripped, types cast, which key the weights were under.
+    """
+
+    kind: CheckpointKind
+    sha256: str | None = None
+    bytes: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(CheckpointKind):
+            raise ValueError(f"kind is {self.kind!r}, must be one of {get_args(CheckpointKind)}")
+        if (self.sha256 is None) != (self.bytes is None):
+            raise ValueError("a file has both a checksum and a size; where there is no file, both are None")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A classifier in eval mode: float32, on the CPU, no gradients.
+
+    Attributes:
+        module: takes float32 (N, input_channels, height, width), gives float32 (N, num_classes).
+        input_size: (height, width) in pixels.
+    """
+
+    module: nn.Module
+    architecture: ArchitectureInfo
+    checkpoint: CheckpointInfo
+    input_channels: int
+    input_size: tuple[int, int]
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        numbers = (self.input_channels, *self.input_size, self.num_classes)
+        if min(numbers) < 1:
+            raise ValueError(f"channels, height, width and classes must be at least 1, not {numbers}")
+        if self.module.training:
+            raise ValueError("the module must be in eval mode")

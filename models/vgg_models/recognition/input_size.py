@@ -1,0 +1,107 @@
+"""The size of the images that a network was trained on, from the width of its first Linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isqrt
+
+__all__ = ["COMMON_SIZES", "SizeReading", "read_input_size"]
+
+# Square sizes that lessons and published models train at, in pixels.
+COMMON_SIZES = (28, 32, 48, 64, 96, 128, 224, 256, 299, 384)
+
+FeatureMapSize = Callable[[tuple[int, int]], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class SizeReading:
+    """One way to understand the step from the feature map to the first Linear layer.
+
+    Attributes:
+        input_size: (height, width); None where ``question`` asks for it.
+        pooled_size: (height, width) of an adaptive average pool; None where the feature map is used as it comes.
+    """
+
+    input_size: tuple[int, int] | None
+    pooled_size: tuple[int, int] | None = None
+    assumption: str = ""
+    question: str = ""
+    chosen_by: str = ""
+
+
+def read_input_size(
+    feature_map_size: FeatureMapSize, positions: int, given: tuple[int, int] | None
+) -> list[SizeReading]:
+    """Return the sizes that fit; several where the checkpoint leaves a choice, none where nothing fits.
+
+    Args:
+        feature_map_size: (height, width) of the images to that of the feature map, (0, 0) where they are too small.
+        positions: height times width of the feature map that the first Linear layer takes.
+        given: (height, width) that the user named.
+    """
+    side = isqrt(positions)
+    square = (side, side) if side * side == positions else None
+    if given is not None:
+        return _with_given_size(feature_map_size(given), positions, square, given)
+    if square is None:
+        return [SizeReading(None, question=f"feature maps of {positions} positions are not square{_ask()}")]
+    fitting = [size for size in COMMON_SIZES if feature_map_size((size, size)) == square]
+    if side == 1:
+        return _one_by_one(fitting)
+    if len(fitting) == 1:
+        return [_assumed(fitting[0], side)]
+    return [SizeReading(None, question=f"feature maps of {side}x{side} {_say_fitting(fitting)}{_ask()}")]
+
+
+def _with_given_size(
+    found: tuple[int, int], positions: int, square: tuple[int, int] | None, given: tuple[int, int]
+) -> list[SizeReading]:
+    if min(found) > 0 and found[0] * found[1] == positions:
+        return [SizeReading(given)]
+    if min(found) == 0 or square is None:
+        return []
+    return [
+        SizeReading(
+            given,
+            pooled_size=square,
+            assumption=f"images of {given[0]}x{given[1]} give feature maps of {found[0]}x{found[1]}, the classifier "
+            f"takes {square[0]}x{square[1]}: an AdaptiveAvgPool2d lies between, as in torchvision",
+        )
+    ]
+
+
+def _assumed(size: int, side: int) -> SizeReading:
+    return SizeReading(
+        (size, size),
+        assumption=f"the images are {size}x{size}: of the common sizes the only one with feature maps of {side}x{side}",
+    )
+
+
+def _one_by_one(fitting: list[int]) -> list[SizeReading]:
+    """Features of 1x1 come from small images, or from the mean over the feature maps of images of any size."""
+    small = [
+        SizeReading(
+            (size, size),
+            assumption=f"the images are {size}x{size}, and the feature maps come out at 1x1",
+            chosen_by=f"--input-size {size}" + " (or --preprocess cifar10)" * (size == 32),
+        )
+        for size in fitting
+    ]
+    pooled = SizeReading(
+        None,
+        pooled_size=(1, 1),
+        question=f"global average pooling takes images of any size{_ask()}",
+        chosen_by="--input-size N, the size that you trained at, where it is larger",
+    )
+    return [*small, pooled]
+
+
+def _say_fitting(fitting: list[int]) -> str:
+    if not fitting:
+        return "come from none of the common sizes"
+    return f"come from images of {' or '.join(map(str, fitting))} pixels"
+
+
+def _ask() -> str:
+    return "; give the size that you trained at: --input-size N or --input-size HxW"

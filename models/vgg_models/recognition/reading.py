@@ -1,0 +1,39 @@
+"""One way to understand a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+__all__ = ["Reading"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An architecture that fits the keys and shapes of a state dict.
+
+    Attributes:
+        name: as in ArchitectureInfo.
+        build: makes the module; its weights are of no account, so call it under ``torch.device("meta")``.
+        input_size: (height, width), or None where the checkpoint does not decide it; then ``question`` asks for it.
+        reasons: what in the checkpoint speaks for this reading.
+        assumptions: what the checkpoint cannot prove.
+        question: what is open, and which flag answers it.
+        chosen_by: what to give in order to get this reading where there are others.
+    """
+
+    name: str
+    description: str
+    build: Callable[[], nn.Module]
+    input_channels: int
+    input_size: tuple[int, int] | None
+    reasons: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    question: str = ""
+    chosen_by: str = "--model MODULE:CALLABLE"
+
+    def __post_init__(self) -> None:
+        if (self.input_size is None) != bool(self.question):
+            raise ValueError("a reading has an input size, or else a question that asks for it")

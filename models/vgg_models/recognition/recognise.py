@@ -1,0 +1,88 @@
+"""Find the one reading of a state dict, or say why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vgg_models.recognition import vgg
+from vgg_models.recognition.reading import Reading
+from vgg_models.recognition.saved_layers import describe_layers, saved_layers
+from vgg_runtime.errors import ArchitectureError
+
+__all__ = ["RECOGNISERS", "recognise", "sole"]
+
+
+class Recogniser(Protocol):
+    """Reads a state dict; gives no reading where it is of another kind."""
+
+    def __call__(self, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]: ...
+
+
+# One line each: add yours here.
+RECOGNISERS: tuple[Recogniser, ...] = (vgg.recognise,)
+
+_OWN_CODE = "Give your own class or a function that makes the module: --model MODULE:CALLABLE."
+
+
+def recognise(
+    state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None, likely_size: tuple[int, int] | None = None
+) -> Reading:
+    """Return the one reading of a state dict whose keys have no wrapper's prefix any more.
+
+    Args:
+        input_size: (height, width) in pixels that the user stated.
+        likely_size: the same, taken only where the readings leave the size open.
+
+    Raises:
+        ArchitectureError: nothing fits, or several readings do, or the input size is open; the message lists them
+            and the flag that decides.
+    """
+    proven = _proven(state, input_size)
+    if likely_size is not None and any(reading.question for reading in proven):
+        proven = _proven(state, likely_size)
+    if not proven:
+        raise ArchitectureError(f"the architecture can't be read off this checkpoint: {_seen(state)}.", hint=_OWN_CODE)
+    return sole(proven)
+
+
+def _proven(state: Mapping[str, Tensor], input_size: tuple[int, int] | None) -> list[Reading]:
+    readings = [reading for recogniser in RECOGNISERS for reading in recogniser(state, input_size=input_size)]
+    return [reading for reading in readings if _fits(reading.build, state)]
+
+
+def sole(readings: list[Reading]) -> Reading:
+    """Return the only reading, if it leaves nothing open; raise ArchitectureError otherwise."""
+    if len(readings) > 1:
+        lines = [f"  {reading.description}{_at(reading)}: {reading.chosen_by}" for reading in readings]
+        raise ArchitectureError(
+            "these keys and shapes can be read in more than one way:\n" + "\n".join(lines),
+            hint="Choose one with the flag named beside it.",
+        )
+    (reading,) = readings
+    if reading.question:
+        raise ArchitectureError(f"{reading.description}: {reading.question}.", hint="Give --input-size.")
+    return reading
+
+
+def _at(reading: Reading) -> str:
+    detail = reading.question or next(iter(reading.assumptions[-1:]), "")
+    return f" ({detail})" if detail else ""
+
+
+def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> bool:
+    """The proof of a reading: its keys and shapes are those of the checkpoint, exactly."""
+    with torch.device("meta"):
+        expected = {key: value.shape for key, value in build().state_dict().items()}
+    counters = {key for key in expected if key.endswith(".num_batches_tracked")}  # absent before torch 0.4.1
+    found = {key: value.shape for key, value in state.items()}
+    return found == expected or found == {key: expected[key] for key in expected.keys() - counters}
+
+
+def _seen(state: Mapping[str, Tensor]) -> str:
+    keys = list(state)
+    shown = ", ".join(keys[:6]) + (", ..." if len(keys) > 6 else "")
+    return f"{describe_layers(saved_layers(state)) or 'no layers'}; keys {shown}"

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vgg_models import load_model
+from vgg_runtime.errors import ArchitectureError, UsageError, VggDeployError
+
+SOURCE = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 26 * 26, 10))
+
+    def forward(self, x):
+        return self.model(x)
+
+class Nested:
+    net = Net()
+
+def factory():
+    return Net()
+
+def broken():
+    raise RuntimeError("no data set here")
+
+def needs(arguments):
+    return Net()
+
+def nothing():
+    return None
+
+number = 5
+"""
+
+
+@pytest.fixture(autouse=True)
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "usernet.py").write_text(SOURCE)
+    (tmp_path / "failing.py").write_text("1 / 0")
+    (tmp_path / "needy.py").write_text("import a_package_that_is_not_there")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> tuple[Path, nn.Module]:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 26 * 26, 10))
+    torch.save({f"module.model.{key}": value for key, value in net.state_dict().items()}, tmp_path / "net.pth")
+    return tmp_path / "net.pth", net
+
+
+@pytest.mark.parametrize("name", ["Net", "factory", "Nested.net"])
+def test_a_class_a_factory_or_a_module_in_the_current_folder_is_used(
+    checkpoint: tuple[Path, nn.Module], name: str
+) -> None:
+    path, net = checkpoint
+    loaded = load_model(path, model=f"usernet:{name}")
+    images = torch.randn(2, 1, 28, 28)
+    assert torch.equal(loaded.module(images), net(images))
+    assert (loaded.architecture.name, loaded.architecture.origin) == (f"usernet:{name}", "user code")
+    assert (loaded.input_channels, loaded.input_size, loaded.num_classes) == (1, (28, 28), 10)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "said"),
+    [
+        ("usernet:Missing", UsageError, "has no 'Missing'"),
+        ("no_such_module:Net", UsageError, "no module 'no_such_module'"),
+        (":Net", UsageError, "MODULE:CALLABLE"),
+        ("vgg99", UsageError, "no architecture called 'vgg99'"),
+        ("failing:Net", ArchitectureError, "ZeroDivisionError"),
+        ("needy:Net", ArchitectureError, "a_package_that_is_not_there"),
+        ("usernet:broken", ArchitectureError, "no data set here"),
+        ("usernet:needs", ArchitectureError, "arguments"),
+        ("usernet:nothing", ArchitectureError, "NoneType"),
+        ("usernet:number", ArchitectureError, "a int"),
+        ("torchvision:resnet", ArchitectureError, "no classifier called 'resnet'"),
+    ],
+)
+def test_what_fails_is_said(
+    checkpoint: tuple[Path, nn.Module], spec: str, error: type[VggDeployError], said: str
+) -> None:
+    with pytest.raises(error) as caught:
+        load_model(checkpoint[0], model=spec)
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_whole_module_gives_its_weights_to_the_named_class(tmp_path: Path, saved_by_a_stranger) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 26 * 26, 10))
+
+    net = Net()
+    loaded = load_model(saved_by_a_stranger(net), model="usernet:Net")
+    assert loaded.checkpoint.kind == "module"
+    images = torch.randn(2, 1, 28, 28)
+    assert torch.equal(loaded.module(images), net.model(images))

@@ -1,0 +1,156 @@
+"""Nothing in a checkpoint runs: every attack below would leave a marker file if it did."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vgg_models.checkpoint.container import Container, detect_container
+from vgg_models.checkpoint.reading import read_checkpoint
+from vgg_models.checkpoint.torch_file import read_torch_file
+from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
+
+
+class Call:
+    """Pickles as a call of ``function(*arguments)``."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+def _attacks(marker: Path) -> dict[str, tuple[Call, str]]:
+    return {
+        "os.system": (Call(os.system, f"touch {marker}"), "posix.system"),
+        "eval": (Call(eval, f"open({str(marker)!r}, 'w')"), "builtins.eval"),
+        "subprocess": (Call(subprocess.Popen, ["touch", str(marker)]), "subprocess.Popen"),
+        "Path.touch": (Call(Path.touch, marker), "builtins.getattr"),
+        "torch.load": (Call(torch.load, str(marker)), "torch.serialization.load"),
+        "numpy": (Call(np.save, str(marker), 1), "numpy"),
+        "a third-party function": (Call(pytest.importorskip, "antigravity"), "importorskip"),
+    }
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("attack", list(_attacks(Path())))
+@pytest.mark.parametrize("place", ["bare", "in a dict", "in a module"])
+def test_a_blocked_call_is_named_and_does_not_run(tmp_path: Path, zipped: bool, attack: str, place: str) -> None:
+    marker = tmp_path / "ran"
+    call, named = _attacks(marker)[attack]
+    layer = nn.ReLU()
+    layer.extra = call  # type: ignore[assignment]
+    content = {"bare": call, "in a dict": {"weights": torch.ones(2), "epoch": call}, "in a module": layer}[place]
+    path = tmp_path / "checkpoint.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    if place == "in a module" and not zipped:
+        # The container of torch 1.5 keeps the source of every class; that alone is refused.
+        with pytest.raises(CheckpointError):
+            read_checkpoint(path)
+    else:
+        with pytest.raises(UnsafeCheckpointError) as caught:
+            read_checkpoint(path)
+        assert named in caught.value.message
+        assert caught.value.exit_code == 3
+    assert not marker.exists()
+
+
+def test_the_attacks_would_run_in_an_ordinary_load(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    torch.save(_attacks(marker)["os.system"][0], tmp_path / "checkpoint.pth")
+    torch.load(tmp_path / "checkpoint.pth", weights_only=False)
+    assert marker.exists()
+
+
+def test_a_plain_pickle_is_not_opened(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps(Call(os.system, f"touch {marker}"), protocol=2))
+    with pytest.raises(CheckpointError, match="plain Python pickle"):
+        read_checkpoint(tmp_path / "weights.pkl")
+    assert not marker.exists()
+
+
+def test_values_that_training_loops_save_are_no_obstacle(saved: Callable[[object], Path]) -> None:
+    from argparse import Namespace
+
+    path = saved(
+        {"model": {"0.weight": torch.ones(2, 2)}, "best": np.float64(0.9), "args": Namespace(lr=1), "out": Path("x")}
+    )
+    assert list(read_checkpoint(path).state) == ["0.weight"]
+
+
+def test_classes_allowed_for_one_file_are_not_allowed_for_the_next(saved: Callable[[object], Path]) -> None:
+    read_checkpoint(saved(nn.Sequential(nn.Linear(2, 2))))
+    assert not [entry for entry in torch.serialization.get_safe_globals() if "torch.nn" in str(entry)]
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_truncated_file_is_refused(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"a": torch.ones(5000)}, path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    for length in (40, 200, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match="truncated"):
+            read_checkpoint(path)
+
+
+def test_a_compressed_entry_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(5)}, tmp_path / "a.pth")
+    _copy_entries(tmp_path / "a.pth", tmp_path / "b.pth", zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match=r"compressed entries: .*data/0"):
+        read_checkpoint(tmp_path / "b.pth")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_duplicate_entry_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(5)}, tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "a.pth", "a") as archive:
+        archive.writestr("a/data/0", bytes(20))
+    with pytest.raises(CheckpointError, match="several entries of one name: a/data/0"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_what_was_saved_on_a_gpu_loads_on_the_cpu_and_is_reported(tmp_path: Path) -> None:
+    torch.save(OrderedDict(weight=torch.arange(6.0)), tmp_path / "cpu.pth")
+    _copy_entries(tmp_path / "cpu.pth", tmp_path / "cuda.pth", zipfile.ZIP_STORED, _as_if_on_cuda)
+    file = read_torch_file(tmp_path / "cuda.pth", detect_container(tmp_path / "cuda.pth"))
+    assert file.devices == ("cuda:0",)
+    assert torch.equal(file.content["weight"], torch.arange(6.0))  # type: ignore[index]
+    assert read_checkpoint(tmp_path / "cuda.pth").info.notes == ("saved on cuda:0; loaded on the CPU",)
+
+
+def test_a_legacy_file_gives_its_tensors(tmp_path: Path) -> None:
+    torch.save({"weight": torch.arange(6.0)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    content = read_torch_file(tmp_path / "old.pth", Container.TORCH_LEGACY).content
+    assert torch.equal(content["weight"], torch.arange(6.0))  # type: ignore[index]
+
+
+def test_a_zip_file_named_safetensors_is_read_as_what_it_is(tmp_path: Path) -> None:
+    torch.save({"weight": torch.arange(6.0)}, tmp_path / "misnamed.safetensors")
+    assert list(read_checkpoint(tmp_path / "misnamed.safetensors").state) == ["weight"]
+
+
+def _as_if_on_cuda(name: str, content: bytes) -> bytes:
+    """The pickle as a machine with a GPU writes it: a string of six characters in place of one of three."""
+    cpu, cuda = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"
+    return content.replace(cpu, cuda) if name.endswith("data.pkl") else content
+
+
+def _copy_entries(
+    source: Path, target: Path, method: int, change: Callable[[str, bytes], bytes] = lambda _, content: content
+) -> None:
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(target, "w", method) as after:
+        for name in before.namelist():
+            after.writestr(name, change(name, before.read(name)))
