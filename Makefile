@@ -1,5 +1,7 @@
 # Everything is set up inside the repository, in .venv (build machine) and .venv-runtime (edge device).
 PYTHON ?= python3
+# Calibrated ranges are cached inside the repository too.
+export VGG_DEPLOY_CACHE := $(CURDIR)/build/cache
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
@@ -31,7 +33,7 @@ bench: .venv/ready
 	@touch $@
 
 # What an edge device installs: the wheel with the [cpu] extra, no torch, no onnx.
-.venv-runtime/ready: $(INPUTS) $(shell find runtime -name '*.py')
+.venv-runtime/ready: $(INPUTS) $(shell find runtime models calibration export -name '*.py')
 	$(PYTHON) -m venv .venv-runtime
 	.venv-runtime/bin/python $(PIP) --force-reinstall --no-deps .
 	.venv-runtime/bin/python $(PIP) ".[cpu]"

@@ -9,20 +9,30 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from vgg_runtime.bundle import MANIFEST
+from vgg_export.variants import MODEL_FILE
+from vgg_runtime.bundle import GOLDEN, MANIFEST, MEASURED, REPORT
 from vgg_runtime.errors import MissingCapabilityError, UsageError
 
 __all__ = ["check_destination", "staged_directory"]
+
+# What a bundle holds beside the folders of its variants.
+_FILES = {GOLDEN, MANIFEST, MEASURED, REPORT}
+
+# The destination cannot be what was asked, or there is no room left for it.
+_REFUSALS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG),
+)
 
 
 def check_destination(destination: Path, *, overwrite: bool) -> None:
     """Refuse a ``destination`` that must not be replaced.
 
     Raises:
-        UsageError: something is there and ``overwrite`` is not set, or what is there is not a bundle.
+        UsageError: something is there and ``overwrite`` is not set, or what is there is not a bundle, or holds more.
     """
     if not os.path.lexists(destination):
         return
@@ -32,6 +42,15 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise UsageError(f"{destination} exists.", hint="Give --overwrite to replace it, or another path to --output.")
+    if strangers := sorted(entry.name for entry in destination.iterdir() if not _is_part_of_a_bundle(entry)):
+        raise UsageError(
+            f"{destination} holds more than a bundle, so it is not replaced: {', '.join(strangers)}.",
+            hint="Move that elsewhere, or give another path to --output.",
+        )
+
+
+def _is_part_of_a_bundle(entry: Path) -> bool:
+    return entry.name in _FILES or entry.name.startswith(tuple(f"{name}-" for name in MODEL_FILE))
 
 
 @contextmanager
@@ -45,25 +64,37 @@ def staged_directory(destination: Path, *, overwrite: bool) -> Iterator[Path]:
         MissingCapabilityError: the file system refuses: no space, no permission.
     """
     check_destination(destination, overwrite=overwrite)
-    staging: Path | None = None
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
+    with _refusals(destination), ExitStack() as undo:
+        for parent in [folder for folder in destination.parents if not folder.exists()][::-1]:
+            parent.mkdir(exist_ok=True)
+            undo.callback(_remove_if_empty, parent)
         staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent))
+        undo.callback(shutil.rmtree, staging, ignore_errors=True)
         yield staging
         _give_usual_permissions(staging)
         _flush_to_disk(staging)
         check_destination(destination, overwrite=overwrite)
         _put_in_place(staging, destination)
         _flush_to_disk(destination.parent, recursive=False)
+
+
+@contextmanager
+def _refusals(destination: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT):
-            raise MissingCapabilityError(
-                f"the bundle cannot be written to {destination}: {error.strerror}; nothing was changed."
-            ) from error
-        raise
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+        if error.errno is not None and error.errno not in _REFUSALS:
+            raise
+        # numpy's short write on a full disk carries a text and no number.
+        raise MissingCapabilityError(
+            f"the bundle cannot be written to {destination}: {error.strerror or error}; nothing was changed.",
+            hint="Give a path to --output that can be written to and has room.",
+        ) from error
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _give_usual_permissions(directory: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vgg_runtime import command_line
+from vgg_runtime.errors import MissingCapabilityError
 
 if TYPE_CHECKING:
     from vgg_export.plan import Options, Plan
@@ -56,13 +58,20 @@ class BatchSize(click.ParamType["int | str"]):
 @click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Pixels that the network takes.")
 @click.option("--labels", metavar="FILE", help="class_indices.json, a JSON list, a text file, or 'imagenet'.")
 @click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
+@click.option("--quantize", multiple=True, metavar="WORD", help="dynamic, static, int8-weights, int4-weights or fp16.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Folder of real images to calibrate on.")
+@click.option("--calibration-size", type=click.IntRange(min=1), help="Images to calibrate on; by default up to 100.")
+@click.option("--calibration-method", metavar="WORD", help="minmax, percentile, entropy or mse (default).")
+@click.option("--target", metavar="WORD", help="vnni, avx2, arm64 or cuda; by default any CPU, safe.")
 @click.option("--opset", type=int, help="ONNX operator set version.")
 @click.option("--batch", type=BatchSize(), default="dynamic", show_default=True, metavar="dynamic|N")
 @click.option("--single-file", is_flag=True, help="Put the weights inside the .onnx file.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the variants with eager PyTorch.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
 @click.option("--dry-run", is_flag=True, help="Print what was found and what would be written; write nothing.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For noise, random weights and samples.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For noise, random weights and samples."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
 def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, checkpoint: str, **given: Any) -> None:
     """Export CHECKPOINT to a verified bundle that runs without PyTorch.
@@ -72,7 +81,7 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
     """
     if output is None and not dry_run:
         raise click.UsageError("give the directory to write with -o BUNDLE, or --dry-run.")
-    _make_paths_importable()
+    _check_export_extra()
     with _steps() as on_step:
         from vgg_export.bundle_writer import check_destination
         from vgg_export.pipeline import write_bundle
@@ -90,22 +99,20 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
     _print_plan(plan, as_json) if bundle is None else _print_bundle(bundle, as_json)
 
 
-def _options(*, formats: tuple[Any, ...], no_verify: bool, opset: int | None, **same_names: Any) -> Options:
-    from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
+def _check_export_extra() -> None:
+    """Say what to install where only the runtime is; its wheel brings this command along."""
+    if missing := [name for name in ("torch", "onnx", "onnxscript") if find_spec(name) is None]:
+        raise MissingCapabilityError(
+            f"exporting needs {', '.join(missing)}, which this environment lacks.",
+            hint='Install the build-machine extra: pip install "vgg-deploy[export,cpu]".',
+        )
+
+
+def _options(*, formats: tuple[Any, ...], no_verify: bool, **same_names: Any) -> Options:
     from vgg_export.plan import FORMATS, Options
 
-    return Options(
-        formats=tuple(dict.fromkeys(formats)) or FORMATS,
-        verify=not no_verify,
-        opset=opset or DEFAULT_OPSET,
-        **same_names,
-    )
-
-
-def _make_paths_importable() -> None:
-    """``--model lesson:Net`` finds lesson.py in the current directory, as ``python -m`` does."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    given = {name: value for name, value in same_names.items() if value is not None}  # the rest have defaults there
+    return Options(formats=tuple(dict.fromkeys(formats)) or FORMATS, verify=not no_verify, **given)
 
 
 @contextmanager
@@ -118,7 +125,7 @@ def _steps() -> Iterator[Callable[[str], None]]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
         task = progress.add_task("starting")
         yield lambda step: progress.update(task, description=step)
 

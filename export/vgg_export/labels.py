@@ -29,8 +29,8 @@ def read_labels(source: str, classes: int) -> tuple[str, ...]:
         LabelsError: the file is unreadable, of another form, or does not fit the head.
     """
     labels = _imagenet() if source == IMAGENET else _parse(Path(source))
-    if blank := [str(i) for i, label in enumerate(labels) if not label.strip()]:
-        raise LabelsError(f"the labels in {source} have no name for class {', '.join(blank)}.", hint=_ACCEPTED)
+    if unfit := [str(i) for i, label in enumerate(labels) if not label.strip() or not _is_text(label)]:
+        raise LabelsError(f"the labels in {source} have no legible name for class {', '.join(unfit)}.", hint=_ACCEPTED)
     if len(labels) != classes:
         raise LabelsError(
             f"{source} names {len(labels)} classes, the network has {classes} outputs.",
@@ -53,9 +53,9 @@ def _parse(path: Path) -> tuple[str, ...]:
 
 def _from_json(text: str, path: Path) -> tuple[str, ...]:
     try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise LabelsError(f"{path} is not JSON: {error}.", hint=_ACCEPTED) from error
+        data = json.loads(text, object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
+        raise LabelsError(f"{path} cannot be read as JSON: {error}.", hint=_ACCEPTED) from error
     if isinstance(data, list) and all(isinstance(name, str) for name in data):
         return tuple(data)
     if isinstance(data, dict) and data:
@@ -66,8 +66,24 @@ def _from_json(text: str, path: Path) -> tuple[str, ...]:
     raise LabelsError(f"{path} is JSON of another form than labels have.", hint=_ACCEPTED)
 
 
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON lets a key come twice, and the json module then keeps the last without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"it has the key {next(key for key in keys if keys.count(key) > 1)!r} more than once")
+    return found
+
+
 def _is_index(value: Any) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, str) and value.isdecimal())
+    if isinstance(value, str):
+        return value.isdecimal() and len(value) < 10  # more digits are no class, and may be too many for int()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(label: str) -> bool:
+    """Whether ``label`` can be written down: JSON's escapes can spell half a surrogate pair, which cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in label)
 
 
 def _in_order(names: dict[int, str], entries: int, path: Path) -> tuple[str, ...]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 
+from vgg_calibration.quantizers import Context
+from vgg_calibration.ranges import DEFAULT_METHOD
+from vgg_calibration.targets import ANY_CPU, TARGETS
+from vgg_export.accuracy import compare_accuracy, true_classes
 from vgg_export.bundle_writer import check_destination, staged_directory
+from vgg_export.calibration_run import calibrate
 from vgg_export.end_to_end import EndToEnd
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
 from vgg_export.output_kind import detect_output_kind
@@ -19,8 +24,9 @@ from vgg_export.plan import FORMATS, Options, Plan, make_plan
 from vgg_export.reference import Reference, run_eager
 from vgg_export.report import report
 from vgg_export.samples import Samples, pink_noise_samples, real_samples
-from vgg_export.variants import Format, Job, Recipe, open_variant
-from vgg_runtime.bundle import GOLDEN, MANIFEST, REPORT, Bundle, open_bundle
+from vgg_export.variants import ONNX_FP32, Format, Job, Recipe, open_variant
+from vgg_export.verdict import judge, measured, time_variants
+from vgg_runtime.bundle import GOLDEN, MANIFEST, MEASURED, REPORT, Bundle, open_bundle
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.classifier import METADATA_KEY
 from vgg_runtime.errors import ParityError
@@ -43,6 +49,11 @@ def export(
     input_size: int | tuple[int, int] | None = None,
     labels: str | os.PathLike[str] | None = None,
     samples: str | os.PathLike[str] | None = None,
+    quantize: Iterable[str] = (),
+    calibration: str | os.PathLike[str] | None = None,
+    calibration_size: int | None = None,
+    calibration_method: str = DEFAULT_METHOD,
+    target: str = ANY_CPU,
     opset: int = DEFAULT_OPSET,
     batch: int | Literal["dynamic"] = "dynamic",
     single_file: bool = False,
@@ -62,6 +73,11 @@ def export(
         input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
         labels: a file of labels, or "imagenet".
         samples: folder of real images that parity is measured on; None takes image-like noise.
+        quantize: "dynamic", "static", "int8-weights", "int4-weights", "fp16"; float32 is always exported.
+        calibration: folder of real images that the ranges of 8-bit activations are taken from.
+        calibration_size: how many of them; None takes as many as there are, up to 100.
+        calibration_method: "minmax", "percentile", "entropy" or "mse".
+        target: "vnni", "avx2", "arm64", "cuda", or "any" for any CPU.
         opset: version of the ONNX operator set.
         batch: "dynamic", or a fixed batch size.
         single_file: put the weights inside the ``.onnx`` file.
@@ -82,6 +98,11 @@ def export(
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
         labels=None if labels is None else os.fspath(labels),
         samples=None if samples is None else Path(samples),
+        quantize=tuple(quantize),
+        calibration=None if calibration is None else Path(calibration),
+        calibration_size=calibration_size,
+        calibration_method=calibration_method,
+        target=target,
         opset=opset,
         batch=batch,
         single_file=single_file,
@@ -108,29 +129,38 @@ def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: 
             single_file=plan.options.single_file,
             metadata={METADATA_KEY: manifest.dump()},
             staging=staging,
+            quantization=Context(TARGETS[plan.options.target]),
         )
-        variants = []
+        variants: list[Variant] = []
         for recipe in plan.recipes:
+            if recipe.quantize and manifest.calibration is None and plan.images.calibration is not None:
+                job, manifest = _calibrate(plan, job, manifest, variants, on_step)
             on_step(f"writing {recipe.name}")
             variants.append(_write(recipe, job))
         if plan.options.verify:
             end_to_end = EndToEnd.of(plan, samples)
+            truth = true_classes(samples.names, plan.labels)
             for i, recipe in enumerate(plan.recipes):
                 on_step(f"verifying {recipe.name}")
-                variants[i] = _verify(recipe, variants[i], reference, staging)
+                variants[i] = _verify(recipe, variants[i], reference, truth, staging)
             manifest = replace(manifest, golden=_write_golden(reference, staging))
         manifest = replace(manifest, variants=tuple(variants))
         (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
         if plan.options.verify:
             on_step("verifying image bytes to labels")
             end_to_end.check(staging, manifest)
-        (staging / REPORT).write_text(report(manifest, samples), encoding="utf-8")
+        verdicts = {}
+        if plan.options.quantize:
+            on_step("timing the variants in turns")
+            verdicts = judge(manifest, time_variants(staging, manifest))
+            (staging / MEASURED).write_text(measured(verdicts), encoding="utf-8")
+        (staging / REPORT).write_text(report(manifest, samples, verdicts), encoding="utf-8")
     return open_bundle(output)
 
 
 def _samples(plan: Plan) -> Samples:
-    if plan.options.samples is not None:
-        return real_samples(plan.options.samples, plan.preprocessing, seed=plan.options.seed)
+    if plan.images.samples is not None:
+        return real_samples(plan.images.samples, plan.preprocessing, plan.takes.size)
     return pink_noise_samples(plan.preprocessing, plan.takes.size, seed=plan.options.seed)
 
 
@@ -167,10 +197,32 @@ def _tool_versions() -> dict[str, str]:
     return versions
 
 
+def _calibrate(
+    plan: Plan, job: Job, manifest: Manifest, written: Sequence[Variant], on_step: OnStep
+) -> tuple[Job, Manifest]:
+    """Take the ranges of activations from the calibration images, for the variants that are written from now on."""
+    assert plan.images.calibration is not None
+    float_onnx = next((variant for variant in written if variant.name == ONNX_FP32.name), None)
+    if float_onnx is None:
+        return job, manifest  # TorchScript's dynamic quantization takes no ranges
+    ranges, record = calibrate(
+        job.staging / float_onnx.file,
+        float_onnx.sha256,
+        plan.images.calibration,
+        plan.preprocessing,
+        plan.options.calibration_method,
+        batch_size=plan.takes.batch_size or 1,
+        on_step=on_step,
+    )
+    context = replace(job.quantization, ranges=ranges)
+    return replace(job, quantization=context), replace(manifest, calibration=record)
+
+
 def _write(recipe: Recipe, job: Job) -> Variant:
     file = job.staging / recipe.file
     file.parent.mkdir()
-    data = recipe.write(job, file)
+    written = recipe.write(job, file)
+    data = written.external_data
     files = [file] if data is None else [file, data]
     return Variant(
         name=recipe.name,
@@ -181,18 +233,35 @@ def _write(recipe: Recipe, job: Job) -> Variant:
         bytes=sum(path.stat().st_size for path in files),
         sha256={path.relative_to(job.staging).as_posix(): sha256_of(path) for path in files},
         opset=job.opset if recipe.format == "onnx" else None,
+        target=job.quantization.target.name if recipe.quantize else None,
+        notes=written.notes,
     )
 
 
-def _verify(recipe: Recipe, variant: Variant, reference: Reference, staging: Path) -> Variant:
-    figures = reference.compare(open_variant(recipe, staging))
+def _verify(
+    recipe: Recipe, variant: Variant, reference: Reference, truth: Sequence[int] | None, staging: Path
+) -> Variant:
+    outputs = reference.run(recipe.name, open_variant(recipe, staging))
+    figures = reference.compare(outputs, tie=recipe.tolerance.tie)
     if misses := figures.misses(recipe.tolerance):
         raise ParityError(
             f"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}: {'; '.join(misses)} "
             f"(worst on {figures.worst_sample}). No bundle was written.",
-            hint="Report it with the checkpoint's architecture, or export the other format with --format.",
+            hint=_hint(recipe),
         )
-    return replace(variant, parity=figures, tolerance=recipe.tolerance)
+    accuracy = None
+    if truth is not None and len(truth) == len(reference.per_sample):
+        accuracy = compare_accuracy(truth, reference.per_sample, reference.rows_per_sample(outputs))
+    return replace(variant, parity=figures, tolerance=recipe.tolerance, accuracy=accuracy)
+
+
+def _hint(recipe: Recipe) -> str:
+    if recipe.quantize is None:
+        return "Report it with the checkpoint's architecture, or export the other format with --format."
+    return (
+        f"Leave out --quantize {recipe.quantize}, or calibrate on more images, or images more like those of the "
+        "training, or by another --calibration-method."
+    )
 
 
 def _write_golden(reference: Reference, staging: Path) -> str:

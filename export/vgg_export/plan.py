@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vgg_calibration.ranges import DEFAULT_METHOD, METHODS
+from vgg_calibration.targets import ANY_CPU, TARGETS
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
+from vgg_export.image_split import ImageSplit, split_images
 from vgg_export.labels import read_labels
 from vgg_export.preprocessing_option import resolve_preprocessing, stated_size
-from vgg_export.variants import VARIANTS, Format, Recipe
+from vgg_export.variants import QUANTIZE_OPTIONS, Format, Recipe, choose_recipes
 from vgg_models import load_model
 from vgg_runtime.errors import UsageError
 from vgg_runtime.manifest import Input
@@ -36,6 +40,11 @@ class Options:
         input_size: (height, width) in pixels.
         labels: a file of labels, or "imagenet".
         samples: folder of real images for parity.
+        quantize: words of ``--quantize``.
+        calibration: folder of real images that ranges of activations are taken from.
+        calibration_size: how many of them; None takes up to the default.
+        calibration_method: how a range follows from what was seen.
+        target: preset of what quantized variants are built for.
         batch: "dynamic", or a fixed size.
     """
 
@@ -45,6 +54,11 @@ class Options:
     input_size: tuple[int, int] | None = None
     labels: str | None = None
     samples: Path | None = None
+    quantize: tuple[str, ...] = ()
+    calibration: Path | None = None
+    calibration_size: int | None = None
+    calibration_method: str = DEFAULT_METHOD
+    target: str = ANY_CPU
     opset: int = DEFAULT_OPSET
     batch: int | Literal["dynamic"] = "dynamic"
     single_file: bool = False
@@ -52,14 +66,25 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.formats) - set(FORMATS)):
-            raise UsageError(f"no format is called {', '.join(unknown)}.", hint=f"There is {', '.join(FORMATS)}.")
+        _check_word("format", self.formats, FORMATS)
         if not self.formats:
             raise UsageError("no format was given.", hint=f"There is {', '.join(FORMATS)}.")
+        _check_word("quantization", self.quantize, QUANTIZE_OPTIONS)
+        _check_word("calibration method", (self.calibration_method,), METHODS)
+        _check_word("target", (self.target,), TARGETS)
+        if self.calibration_size is not None and self.calibration_size < 1:
+            raise UsageError(f"the calibration size is {self.calibration_size}; it is at least 1.")
         if self.batch != "dynamic" and self.batch < 1:
             raise UsageError(f"the batch size is {self.batch}; it is 'dynamic' or at least 1.")
+        if self.seed < 0:
+            raise UsageError(f"the seed is {self.seed}; it is at least 0.")
         if self.input_size is not None and min(self.input_size) < 1:
             raise UsageError(f"the input size is {self.input_size}; both sides are at least 1 pixel.")
+
+
+def _check_word(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise UsageError(f"no {what} is called {', '.join(unknown)}.", hint=f"There is {', '.join(known)}.")
 
 
 @dataclass(frozen=True)
@@ -73,6 +98,7 @@ class Plan:
         assumptions: what was taken as usual because nobody said otherwise; the architecture's own included.
         labels: one name per class, or None.
         recipes: the variants to write, in order.
+        images: real images to calibrate and to judge by.
     """
 
     options: Options
@@ -82,6 +108,7 @@ class Plan:
     assumptions: tuple[str, ...]
     labels: tuple[str, ...] | None
     recipes: tuple[Recipe, ...]
+    images: ImageSplit
 
 
 def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
@@ -90,6 +117,9 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
     Raises:
         RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
     """
+    recipes = choose_recipes(options.formats, options.quantize)
+    _check_calibration(checkpoint, options, recipes)
+    images = split_images(options.samples, options.calibration, size=options.calibration_size, seed=options.seed)
     loaded = load_model(
         checkpoint,
         model=options.model,
@@ -106,8 +136,21 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
         preprocessing=preprocessing,
         assumptions=(*loaded.architecture.assumptions, *assumed),
         labels=None if options.labels is None else read_labels(options.labels, loaded.num_classes),
-        recipes=tuple(recipe for recipe in VARIANTS if recipe.format in options.formats),
+        recipes=recipes,
+        images=images,
     )
+
+
+def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, recipes: Iterable[Recipe]) -> None:
+    """Refuse calibration on nothing: ranges taken from noise fit no photograph."""
+    if options.calibration is not None:
+        return
+    if needing := [recipe.quantize for recipe in recipes if recipe.calibrated]:
+        words = " ".join(f"--quantize {word}" for word in needing)
+        raise UsageError(
+            f"--quantize {', '.join(map(str, needing))} takes ranges from real images, and none are given.",
+            hint=f"vgg-export {os.fspath(checkpoint)} -o BUNDLE {words} --calibration FOLDER_OF_PHOTOS",
+        )
 
 
 def _certain_size(options: Options) -> tuple[int, int] | None:

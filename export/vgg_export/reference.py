@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vgg_export.samples import Samples
-from vgg_runtime.errors import ArchitectureError
+from vgg_runtime.errors import ArchitectureError, ParityError
 from vgg_runtime.manifest import Input, ParityFigures
 from vgg_runtime.parity import compare
 
@@ -21,6 +21,8 @@ __all__ = ["Reference", "run_eager"]
 
 # 1 is what an edge device runs; 2 and 5 show a batch dimension that was baked in.
 BATCH_SIZES = (1, 2, 5)
+
+_BATCH_HINT = "Its forward must not turn sizes of tensors into numbers (int(x.shape[0])); or give --batch N."
 
 Run = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 
@@ -47,12 +49,34 @@ class Reference:
         order = [index for batch in self.batches for index in batch]
         return self.samples.batch[order[:count]], outputs[:count]
 
-    def compare(self, run: Run) -> ParityFigures:
-        """Run the same batches through ``run`` and compare the outputs."""
-        actual = [run(self.samples.batch[list(batch)]) for batch in self.batches]
+    @property
+    def per_sample(self) -> NDArray[np.float32]:
+        """One row of outputs per sample: float32 (samples, classes)."""
+        return self.rows_per_sample(self.outputs)
+
+    def rows_per_sample(self, outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return the first row of each sample in ``outputs``, which are in the order of ``batches``."""
+        order = [index for batch in self.batches for index in batch]
+        first = [order.index(sample) for sample in range(len(self.samples.names)) if sample in order]
+        rows: NDArray[np.float32] = np.concatenate(outputs)[first]
+        return rows
+
+    def run(self, variant: str, run: Run) -> list[NDArray[np.float32]]:
+        """Return what ``run``, which is the variant of that name, makes of the same batches.
+
+        Raises:
+            ParityError: it fails on a batch, or gives outputs of another shape.
+        """
+        return [
+            _rerun(variant, run, self.samples.batch[list(batch)], output.shape)
+            for batch, output in zip(self.batches, self.outputs, strict=True)
+        ]
+
+    def compare(self, actual: Sequence[NDArray[np.float32]], *, tie: float = 0.0) -> ParityFigures:
+        """Compare the outputs of a variant, as :meth:`run` gives them, with those of eager PyTorch."""
         names = [f"{self.samples.names[i]} (batch {len(batch)})" for batch in self.batches for i in batch]
         sizes = sorted({len(batch) for batch in self.batches})
-        return compare(np.concatenate(self.outputs), np.concatenate(actual), names, batch_sizes=sizes)
+        return compare(np.concatenate(self.outputs), np.concatenate(actual), names, batch_sizes=sizes, tie=tie)
 
 
 def run_eager(module: nn.Module, samples: Samples, takes: Input) -> Reference:
@@ -92,9 +116,26 @@ def eager_function(module: nn.Module) -> Run:
     return run
 
 
+def _rerun(variant: str, run: Run, batch: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    try:
+        output = run(batch)
+    except Exception as error:  # whatever its engine raises
+        raise ParityError(
+            f"{variant} fails on a batch of {len(batch)}, which eager PyTorch takes: {error}. No bundle was written.",
+            hint=_BATCH_HINT,
+        ) from error
+    if output.shape != shape:
+        raise ParityError(
+            f"{variant} gives {list(output.shape)} for a batch of {len(batch)}, eager PyTorch gives {list(shape)}. "
+            "No bundle was written.",
+            hint=_BATCH_HINT,
+        )
+    return output
+
+
 def _batches(count: int, fixed: int | None) -> tuple[tuple[int, ...], ...]:
     if fixed is not None:
-        return (tuple(i % count for i in range(fixed)),)
+        return tuple(tuple(i % count for i in range(start, start + fixed)) for start in range(0, count, fixed))
     singles = tuple((i,) for i in range(count))
     return singles + tuple(tuple(i % count for i in range(size)) for size in BATCH_SIZES if size > 1)
 

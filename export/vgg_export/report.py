@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from vgg_export.samples import Samples
-from vgg_runtime.manifest import Manifest, Variant
+from vgg_export.verdict import Verdict
+from vgg_runtime.manifest import Calibration, Manifest, Variant
 
 __all__ = ["report"]
 
 
-def report(manifest: Manifest, samples: Samples) -> str:
-    """Return the report as Markdown."""
-    sections = [_heading(manifest), _variants(manifest), _parity_note(manifest, samples), _recommendation(manifest)]
+def report(manifest: Manifest, samples: Samples, verdicts: Mapping[str, Verdict]) -> str:
+    """Return the report as Markdown; ``verdicts`` are by variant, and empty where nothing was timed."""
+    sections = [_heading(manifest), _variants(manifest), _parity_note(manifest, samples)]
+    if verdicts:
+        sections.append(_verdicts(verdicts))
+    sections.append(_recommendation(manifest, verdicts))
+    if accuracies := [variant for variant in manifest.variants if variant.accuracy]:
+        sections.append(_accuracies(accuracies))
+    if notes := [f"{variant.name}: {note}" for variant in manifest.variants for note in variant.notes]:
+        sections.append("## Quantized\n\n" + _list(notes))
+    if manifest.calibration is not None:
+        sections.append(_calibration(manifest.calibration))
     if manifest.architecture.assumptions:
         sections.append("## Assumed\n\n" + _list(manifest.architecture.assumptions))
     if manifest.architecture.reasons:
@@ -71,12 +83,57 @@ def _parity_note(manifest: Manifest, samples: Samples) -> str:
     )
 
 
-def _recommendation(manifest: Manifest) -> str:
+def _recommendation(manifest: Manifest, verdicts: Mapping[str, Verdict]) -> str:
+    for name, found in verdicts.items():
+        if found.rank == "recommended":
+            return f"## Recommended\n\n`{name}`: {found.why}. On another machine, ask again there."
     onnx = [variant for variant in manifest.variants if variant.format == "onnx"]
     if not onnx:
         return "## Recommended\n\nNone for the runtime without PyTorch: it runs ONNX (`--format onnx`)."
     return f"## Recommended\n\n`{onnx[0].name}`: it runs without PyTorch and gives eager PyTorch's answers."
 
 
-def _list(lines: tuple[str, ...]) -> str:
+def _verdicts(verdicts: Mapping[str, Verdict]) -> str:
+    rows = [
+        "## Speed on the machine that exported",
+        "",
+        "One process per variant, in turns, batch 1, on the CPU; ratio to fp32 of the same format, with its spread.",
+        "",
+        "| variant | ms | ratio | spread | verdict |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for name, found in verdicts.items():
+        spread = f"{found.low:.2f} to {found.high:.2f}"
+        rows.append(f"| {name} | {found.latency_ms:.1f} | {found.ratio:.2f} | {spread} | {found.rank}: {found.why} |")
+    return "\n".join(rows)
+
+
+def _accuracies(variants: Sequence[Variant]) -> str:
+    rows = [
+        "## Accuracy on the labelled samples",
+        "",
+        "| variant | images | eager PyTorch | variant | difference, 95 % interval | McNemar p |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for variant in variants:
+        if (found := variant.accuracy) is not None:
+            interval = f"{found.low * 100:+.1f} to {found.high * 100:+.1f} points"
+            rows.append(
+                f"| {variant.name} | {found.images} | {found.eager:.2%} | {found.variant:.2%} | {interval} | "
+                f"{found.p_value:.2g} |"
+            )
+    return "\n".join(rows)
+
+
+def _calibration(calibration: Calibration) -> str:
+    lines = [
+        f"## Calibration\n\n{len(calibration.images)} images, ranges by {calibration.method}; the files and the ranges "
+        "are listed in bundle.json."
+    ]
+    if calibration.skipped:
+        lines.append("Unreadable and left out:\n\n" + _list(calibration.skipped))
+    return "\n\n".join(lines)
+
+
+def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgg_calibration.image_choice import choose_images
+from vgg_export.image_split import Chosen
+from vgg_runtime.errors import PreprocessingError
 from vgg_runtime.images import read_image
 from vgg_runtime.preprocessing import Preprocessing
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Samples", "pink_noise_samples", "real_samples"]
 
-REAL_SAMPLES, NOISE_SAMPLES = 16, 5
+NOISE_SAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,18 @@ class Samples:
     real: bool
 
 
-def real_samples(folder: Path, preprocessing: Preprocessing, *, seed: int) -> Samples:
-    """Return a seeded choice of the images below ``folder``.
+def real_samples(chosen: Chosen, preprocessing: Preprocessing, size: tuple[int, int]) -> Samples:
+    """Return the chosen images; ``size`` is what the network takes, (height, width).
 
     Raises:
-        ImageError: the folder holds no image, or one of the chosen is unreadable.
+        ImageError: one of them is unreadable.
+        PreprocessingError: preprocessing brings one of them to another size.
     """
-    chosen = choose_images(folder, REAL_SAMPLES, seed=seed)
-    names = tuple(file.relative_to(folder).as_posix() for file in chosen)
-    for file in chosen:
+    folder, files = chosen.folder, chosen.files
+    names = tuple(_legible(file.relative_to(folder) if file != folder else Path(file.name)) for file in files)
+    for file in files:
         read_image(file)  # so that an error names the file
-    return _samples(names, tuple(file.read_bytes() for file in chosen), preprocessing, real=True)
+    return _samples(names, tuple(file.read_bytes() for file in files), preprocessing, size, real=True)
 
 
 def pink_noise_samples(preprocessing: Preprocessing, size: tuple[int, int], *, seed: int) -> Samples:
@@ -67,19 +70,32 @@ def pink_noise_samples(preprocessing: Preprocessing, size: tuple[int, int], *, s
         Image.fromarray(_pink_noise(generator, *shape)).save(encoded, "PNG")
         files.append(encoded.getvalue())
     names = tuple(f"1/f noise {i}" for i in range(NOISE_SAMPLES))
-    return _samples(names, tuple(files), preprocessing, real=False)
+    return _samples(names, tuple(files), preprocessing, size, real=False)
 
 
-def _samples(names: tuple[str, ...], files: tuple[bytes, ...], preprocessing: Preprocessing, *, real: bool) -> Samples:
-    batch = np.stack([preprocessing(read_image(file)) for file in files])
-    return Samples(names, files, batch, real)
+def _samples(
+    names: tuple[str, ...], files: tuple[bytes, ...], preprocessing: Preprocessing, size: tuple[int, int], *, real: bool
+) -> Samples:
+    planes = [preprocessing(read_image(file)) for file in files]
+    for name, (_, height, width) in zip(names, (plane.shape for plane in planes), strict=True):
+        if (height, width) != size:
+            raise PreprocessingError(
+                f"{name} has {width} x {height} pixels after preprocessing; the network takes {size[1]} x {size[0]}.",
+                hint="Give a --preprocess that resizes or crops to that size, such as plain.",
+            )
+    return Samples(names, files, np.stack(planes), real)
+
+
+def _legible(file: Path) -> str:
+    """The name of ``file`` with U+FFFD for the bytes that are not UTF-8: no JSON could hold those."""
+    return os.fsencode(file.as_posix()).decode("utf-8", "replace")
 
 
 def _stored_size(preprocessing: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:
-    """A size for the noise image that makes resizing and cropping do some work; the network's own where neither is."""
-    if preprocessing.output_size is None and preprocessing.resize is None:
-        return size
-    return size[0] * 5 // 4, size[1] * 3 // 2
+    """A size for the noise image that makes resizing and cropping do some work and end in the network's own size."""
+    if preprocessing.output_size is not None:
+        return size[0] * 5 // 4, size[1] * 3 // 2
+    return size if preprocessing.resize is None else (size[0] * 2, size[1] * 2)
 
 
 def _pink_noise(generator: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:

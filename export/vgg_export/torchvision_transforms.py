@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,9 @@ def torchvision_preprocess(preprocessing: Preprocessing, file: bytes) -> NDArray
     image: Image.Image = Image.open(io.BytesIO(file))
     if preprocessing.exif_orientation:
         image = ImageOps.exif_transpose(image)
-    image = image.convert("L" if preprocessing.channels == "L" else "RGB")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Palette images with Transparency", UserWarning)  # it is dropped in any case
+        image = image.convert("L" if preprocessing.channels == "L" else "RGB")
     if preprocessing.resize is not None:
         size = preprocessing.resize
         image = functional.resize(image, size if isinstance(size, int) else list(size), interpolation=mode)

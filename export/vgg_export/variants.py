@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vgg_calibration.quantizers import Context, Quantizer
+from vgg_calibration.quantizers.activations_int8 import activations_int8
+from vgg_calibration.quantizers.conv_weights_fp16 import conv_weights_fp16
+from vgg_calibration.quantizers.float16 import float16
+from vgg_calibration.quantizers.linear_int8_dynamic import linear_int8_dynamic
+from vgg_calibration.quantizers.linear_weights_blockwise import linear_weights_blockwise
 from vgg_export.exporters.torch2onnx import torch2onnx
-from vgg_export.exporters.torch2torchscript import load_torchscript, torch2torchscript
-from vgg_export.tolerances import FLOAT_ROUNDING
+from vgg_export.exporters.torch2torchscript import torch2torchscript
+from vgg_export.exporters.torch_linear_int8_dynamic import torch_linear_int8_dynamic
+from vgg_export.quantized_onnx import write_quantized
+from vgg_export.tolerances import FLOAT_ROUNDING, HALF_ROUNDING, INT4_WEIGHTS, INT8_ACTIVATIONS, INT8_LINEAR
 from vgg_runtime.backends import Placement, open_backend
+from vgg_runtime.classifier import ENGINES
+from vgg_runtime.errors import UsageError
 from vgg_runtime.manifest import Input, Output, Tolerance
 from vgg_runtime.threads import available_threads
 
@@ -19,7 +30,7 @@ if TYPE_CHECKING:
 
     from vgg_export.reference import Run
 
-__all__ = ["VARIANTS", "Job", "Recipe", "open_variant"]
+__all__ = ["QUANTIZE_OPTIONS", "VARIANTS", "Job", "Recipe", "Written", "choose_recipes", "open_variant"]
 
 Format = Literal["onnx", "torchscript"]
 
@@ -38,6 +49,7 @@ class Job:
         single_file: whether the weights go inside the ``.onnx`` file.
         metadata: what travels inside each file.
         staging: directory of the bundle in the making; a recipe may read the variants above it in the table.
+        quantization: target and ranges for the quantized variants.
     """
 
     module: nn.Module
@@ -47,6 +59,20 @@ class Job:
     single_file: bool
     metadata: Mapping[str, str]
     staging: Path
+    quantization: Context = field(default_factory=Context)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a recipe wrote besides the model.
+
+    Attributes:
+        external_data: path of the file with its large weights, None where they are inside the model's.
+        notes: what was quantized and what stayed in float.
+    """
+
+    external_data: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,18 +80,22 @@ class Recipe:
     """How one variant is made.
 
     Attributes:
-        name: ``<format>-<precision>``.
         tolerance: what it is held to.
-        write: writes the model to the given path, and returns the path of its external data where there is any.
+        write: writes the model to the given path.
+        quantize: the word of ``--quantize`` that asks for it, None for what is always exported.
+        calibrated: whether it needs the ranges of activations.
     """
 
     format: Format
     precision: str
     tolerance: Tolerance
-    write: Callable[[Job, Path], Path | None]
+    write: Callable[[Job, Path], Written]
+    quantize: str | None = None
+    calibrated: bool = False
 
     @property
     def name(self) -> str:
+        """``<format>-<precision>``."""
         return f"{self.format}-{self.precision}"
 
     @property
@@ -74,8 +104,8 @@ class Recipe:
         return f"{self.name}/{MODEL_FILE[self.format]}"
 
 
-def _onnx_fp32(job: Job, file: Path) -> Path | None:
-    return torch2onnx(
+def _onnx_fp32(job: Job, file: Path) -> Written:
+    data = torch2onnx(
         job.module,
         file,
         takes=job.takes,
@@ -84,21 +114,77 @@ def _onnx_fp32(job: Job, file: Path) -> Path | None:
         single_file=job.single_file,
         metadata=job.metadata,
     )
+    return Written(data)
 
 
-def _torchscript_fp32(job: Job, file: Path) -> None:
+def _torchscript_fp32(job: Job, file: Path) -> Written:
     torch2torchscript(job.module, file, takes=job.takes, metadata=job.metadata)
+    return Written()
 
+
+def _torchscript_int8_dynamic(job: Job, file: Path) -> Written:
+    torch2torchscript(torch_linear_int8_dynamic(job.module), file, takes=job.takes, metadata=job.metadata)
+    return Written(notes=("fully connected layers quantized",))
+
+
+def _quantized(*quantizers: Quantizer) -> Callable[[Job, Path], Written]:
+    """Return the recipe that takes the float ONNX variant through ``quantizers``."""
+
+    def write(job: Job, file: Path) -> Written:
+        source = job.staging / ONNX_FP32.file
+        return Written(*write_quantized(source, file, quantizers, job.quantization, single_file=job.single_file))
+
+    return write
+
+
+def _onnx_int4_weights(job: Job, file: Path) -> Written:
+    """Convolutions in int8 where ranges are known, else in float16, which needs none."""
+    convolutions = conv_activations_int8 if job.quantization.ranges else conv_weights_fp16
+    return _quantized(convolutions, linear_weights_int4)(job, file)
+
+
+conv_activations_int8 = partial(activations_int8, layer_types=("Conv",))
+
+# 256 inputs share a scale: the engine's largest block, which keeps 8-bit weights below 1.02 bytes each.
+linear_weights_int8 = partial(linear_weights_blockwise, bits=8, block_size=256)
+# 128 share one: smaller blocks are more accurate, and 64 would make a VGG-16 4 % larger.
+linear_weights_int4 = partial(linear_weights_blockwise, bits=4, block_size=128)
+
+ONNX_FP32 = Recipe("onnx", "fp32", FLOAT_ROUNDING, _onnx_fp32)
 
 VARIANTS: tuple[Recipe, ...] = (
-    Recipe("onnx", "fp32", FLOAT_ROUNDING, _onnx_fp32),
+    ONNX_FP32,
+    Recipe("onnx", "fp16", HALF_ROUNDING, _quantized(float16), "fp16"),
+    Recipe("onnx", "int8-dynamic", INT8_LINEAR, _quantized(linear_int8_dynamic), "dynamic"),
+    Recipe("onnx", "int8-static", INT8_ACTIVATIONS, _quantized(activations_int8), "static", calibrated=True),
+    Recipe("onnx", "int8-weights", INT8_LINEAR, _quantized(linear_weights_int8, conv_weights_fp16), "int8-weights"),
+    Recipe("onnx", "int4-weights", INT4_WEIGHTS, _onnx_int4_weights, "int4-weights"),
     Recipe("torchscript", "fp32", FLOAT_ROUNDING, _torchscript_fp32),
+    Recipe("torchscript", "int8-dynamic", INT8_LINEAR, _torchscript_int8_dynamic, "dynamic"),
 )
+
+QUANTIZE_OPTIONS = tuple(dict.fromkeys(recipe.quantize for recipe in VARIANTS if recipe.quantize))
+
+
+def choose_recipes(formats: Collection[str], quantize: Collection[str]) -> tuple[Recipe, ...]:
+    """Return the recipes for ``formats``: float32 always, the others where ``quantize`` asks for them.
+
+    Raises:
+        UsageError: a quantization is not to be had in any of the formats.
+    """
+    chosen = [
+        recipe
+        for recipe in VARIANTS
+        if recipe.format in formats and (recipe.quantize is None or recipe.quantize in quantize)
+    ]
+    if missing := sorted(set(quantize) - {recipe.quantize for recipe in chosen}):
+        raise UsageError(
+            f"--quantize {', '.join(missing)} is not to be had for the format {', '.join(formats)}.",
+            hint=f"ONNX takes {', '.join(QUANTIZE_OPTIONS)}; TorchScript takes dynamic.",
+        )
+    return tuple(chosen)
 
 
 def open_variant(recipe: Recipe, directory: Path) -> Run:
     """Return the variant in the bundle at ``directory`` as a function, run on the CPU by its own engine."""
-    file = directory / recipe.file
-    if recipe.format == "torchscript":
-        return load_torchscript(file)
-    return open_backend("onnxruntime", file, Placement("cpu", available_threads())).run
+    return open_backend(ENGINES[recipe.format], directory / recipe.file, Placement("cpu", available_threads())).run

@@ -17,6 +17,9 @@ MANIFEST, GOLDEN, MEASURED, REPORT = "bundle.json", "golden.npz", "measured.json
 # These tell about the machine that exported; nothing is read from them to run the bundle, so nothing vouches for them.
 _UNCHECKED = {MANIFEST, MEASURED, REPORT}
 
+# A thousand labels take 30 kB; parsed JSON takes some fifty times its size in memory.
+_MAX_MANIFEST_BYTES = 16 * 2**20
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -41,9 +44,16 @@ class Bundle:
         return golden | {name: digest for variant in self.manifest.variants for name, digest in variant.sha256.items()}
 
     def changed_files(self, variant: Variant | None = None) -> list[str]:
-        """Return the names of the files whose SHA-256 is not that in the manifest, of ``variant`` or of all."""
+        """Return the names of the files whose SHA-256 is not that in the manifest, of ``variant`` or of all.
+
+        Raises:
+            BundleError: a file is unreadable.
+        """
         expected = self.checksums if variant is None else variant.sha256
-        return [name for name, digest in expected.items() if sha256_of(self.path(name)) != digest]
+        try:
+            return [name for name, digest in expected.items() if sha256_of(self.path(name)) != digest]
+        except OSError as error:
+            raise BundleError(f"a file of the bundle cannot be read: {error}.") from error
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -59,11 +69,14 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
             f"there is no bundle at {directory}.", hint="A bundle is a directory that vgg-export wrote; name that."
         )
     try:
-        text = (directory / MANIFEST).read_bytes()
+        with (directory / MANIFEST).open("rb") as file:
+            text = file.read(_MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise BundleError(
             f"{directory} is no bundle: it has no readable {MANIFEST}.", hint="Write one with vgg-export."
         ) from error
+    if len(text) > _MAX_MANIFEST_BYTES:
+        raise BundleError(f"{directory / MANIFEST} is no manifest of a bundle: it has more than 16 MiB.")
     bundle = Bundle(directory, Manifest.parse(text, source=str(directory / MANIFEST)))
     _check_files(bundle)
     return bundle

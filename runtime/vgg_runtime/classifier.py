@@ -15,7 +15,7 @@ import numpy as np
 
 from vgg_runtime.backends import Backend, Device, Placement, open_backend
 from vgg_runtime.bundle import open_bundle
-from vgg_runtime.errors import BundleError, ImageError, UsageError
+from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
 from vgg_runtime.images import MAX_PIXELS, ImageSource, image_name, read_image
 from vgg_runtime.manifest import Manifest, Variant
 from vgg_runtime.probabilities import probabilities
@@ -24,12 +24,15 @@ from vgg_runtime.threads import available_threads
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["METADATA_KEY", "Classifier", "Prediction"]
+__all__ = ["ENGINES", "METADATA_KEY", "Classifier", "Prediction"]
 
 # Where a lone ONNX or TorchScript file carries its manifest (without variants) as JSON.
 METADATA_KEY = "vgg_deploy.json"
 
 DEFAULT_BATCH_SIZE = 8
+
+# The backend that runs a format, where the caller names none.
+ENGINES = {"onnx": "onnxruntime", "torchscript": "torchscript"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Classifier:
         variant: str | None = None,
         device: Device = "auto",
         threads: int | None = None,
-        backend: str = "onnxruntime",
+        backend: str | None = None,
         verify: bool = True,
         max_pixels: int = MAX_PIXELS,
     ) -> Classifier:
@@ -80,17 +83,19 @@ class Classifier:
 
         Args:
             path: directory of the bundle, or the file.
-            variant: its name; by default ``onnx-fp32``, or the first ONNX variant where that is not there.
+            variant: its name; by default ``onnx-fp32``, or the first ONNX variant where that is not there. A lone
+                file has none.
             device: "cuda" runs on CUDA or raises; "auto" takes CUDA where it works, else the CPU
                 (``device_reason`` says why).
             threads: CPU threads for one call; by default as many as this process may use at once.
-            backend: engine that runs it.
+            backend: engine that runs it; by default the one for the variant's format.
             verify: compare the files with their checksums first.
             max_pixels: larger images are refused before they are decoded.
 
         Raises:
             BundleError: the bundle is damaged or lacks the variant.
             MissingCapabilityError: the engine or the device is missing.
+            UsageError: an argument is out of range, or names a variant of a lone file.
         """
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device is {device!r}; it is auto, cpu or cuda.")
@@ -98,7 +103,10 @@ class Classifier:
             raise UsageError(f"threads is {threads}; it is at least 1.")
         placement = Placement(device, available_threads() if threads is None else threads)
         if Path(path).is_file():
-            classifier = cls._open_file(Path(path), backend, placement)
+            if variant is not None:
+                raise UsageError(f"{path} is a file, not a bundle: it has no variant {variant!r} to choose.")
+            engine = backend or ENGINES["torchscript" if Path(path).suffix == ".pt" else "onnx"]
+            classifier = cls._open_file(Path(path), engine, placement)
         else:
             classifier = cls._open_bundle(path, variant, backend, placement, verify)
         classifier.max_pixels = max_pixels
@@ -106,21 +114,17 @@ class Classifier:
 
     @classmethod
     def _open_bundle(
-        cls, path: str | os.PathLike[str], name: str | None, backend: str, placement: Placement, verify: bool
+        cls, path: str | os.PathLike[str], name: str | None, backend: str | None, placement: Placement, verify: bool
     ) -> Classifier:
         bundle = open_bundle(path)
         chosen = _default_variant(bundle.manifest) if name is None else bundle.manifest.variant(name)
-        if chosen.format != "onnx":
-            raise BundleError(
-                f"the variant {chosen.name} is TorchScript, which needs PyTorch; this runtime runs ONNX.",
-                hint="Take an onnx-* variant, or load the file with torch.jit.load.",
-            )
         if verify and (changed := bundle.changed_files(chosen)):
             raise BundleError(
                 f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
                 hint="Copy the bundle again from where it was exported.",
             )
-        load = partial(open_backend, backend, bundle.path(chosen.file), placement)
+        engine = backend or ENGINES[chosen.format]
+        load = partial(open_backend, engine, bundle.path(chosen.file), placement)
         return cls(bundle.manifest, chosen.name, load, load())
 
     @classmethod
@@ -191,14 +195,23 @@ class Classifier:
         return predictions
 
     def rank(self, outputs: NDArray[np.float32], *, top_k: int = 5) -> list[list[Prediction]]:
-        """Return the ``top_k`` most probable classes for each row of ``outputs`` (batch, classes), best first."""
+        """Return the ``top_k`` most probable classes for each row of ``outputs`` (batch, classes), best first.
+
+        Raises:
+            VerificationError: an output is such that there is no probability: NaN, or an infinite logit.
+        """
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}; it is at least 1.")
-        shares = probabilities(outputs, self.manifest.output.kind)
+        labels, shares = self.labels, probabilities(outputs, self.manifest.output.kind)
+        if not np.isfinite(shares).all():
+            raise VerificationError(
+                f"the variant {self.variant} gave outputs that are not finite (NaN or infinity) on {self.device}.",
+                hint="Take a variant of higher precision, and run vgg-run verify on the bundle.",
+            )
         # By output rather than by probability: float rounding may tie two probabilities; stable keeps index order.
         order = np.argsort(-outputs, axis=1, kind="stable")[:, :top_k]
         return [
-            [Prediction(self.labels[i], int(i), float(row[i])) for i in best]
+            [Prediction(labels[i], int(i), float(row[i])) for i in best]
             for row, best in zip(shares, order, strict=True)
         ]
 
@@ -207,13 +220,23 @@ class Classifier:
 
         Raises:
             ImageError: the batch has another dtype, rank, size or number of images, or values that are not finite.
+            BundleError: the model does not fit the manifest.
         """
         self._check_batch(batch)
-        if self._backend is None:
+        outputs = self._open_backend().run(np.ascontiguousarray(batch))
+        expected = (len(batch), self.manifest.output.classes)
+        if outputs.shape != expected:
+            raise BundleError(f"the model gave outputs of shape {outputs.shape}; the manifest says {expected}.")
+        return outputs
+
+    def _open_backend(self) -> Backend:
+        backend = self._backend  # read once: another thread may close the classifier
+        if backend is None:
             raise UsageError("this classifier is closed.")
         if self._process != os.getpid():
-            self._backend, self._process = self._load(), os.getpid()
-        return self._backend.run(np.ascontiguousarray(batch))
+            backend = self._backend = self._load()
+            self._process = os.getpid()
+        return backend
 
     def _check_batch(self, batch: NDArray[np.float32]) -> None:
         expected = self.manifest.input

@@ -94,7 +94,7 @@ def verify(bundle: Path, device: Any) -> None:
         agreement = "equal to the bit" if found.snr_db is None else f"{found.snr_db:.1f} dB signal-to-noise"
         click.echo(f"{name}: {agreement}, top-1 agreement {found.top1_agreement:.0%} on {found.samples} golden samples")
     if not figures:
-        click.echo("self-test: none, the bundle was exported with --no-verify")
+        click.echo("self-test: none, as no ONNX variant was verified when the bundle was exported")
 
 
 def _classify(classifier: Classifier, files: list[Path], top_k: int) -> list[tuple[Path, list[Prediction] | str]]:

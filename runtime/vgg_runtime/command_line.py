@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import traceback
@@ -16,6 +17,8 @@ __all__ = ["echo_json", "run"]
 
 def run(command: click.Command) -> None:
     """Run ``command`` on the process's arguments and exit with the code of the design: 0 to 5."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text, labels beyond the terminal's
     try:
         result = command.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
@@ -27,9 +30,6 @@ def run(command: click.Command) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was written.", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has left; say no more
-        sys.exit(0)
     except VggDeployError as error:
         click.echo(f"error: {error.message}", err=True)
         if error.hint:
@@ -42,5 +42,7 @@ def run(command: click.Command) -> None:
 
 
 def echo_json(value: Any) -> None:
-    """Print ``value`` as JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print ``value`` as JSON on stdout, in UTF-8 whatever the terminal's encoding is."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    # "backslashreplace" writes the lone surrogates of a file name that is no UTF-8 as JSON's own escapes.
+    click.echo(text.encode("utf-8", "backslashreplace"))

@@ -8,6 +8,7 @@
     │   │   └── ArchitectureError        ... whose architecture is unknown, ambiguous or does not fit
     │   ├── ImageError                   an image
     │   ├── LabelsError                  a file of labels
+    │   ├── CalibrationError             calibration images, or a network that cannot be quantized so
     │   ├── PreprocessingError           a description of preprocessing
     │   └── BundleError                  a bundle
     ├── VerificationError             4  something differs from what it must equal
@@ -26,6 +27,7 @@ from typing import ClassVar
 __all__ = [
     "ArchitectureError",
     "BundleError",
+    "CalibrationError",
     "CheckpointError",
     "ChecksumError",
     "ImageError",
@@ -95,6 +97,10 @@ class LabelsError(RefusedInputError):
 
 class PreprocessingError(RefusedInputError):
     """A description of preprocessing was refused."""
+
+
+class CalibrationError(RefusedInputError):
+    """Calibration images were refused, or a network that cannot be quantized in the way that was asked for."""
 
 
 class BundleError(RefusedInputError):

@@ -27,13 +27,19 @@ IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif
 
 _HIGH_DEPTH_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
+# 5, 6 and 5 bits in 16 bits per pixel, as BMP has them.
+_PACKED_RAW_MODES = ("RGB;16", "BGR;16")
+
+# Pillow decodes these by starting a program (Ghostscript).
+_FORMATS_THAT_RUN_PROGRAMS = ("EPS",)
+
 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the decoded image, in its own mode. Of an animated image, the first frame.
 
     Args:
-        source: a path, the bytes of an image file, a binary file object, a Pillow image, or a uint8 array of shape
-            (height, width), (height, width, 3) or (height, width, 4).
+        source: a path, the bytes of an image file, a binary file object (read from its beginning), a Pillow image, or
+            a uint8 array of shape (height, width), (height, width, 3) or (height, width, 4).
         max_pixels: larger images are refused before they are decoded.
 
     Raises:
@@ -42,28 +48,28 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     if isinstance(source, np.ndarray):
         return _from_array(source)
     name = image_name(source)
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
-        image = source if isinstance(source, Image.Image) else _open(source, name)
-        if image.width * image.height > max_pixels:
-            raise ImageError(
-                f"{name} has {image.width} x {image.height} pixels, more than the limit of {max_pixels:,}.",
-                hint="Shrink it first, or raise max_pixels.",
-            )
-        _refuse_high_depth(image, name)
-        image.load()
+        if not isinstance(source, str | os.PathLike):
+            return _decode(source, name, max_pixels)
+        if os.path.isfile(source) and not os.path.getsize(source):
+            raise ImageError(f"{name} is empty (0 bytes).")
+        # Closed here, because Pillow leaves open the file of an image that it refuses, or that has more frames.
+        with open(source, "rb") as file:
+            return _decode(file, name, max_pixels)
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not an image in a format that Pillow reads.") from error
     except FileNotFoundError as error:
         raise ImageError(f"there is no file {name}.") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{name} is a folder, not an image.") from error
     except ImageError:
         raise
     except MemoryError as error:
         raise ImageError(f"{name} does not fit into memory.") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
         raise ImageError(f"{name} cannot be decoded: {error or type(error).__name__}.") from error
-    return image
 
 
 def image_name(source: ImageSource) -> str:
@@ -92,13 +98,27 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return found
 
 
-def _open(source: str | os.PathLike[str] | bytes | IO[bytes], name: str) -> Image.Image:
+def _decode(source: bytes | IO[bytes] | Image.Image, name: str, max_pixels: int) -> Image.Image:
+    image = _open(source, name)
+    if not image.width * image.height:
+        raise ImageError(f"{name} has {image.width} x {image.height} pixels.")
+    if image.width * image.height > max_pixels:
+        raise ImageError(
+            f"{name} has {image.width} x {image.height} pixels, more than the limit of {max_pixels:,}.",
+            hint="Shrink it first, or raise max_pixels.",
+        )
+    if image.format in _FORMATS_THAT_RUN_PROGRAMS:
+        raise ImageError(f"{name} is {image.format}, which is decoded by running a program; it is not accepted.")
+    _refuse_high_depth(image, name)
+    image.load()
+    return image
+
+
+def _open(source: bytes | IO[bytes] | Image.Image, name: str) -> Image.Image:
     from PIL import Image
 
-    if isinstance(source, str | os.PathLike):
-        if not os.path.getsize(source):
-            raise ImageError(f"{name} is empty (0 bytes).")
-        return Image.open(source)
+    if isinstance(source, Image.Image):
+        return source
     if isinstance(source, bytes | bytearray | memoryview):
         if not source:
             raise ImageError(f"{name} is empty (0 bytes).")
@@ -125,14 +145,18 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
 
 
 def _refuse_high_depth(image: Image.Image, name: str) -> None:
-    # Pillow reads 16-bit colour as 8-bit without a word; only the raw mode of the file's tiles tells.
-    raw_modes = [str(part) for tile in getattr(image, "tile", None) or [] for part in _parts(tile[3])]
-    if image.mode in _HIGH_DEPTH_MODES or any(";16" in mode for mode in raw_modes):
+    # Pillow reads 16-bit colour as 8-bit without a word; only the file's tiles tell.
+    tiles = getattr(image, "tile", None) or []
+    if image.mode in _HIGH_DEPTH_MODES or any(_has_high_depth(tile[0], tile[3]) for tile in tiles):
         raise ImageError(
             f"{name} has more than 8 bits per channel (mode {image.mode}); 8-bit images are accepted.",
             hint="How to rescale it is for you to say: convert it to 8 bits first.",
         )
 
 
-def _parts(arguments: Any) -> tuple[Any, ...]:
-    return arguments if isinstance(arguments, tuple) else (arguments,)
+def _has_high_depth(decoder: str, arguments: Any) -> bool:
+    """Whether a tile is decoded from a raw mode (PNG, TIFF), or up to a largest value (PPM), beyond 8 bits."""
+    parts = arguments if isinstance(arguments, tuple) else (arguments,)
+    if decoder.startswith("ppm"):
+        return any(isinstance(part, int) and part > 255 for part in parts)
+    return any(";16" in part and part not in _PACKED_RAW_MODES for part in parts if isinstance(part, str))

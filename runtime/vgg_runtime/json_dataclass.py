@@ -8,6 +8,7 @@ default and nothing that is not a field.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Hashable, Mapping, Sequence
@@ -76,11 +77,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return {key: _convert(arguments[1], item, f"{where}[{key!r}]") for key, item in value.items()}
     elif dataclasses.is_dataclass(hint):
         return from_json(cast(type[Any], hint), value, where=where)
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
+    elif _matches(hint, value):
+        return float(value) if hint is float else value
     raise MismatchError(f"{where} is {_shown(value)}, not {_name(hint)}")
+
+
+def _matches(hint: type, value: Any) -> bool:
+    """Whether JSON's ``value`` is of the type ``hint``; a number is one that is finite and fits into 64 bits."""
+    if hint not in (int, float):
+        return isinstance(value, hint)
+    if isinstance(value, bool) or not isinstance(value, int if hint is int else int | float):
+        return False
+    return -(2**63) <= value < 2**63 if hint is int else abs(value) <= sys.float_info.max
 
 
 def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:

@@ -13,7 +13,9 @@ from vgg_runtime.preprocessing import Preprocessing
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Accuracy",
     "Architecture",
+    "Calibration",
     "Input",
     "Manifest",
     "Output",
@@ -82,6 +84,8 @@ class Input:
     def __post_init__(self) -> None:
         if len(self.shape) != 4 or any(not isinstance(size, int) or size < 1 for size in self.shape[1:]):
             raise ValueError(f"shape is [batch, channels, height, width], found {list(self.shape)}")
+        if isinstance(self.shape[0], int) and self.shape[0] < 1:
+            raise ValueError(f"a batch holds at least 1 image, found {list(self.shape)}")
 
     @property
     def batch_size(self) -> int | None:
@@ -106,6 +110,10 @@ class Output:
     classes: int
     name: str = "output"
 
+    def __post_init__(self) -> None:
+        if self.classes < 1:
+            raise ValueError(f"there is at least 1 class, found {self.classes}")
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -115,8 +123,10 @@ class Tolerance:
         name: what the tolerance stands for, such as "float rounding".
         min_snr_db: signal-to-noise ratio in dB.
         min_cosine: cosine similarity of the worst sample.
-        min_top1_agreement: share of samples, 0 to 1.
-        min_top5_agreement: mean share of the five best classes, 0 to 1.
+        min_top1_agreement: share of samples with the same best class, 0 to 1, ties counted as the same.
+        min_top5_agreement: mean share of the five best classes in common, 0 to 1.
+        tie: two classes of a sample tie where eager PyTorch separates them by less than this many standard deviations
+            of that sample's outputs: there the precision cannot be asked to decide.
     """
 
     name: str
@@ -124,6 +134,7 @@ class Tolerance:
     min_cosine: float
     min_top1_agreement: float
     min_top5_agreement: float
+    tie: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +149,7 @@ class ParityFigures:
         snr_db: signal-to-noise ratio in dB over all outputs; None where they are equal to the bit.
         cosine: cosine similarity of the worst sample.
         top1_agreement: share of samples with the same best class.
+        top1_agreement_with_ties: the same, where classes that tie by the tolerance's measure count as the same.
         top5_agreement: mean share of the five best classes in common.
         worst_sample: the sample with the lowest signal-to-noise ratio.
     """
@@ -149,6 +161,7 @@ class ParityFigures:
     snr_db: float | None
     cosine: float
     top1_agreement: float
+    top1_agreement_with_ties: float
     top5_agreement: float
     worst_sample: str
 
@@ -158,11 +171,50 @@ class ParityFigures:
         pairs = [
             ("signal-to-noise ratio in dB", snr_db, tolerance.min_snr_db),
             ("cosine", self.cosine, tolerance.min_cosine),
-            ("top-1 agreement", self.top1_agreement, tolerance.min_top1_agreement),
+            ("top-1 agreement", self.top1_agreement_with_ties, tolerance.min_top1_agreement),
             ("top-5 agreement", self.top5_agreement, tolerance.min_top5_agreement),
         ]
         # `not >=` rather than `<`: a NaN is a miss.
         return [f"{name} {value:.6g}, at least {least:.6g}" for name, value, least in pairs if not value >= least]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers of eager PyTorch and of a variant on the same labelled images.
+
+    Attributes:
+        images: how many.
+        eager: share that eager PyTorch gets right, 0 to 1.
+        variant: share that the variant gets right, 0 to 1.
+        low, high: 95 % confidence interval of ``variant - eager``.
+        p_value: of McNemar's exact test that both are equally accurate.
+    """
+
+    images: int
+    eager: float
+    variant: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The real images that the ranges of 8-bit activations were taken from.
+
+    Attributes:
+        method: how a range follows from what was seen.
+        images: paths relative to the folder given.
+        skipped: the same of those that could not be read, and why.
+        sha256: digest over their names and contents.
+        ranges: least and greatest value that is covered, by activation.
+    """
+
+    method: str
+    images: tuple[str, ...]
+    skipped: tuple[str, ...]
+    sha256: str
+    ranges: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -178,6 +230,9 @@ class Variant:
         opset: version of the ONNX operator set, None for TorchScript.
         parity: agreement with eager PyTorch, None where it was not verified.
         tolerance: what ``parity`` was held to.
+        accuracy: on labelled sample images, None where there were none.
+        target: preset of the CPU or GPU that a quantized variant is built for.
+        notes: what was quantized and what stayed in float.
     """
 
     name: str
@@ -190,6 +245,9 @@ class Variant:
     opset: int | None = None
     parity: ParityFigures | None = None
     tolerance: Tolerance | None = None
+    accuracy: Accuracy | None = None
+    target: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         files = {self.file, self.external_data} - {None}
@@ -204,6 +262,7 @@ class Manifest:
     Attributes:
         labels: one name per class, None where none were given.
         golden: sha256 of ``golden.npz``, None where the variants were not verified.
+        calibration: images and ranges of the variants with 8-bit activations, None where there are none.
         tool_versions: version of each package that made the bundle.
     """
 
@@ -215,6 +274,7 @@ class Manifest:
     labels: tuple[str, ...] | None
     variants: tuple[Variant, ...]
     golden: str | None = None
+    calibration: Calibration | None = None
     tool_versions: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -230,6 +290,8 @@ class Manifest:
             raise ValueError(
                 f"preprocessing makes {self.preprocessing.channels}, input has {self.input.channels} channels"
             )
+        if self.preprocessing.output_size not in (None, self.input.size):
+            raise ValueError(f"preprocessing makes {self.preprocessing.output_size}, input has {self.input.size}")
 
     def dump(self) -> str:
         """Return the manifest as JSON text."""

@@ -36,11 +36,13 @@ def compare(
     names: Sequence[str],
     *,
     batch_sizes: Sequence[int] = (),
+    tie: float = 0.0,
 ) -> ParityFigures:
     """Compare ``actual`` with ``reference``, both float32 (samples, classes); ``names`` are those of the samples.
 
     The relative error divides by the largest absolute reference output of the sample, so that outputs near zero
-    do not blow it up. Agreements count a class as the same where the reference itself ties (:data:`TIE`).
+    do not blow it up. Agreements count a class as the same where the reference itself ties (:data:`TIE`);
+    ``top1_agreement_with_ties`` also where it separates both by less than ``tie`` standard deviations of the sample.
     An output that is not finite makes every figure a miss.
     """
     if reference.shape != actual.shape or reference.ndim != 2 or len(names) != len(reference):
@@ -60,6 +62,7 @@ def compare(
         snr_db=None if math.isinf(overall) and overall > 0 else max(overall, -999.0),
         cosine=float(min(_cosine(x, y) for x, y in zip(r, a, strict=True))) if finite else -1.0,
         top1_agreement=_top_agreement(r, a, TIE * scale, 1) if finite else 0.0,
+        top1_agreement_with_ties=_top_agreement(r, a, TIE * scale + tie * r.std(axis=1), 1) if finite else 0.0,
         top5_agreement=_top_agreement(r, a, TIE * scale, 5) if finite else 0.0,
         worst_sample=names[int(np.argmin(per_sample))],
     )

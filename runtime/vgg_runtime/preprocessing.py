@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+
+from vgg_runtime.errors import ImageError
+from vgg_runtime.images import MAX_PIXELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +24,8 @@ __all__ = ["Channels", "Interpolation", "Preprocessing"]
 
 Channels = Literal["RGB", "BGR", "L"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+
+MAX_SIDE = 10_000
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,21 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         sizes = [self.resize] if isinstance(self.resize, int) else [*(self.resize or ()), *(self.crop or ())]
-        if any(size < 1 for size in sizes):
-            raise ValueError(f"sizes are at least 1 pixel, found {sizes}")
+        if any(not 1 <= size <= MAX_SIDE for size in sizes):
+            raise ValueError(f"sizes are 1 to {MAX_SIDE:,} pixels, found {sizes}")
+        for name, value, accepted in (
+            ("channels", self.channels, get_args(Channels)),
+            ("interpolation", self.interpolation, get_args(Interpolation)),
+        ):
+            if value not in accepted:
+                raise ValueError(f"{name} is {value!r}, not one of {', '.join(accepted)}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != self.channel_count:
                 raise ValueError(f"{name} has {len(values)} values, {self.channels} has {self.channel_count} channels")
-        if not self.divide_by > 0 or any(not value > 0 for value in self.std or ()):
-            raise ValueError("divide_by and std are greater than 0")
+        if not all(0 < value < math.inf for value in (self.divide_by, *(self.std or ()))):
+            raise ValueError("divide_by and std are finite and greater than 0")
+        if not all(map(math.isfinite, self.mean or ())):
+            raise ValueError("mean is finite")
 
     @property
     def channel_count(self) -> int:
@@ -69,7 +82,11 @@ class Preprocessing:
         return self.resize if isinstance(self.resize, tuple) else None
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """Return ``image`` as float32 (channels, height, width)."""
+        """Return ``image`` as float32 (channels, height, width).
+
+        Raises:
+            ImageError: it is so long and thin that resizing its shorter side makes more than ``MAX_PIXELS``.
+        """
         return self.normalize(self.pixels(image))
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
@@ -78,6 +95,10 @@ class Preprocessing:
             from PIL import ImageOps
 
             image = ImageOps.exif_transpose(image)
+        if isinstance(image.info.get("transparency"), bytes):
+            # The alpha of a palette: converting to RGB drops it in any case, but warns while it is there.
+            image = image.copy()
+            del image.info["transparency"]
         image = image.convert("L" if self.channels == "L" else "RGB")
         image = _center_crop(_resize(image, self.resize, self.interpolation), self.crop)
         array = np.asarray(image)
@@ -120,6 +141,12 @@ def _resize(image: Image.Image, size: int | tuple[int, int] | None, interpolatio
         width, height = int(size * width / height), size
     if (width, height) == image.size:
         return image
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"the image has {image.width} x {image.height} pixels; resizing it as the network wants makes "
+            f"{width} x {height}, more than the limit of {MAX_PIXELS:,}.",
+            hint="Crop it first.",
+        )
     from PIL.Image import Resampling
 
     return image.resize((width, height), Resampling[interpolation.upper()])

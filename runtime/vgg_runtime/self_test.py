@@ -20,7 +20,8 @@ def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> d
     """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
 
     Returns:
-        the figures of each variant that was run; empty where the bundle was exported without verification.
+        the figures of each variant that was run; empty where the bundle was exported without verification, or has
+        no ONNX variant.
 
     Raises:
         BundleError: the bundle is incomplete or unreadable.
@@ -47,10 +48,14 @@ def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> d
 
 def _read_golden(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(bundle.path(GOLDEN), allow_pickle=False) as arrays:
-            return arrays["input"], arrays["output"]
+        with bundle.path(GOLDEN).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            inputs, outputs = arrays["input"], arrays["output"]
     except Exception as error:  # numpy and zipfile raise many kinds on a file that is no archive
         raise BundleError(f"{bundle.path(GOLDEN)} is unreadable: {error}.") from error
+    takes, gives = bundle.manifest.input, bundle.manifest.output
+    if inputs.ndim != 4 or len(inputs) < (takes.batch_size or 1) or outputs.shape != (len(inputs), gives.classes):
+        raise BundleError(f"{bundle.path(GOLDEN)} has inputs {inputs.shape} and outputs {outputs.shape}: no fit.")
+    return inputs, outputs
 
 
 def _figures(bundle: Bundle, name: str, device: Device, inputs: np.ndarray, outputs: np.ndarray) -> ParityFigures:
@@ -58,7 +63,9 @@ def _figures(bundle: Bundle, name: str, device: Device, inputs: np.ndarray, outp
     with Classifier.open(bundle.directory, variant=name, device=device, verify=False) as classifier:
         batches = [inputs[start : start + size] for start in range(0, len(inputs) - size + 1, size)]
         actual = np.concatenate([classifier.logits(batch) for batch in batches])
-    return compare(outputs[: len(actual)], actual, [f"golden {i}" for i in range(len(actual))], batch_sizes=[size])
+    names, tolerance = [f"golden {i}" for i in range(len(actual))], bundle.manifest.variant(name).tolerance
+    tie = tolerance.tie if tolerance else 0.0
+    return compare(outputs[: len(actual)], actual, names, batch_sizes=[size], tie=tie)
 
 
 def _refuse_misses(bundle: Bundle, figures: dict[str, ParityFigures]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vgg_runtime.errors import ArchitectureError, UsageError
 
@@ -120,15 +121,16 @@ def _strip_developer_paths(model: onnx_ir.Model) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress notes and warnings; what matters of them comes back as an exception."""
-    noisy: list[tuple[Any, int]] = [(logging.getLogger(name), 0) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    noisy = [(logger, logger.level) for logger, _ in noisy]
-    for logger, _ in noisy:
+    """Silence the exporter's notes, printed graphs and warnings; what matters of them comes back as an exception."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
         logger.setLevel(logging.ERROR)
+    unread = io.StringIO()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in noisy:
+        for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vgg_runtime.errors import ArchitectureError
+from vgg_runtime.classifier import METADATA_KEY
+from vgg_runtime.errors import ArchitectureError, MissingCapabilityError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,9 @@ __all__ = ["load_torchscript", "torch2torchscript"]
 # PyTorch maps tensors from a stored record at this alignment, in bytes.
 _ALIGNMENT = 64
 
+# Room for what an archive holds beside its weights, in bytes.
+_OVERHEAD = 2_000_000
+
 _MANGLE = re.compile(rb"___torch_mangle_\d+")
 
 
@@ -37,9 +41,11 @@ def torch2torchscript(module: nn.Module, file: Path, *, takes: Input, metadata: 
 
     Raises:
         ArchitectureError: PyTorch cannot trace the module.
+        MissingCapabilityError: the disk has too little room.
     """
     import torch
 
+    _check_room(module, file.parent)
     example = torch.zeros(takes.batch_size or 2, *map(int, takes.shape[1:]))
     with _quiet(), torch.no_grad():
         try:
@@ -55,22 +61,39 @@ def torch2torchscript(module: nn.Module, file: Path, *, takes: Input, metadata: 
         draft.unlink()
 
 
-def load_torchscript(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return a function that runs the archive at ``file`` on the CPU: float32 NCHW in, float32 (batch, classes) out.
+def _check_room(module: nn.Module, folder: Path) -> None:
+    """Refuse before PyTorch tries: on a full disk its archive writer aborts the whole process."""
+    tensors = [*module.parameters(), *module.buffers()]
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    needed, free = 2 * weights + _OVERHEAD, shutil.disk_usage(folder).free  # the draft and its copy
+    if free < needed:
+        raise MissingCapabilityError(
+            f"writing TorchScript needs {needed / 1e6:,.0f} MB of disk; {free / 1e6:,.0f} MB are free.",
+            hint="Make room, or give a path to --output on another disk.",
+        )
 
-    A TorchScript archive is code: only load what this project wrote.
+
+def load_torchscript(
+    file: Path, *, device: str = "cpu"
+) -> tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], str]:
+    """Return a function that runs the archive at ``file``, and the metadata that :func:`torch2torchscript` wrote.
+
+    The function takes float32 NCHW and gives float32 (batch, classes). A TorchScript archive is code: only load what
+    this project wrote.
     """
     import torch
 
+    extra = {METADATA_KEY: ""}
     with _quiet():
-        module = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+        module = torch.jit.load(str(file), map_location=device, _extra_files=extra)  # type: ignore[no-untyped-call]
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), _quiet():
-            output: NDArray[np.float32] = module(torch.from_numpy(batch)).numpy()
+            output: NDArray[np.float32] = module(torch.from_numpy(batch).to(device)).cpu().numpy()
             return output
 
-    return run
+    metadata = extra[METADATA_KEY]
+    return run, metadata.decode() if isinstance(metadata, bytes) else metadata
 
 
 def _copy_reproducibly(draft: Path, file: Path) -> None:

@@ -15,7 +15,7 @@ __all__ = ["build_vgg"]
 def build_vgg(
     name: str, *, num_classes: int = 1000, input_channels: int = 3, input_size: tuple[int, int] = (224, 224)
 ) -> VGG:
-    """Build one of MODEL_NAMES for images of ``input_size`` (height, width), with a head made to measure.
+    """Build one of VGG_NAMES for images of ``input_size`` (height, width), with a head made to measure.
 
     Raises:
         ArchitectureError: the images are too small for the pools.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-__all__ = ["CONFIGURATIONS", "MODEL_NAMES", "Configuration", "Entry", "configuration_of", "describe", "name_of"]
+__all__ = ["CONFIGURATIONS", "VGG_NAMES", "Configuration", "Entry", "configuration_of", "describe", "name_of"]
 
 # An int is a 3x3 convolution of so many channels, (channels, 1) a 1x1 convolution; each is followed by a ReLU.
 # "M" is a 2x2 max pool, "LRN" a local response normalization.
@@ -27,16 +27,14 @@ CONFIGURATIONS: Final[dict[str, Configuration]] = {
 }
 
 _BATCH_NORM = "_bn"
-MODEL_NAMES: Final[tuple[str, ...]] = tuple(
-    f"{name}{suffix}" for name in CONFIGURATIONS for suffix in ("", _BATCH_NORM)
-)
+VGG_NAMES: Final[tuple[str, ...]] = tuple(f"{name}{suffix}" for name in CONFIGURATIONS for suffix in ("", _BATCH_NORM))
 
 # The columns of the paper's table, for messages.
 _COLUMNS = {"vgg11": "A", "vgg11-lrn": "A-LRN", "vgg13": "B", "vgg16-1x1": "C", "vgg16": "D", "vgg19": "E"}
 
 
 def configuration_of(name: str) -> tuple[Configuration, bool]:
-    """Return the configuration of one of MODEL_NAMES, and whether it has BatchNorm."""
+    """Return the configuration of one of VGG_NAMES, and whether it has BatchNorm."""
     return CONFIGURATIONS[name.removesuffix(_BATCH_NORM)], name.endswith(_BATCH_NORM)
 
 

@@ -9,42 +9,59 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vgg_models.loaded_model import ArchitectureInfo
 from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 
-__all__ = ["build_torchvision", "default_input_size", "fetch_pretrained", "num_classes_of"]
+__all__ = [
+    "PREFIX",
+    "build_torchvision",
+    "default_input_size",
+    "empty_torchvision",
+    "fetch_pretrained",
+    "torchvision_info",
+]
+
+PREFIX = "torchvision:"
 
 # These have a second classifier for training; whether a checkpoint has it shows in its keys.
 _AUXILIARY = {"googlenet": "aux1.", "inception_v3": "AuxLogits."}
 
 
-def build_torchvision(
-    name: str, *, num_classes: int | None = None, state: Mapping[str, Tensor] | None = None
-) -> nn.Module:
-    """Build one of torchvision's classifiers with untrained weights.
-
-    Args:
-        num_classes: None for torchvision's own, 1000, or for what ``state`` has.
-        state: what will be loaded; the number of classes is read off its last layer.
+def build_torchvision(name: str, *, num_classes: int | None = None) -> nn.Module:
+    """Build one of torchvision's classifiers with untrained weights; None for torchvision's own 1000 classes.
 
     Raises:
         ArchitectureError: torchvision has no classifier of that name.
     """
     _check_name(name)
-    options = _options(name, state or {})
-    if num_classes is None and state is not None:
-        num_classes = num_classes_of(name, state)
+    return _build(name, {}, num_classes)
+
+
+def empty_torchvision(name: str, state: Mapping[str, Tensor]) -> nn.Module:
+    """Build one of torchvision's classifiers with the number of classes that ``state`` has; its weights have no data.
+
+    Raises:
+        ArchitectureError: torchvision has no classifier of that name.
+    """
+    _check_name(name)
+    whole = _build_empty(name, state, None)
+    last = [path for path, layer in whole.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1]
+    weight = state.get(f"{last}.weight")
+    return whole if weight is None else _build_empty(name, state, int(weight.shape[0]))
+
+
+def _build_empty(name: str, state: Mapping[str, Tensor], num_classes: int | None) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return _build(name, state, num_classes)
+    except NotImplementedError:  # RegNets compute their widths with tensors
+        return _build(name, state, num_classes)
+
+
+def _build(name: str, state: Mapping[str, Tensor], num_classes: int | None) -> nn.Module:
     classes = {} if num_classes is None else {"num_classes": num_classes}
-    return _models().get_model(name, weights=None, **options, **classes)  # type: ignore[no-any-return]
-
-
-def num_classes_of(name: str, state: Mapping[str, Tensor]) -> int | None:
-    """Return the width of the layer of ``state`` that is the model's last; None where the state lacks it."""
-    with torch.device("meta"):
-        module = _models().get_model(name, weights=None, **_options(name, state))
-    weighted = [path for path, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
-    last = state.get(f"{weighted[-1]}.weight")
-    return None if last is None else int(last.shape[0])
+    return _models().get_model(name, weights=None, **_options(name, state), **classes)  # type: ignore[no-any-return]
 
 
 def default_input_size(name: str) -> tuple[int, int]:
@@ -74,6 +91,13 @@ def fetch_pretrained(name: str) -> tuple[nn.Module, str]:
             hint="Connect to the network, or fetch the file elsewhere and give its path with "
             f"--model torchvision:{name}.",
         ) from error
+
+
+def torchvision_info(name: str) -> ArchitectureInfo:
+    """Describe one of torchvision's classifiers."""
+    # googlenet(weights=...) and inception_v3(weights=...) turn it on, and nothing in a state dict tells.
+    assumptions = ("transform_input is off, as it is by default",) if name in _AUXILIARY else ()
+    return ArchitectureInfo(f"{PREFIX}{name}", f"torchvision's {name}", "named", assumptions=assumptions)
 
 
 def _options(name: str, state: Mapping[str, Tensor]) -> dict[str, bool]:

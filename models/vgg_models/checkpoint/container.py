@@ -78,7 +78,7 @@ def _zip_kind(path: Path) -> Container:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise CheckpointError(f"{path} is a truncated or damaged zip file: {error}.", hint=_RESAVE) from error
     entries = {name.partition("/")[2] for name in names}
     if "constants.pkl" in entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -38,8 +39,15 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, architecture: str) ->
             f"the checkpoint doesn't fit {architecture}: " + "; ".join(fault for fault in faults if fault) + ".",
             hint="Leave out --model to have the architecture read off the checkpoint, or give --model MODULE:CALLABLE.",
         )
-    module.load_state_dict(chosen, strict=True, assign=True)
+    module.load_state_dict(_as_saved_today(chosen, module), strict=True, assign=True)
     return notes
+
+
+def _as_saved_today(state: dict[str, Tensor], module: nn.Module) -> OrderedDict[str, Tensor]:
+    """Keys and shapes are those of the module as it is now, so no layer needs to convert an older version of itself."""
+    versioned = OrderedDict(state)
+    versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    return versioned
 
 
 def _counters(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,19 +22,13 @@ def pickled_globals(path: Path, container: Container) -> tuple[str, ...]:
     """Return the full names (``collections.OrderedDict``), sorted, that the pickles of a torch.save file refer to.
 
     Raises:
-        CheckpointError: the pickle is damaged, or of a protocol that torch's safe loader does not read.
+        CheckpointError: the pickle is of a protocol that torch's safe loader does not read.
+        ValueError: the pickle is damaged.
     """
-    names: set[str] = set()
-    try:
-        if container is Container.TORCH_ZIP:
-            names |= _globals_of_one_pickle(io.BytesIO(_data_pickle(path)))
-        else:
-            with path.open("rb") as file:
-                for _ in range(_LEGACY_PICKLES):
-                    names |= _globals_of_one_pickle(file)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} is truncated or damaged: {error}.", hint="Save it again.") from error
-    return tuple(sorted(names))
+    if container is Container.TORCH_ZIP:
+        return tuple(sorted(_globals_of_one_pickle(io.BytesIO(_data_pickle(path)))))
+    with path.open("rb") as file:
+        return tuple(sorted(name for _ in range(_LEGACY_PICKLES) for name in _globals_of_one_pickle(file)))
 
 
 def _data_pickle(path: Path) -> bytes:
@@ -50,7 +44,10 @@ def _globals_of_one_pickle(file: IO[bytes]) -> set[str]:
             module, _, name = str(argument).partition(" ")
             names.add(modern_name(module, name))
         elif opcode.name == "STACK_GLOBAL":
-            raise ValueError("its pickle protocol is 4 or newer; torch.save writes protocol 2 unless told otherwise")
+            raise CheckpointError(
+                "the checkpoint was saved with pickle protocol 4 or newer; torch's safe loader reads protocol 2.",
+                hint="Save it again without pickle_protocol: torch.save(model.state_dict(), path).",
+            )
     return names
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from vgg_models.checkpoint.torch_file import read_torch_file
 from vgg_models.checkpoint.torchscript_file import read_torchscript
 from vgg_models.checkpoint.whole_module import check_module
 from vgg_models.loaded_model import CheckpointInfo, CheckpointKind
+from vgg_runtime.errors import CheckpointError, VggDeployError
 
 __all__ = ["Checkpoint", "read_checkpoint"]
 
@@ -43,7 +45,26 @@ def read_checkpoint(path: Path, *, allow_nonfinite: bool = False) -> Checkpoint:
         UnsafeCheckpointError: the file names something that could run code.
         ArchitectureError: the file holds several models.
     """
-    container = detect_container(path)
+    with _damage_is_refused(path):
+        return _read_checkpoint(path, detect_container(path), allow_nonfinite=allow_nonfinite)
+
+
+@contextmanager
+def _damage_is_refused(path: Path) -> Iterator[None]:
+    """The one place where the errors of zipfile, pickle, torch and safetensors become our own."""
+    try:
+        yield
+    except VggDeployError:
+        raise
+    except Exception as error:  # a damaged file can make a reader fail in any way
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(
+            f"{path} is truncated or damaged: {reason}",
+            hint="Check that the download or the copy is complete, or save the checkpoint again.",
+        ) from error
+
+
+def _read_checkpoint(path: Path, container: Container, *, allow_nonfinite: bool) -> Checkpoint:
     content, notes = _read(path, container)
     weights = find_weights(content)
     module = weights.content if isinstance(weights.content, nn.Module) else None

@@ -16,7 +16,7 @@ from vgg_models.checkpoint.container import Container
 from vgg_models.checkpoint.pickled_globals import modern_name, pickled_globals
 from vgg_models.checkpoint.substitutes import substitutes
 from vgg_models.checkpoint.zip_entries import check_zip_entries
-from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError, VggDeployError
+from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
 
 __all__ = ["TorchFile", "read_torch_file"]
 
@@ -39,7 +39,7 @@ def read_torch_file(path: Path, container: Container) -> TorchFile:
 
     Raises:
         UnsafeCheckpointError: the pickle names something that could run code.
-        CheckpointError: the file is truncated or damaged, or not of torch.save's making.
+        CheckpointError: the file is not of torch.save's making. A damaged one can fail in any other way too.
     """
     if container is Container.TORCH_ZIP:
         check_zip_entries(path)
@@ -58,10 +58,6 @@ def read_torch_file(path: Path, container: Container) -> TorchFile:
             content = torch.load(source, map_location=keep_on_cpu, weights_only=True, mmap=mapped)
     except UnpicklingError as error:
         raise _explain_refusal(path, error) from error
-    except (VggDeployError, MemoryError):
-        raise
-    except Exception as error:  # a damaged pickle can make the unpickler fail in any way
-        raise CheckpointError(f"{path} is truncated or damaged: {error}.", hint="Save it again.") from error
     return TorchFile(content, tuple(sorted(devices)))
 
 

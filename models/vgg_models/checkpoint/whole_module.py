@@ -11,9 +11,9 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from vgg_models.checkpoint.substitutes import is_stub
-from vgg_runtime.errors import CheckpointError
+from vgg_runtime.errors import ArchitectureError, CheckpointError
 
-__all__ = ["check_module", "describe_children", "runnable"]
+__all__ = ["check_module", "describe_children", "in_attribute_order", "runnable"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_state_dict_hooks", "_load_state_dict_pre_hooks")
 
@@ -51,6 +51,26 @@ def runnable(module: nn.Module) -> tuple[nn.Module, str] | None:
         return None
     order = " → ".join(steps)
     return nn.Sequential(steps), f"the class of the module is not at hand; its children are run in this order: {order}"
+
+
+def in_attribute_order(module: nn.Module, *, required: bool = True) -> tuple[nn.Module, str] | None:
+    """Return the children as a row, in the order in which they became attributes, and the assumption behind it.
+
+    Raises:
+        ArchitectureError: there is no such row: a child is of a class that is not at hand, or the module has
+            parameters of its own. Where it is not ``required``, None is returned instead.
+    """
+    module = _unwrapped(module)
+    children = OrderedDict(module.named_children())
+    if not children or _has_own_tensors(module) or any(_has_stub(child) for child in children.values()):
+        if not required:
+            return None
+        raise ArchitectureError(
+            f"the children can't be run in a row: {describe_children(module)}.",
+            hint="Give the module's class: --model MODULE:CALLABLE.",
+        )
+    order = " → ".join(children)
+    return nn.Sequential(children), f"as --attribute-order says, forward runs the children in this order: {order}"
 
 
 def describe_children(module: nn.Module) -> str:

@@ -17,7 +17,7 @@ __all__ = ["named_readings"]
 
 
 def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
-    """Return the readings of the state dict as one of MODEL_NAMES; whether it fits shows when it is loaded.
+    """Return the readings of the state dict as one of VGG_NAMES; whether it fits shows when it is loaded.
 
     Args:
         state: with no wrapper's prefix any more.

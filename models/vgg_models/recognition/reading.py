@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["Reading"]
+__all__ = ["NOTHING_FOLLOWS", "Reading"]
+
+# An assumption of every reading that ends in a Linear layer.
+NOTHING_FOLLOWS = "nothing follows the last Linear (a ReLU there would leave no key; then give --model MODULE:CALLABLE)"
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Reading:
         reasons: what in the checkpoint speaks for this reading.
         assumptions: what the checkpoint cannot prove.
         question: what is open, and which flag answers it.
+        needs_a_pool: whether it fits only with an adaptive pool of which the keys say nothing.
         chosen_by: what to give in order to get this reading where there are others.
     """
 
@@ -33,6 +37,12 @@ class Reading:
     assumptions: tuple[str, ...]
     question: str = ""
     chosen_by: str = "--model MODULE:CALLABLE"
+    needs_a_pool: bool = False
+
+    @property
+    def tentative(self) -> bool:
+        """Whether another recogniser may know better."""
+        return self.needs_a_pool or self.input_size is None
 
     def __post_init__(self) -> None:
         if (self.input_size is None) != bool(self.question):

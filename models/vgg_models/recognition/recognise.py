@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vgg_models.recognition import vgg
+from vgg_models.recognition import known, sequential, vgg
 from vgg_models.recognition.reading import Reading
 from vgg_models.recognition.saved_layers import describe_layers, saved_layers
 from vgg_runtime.errors import ArchitectureError
@@ -22,8 +22,8 @@ class Recogniser(Protocol):
     def __call__(self, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]: ...
 
 
-# One line each: add yours here.
-RECOGNISERS: tuple[Recogniser, ...] = (vgg.recognise,)
+# One line each, the most particular first: where one is certain, those after it are not asked.
+RECOGNISERS: tuple[Recogniser, ...] = (known.recognise, vgg.recognise, sequential.recognise)
 
 _OWN_CODE = "Give your own class or a function that makes the module: --model MODULE:CALLABLE."
 
@@ -41,17 +41,25 @@ def recognise(
         ArchitectureError: nothing fits, or several readings do, or the input size is open; the message lists them
             and the flag that decides.
     """
-    proven = _proven(state, input_size)
-    if likely_size is not None and any(reading.question for reading in proven):
-        proven = _proven(state, likely_size)
-    if not proven:
-        raise ArchitectureError(f"the architecture can't be read off this checkpoint: {_seen(state)}.", hint=_OWN_CODE)
-    return sole(proven)
+    readings = _proven(state, input_size)
+    if likely_size is not None and (len(readings) > 1 or any(reading.question for reading in readings)):
+        readings = _proven(state, likely_size) or readings
+    if not readings:
+        raise ArchitectureError(
+            f"the architecture can't be read off this checkpoint: {_seen(state)}.", hint=_OWN_CODE + _resembling(state)
+        )
+    return sole(readings)
 
 
 def _proven(state: Mapping[str, Tensor], input_size: tuple[int, int] | None) -> list[Reading]:
-    readings = [reading for recogniser in RECOGNISERS for reading in recogniser(state, input_size=input_size)]
-    return [reading for reading in readings if _fits(reading.build, state)]
+    """The readings of the first recogniser that has certain ones, else of the first that has any."""
+    tentative: list[Reading] = []
+    for recogniser in RECOGNISERS:
+        proven = [reading for reading in recogniser(state, input_size=input_size) if _fits(reading.build, state)]
+        if any(not reading.tentative for reading in proven):
+            return proven
+        tentative = tentative or proven
+    return tentative
 
 
 def sole(readings: list[Reading]) -> Reading:
@@ -80,6 +88,11 @@ def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> 
     counters = {key for key in expected if key.endswith(".num_batches_tracked")}  # absent before torch 0.4.1
     found = {key: value.shape for key, value in state.items()}
     return found == expected or found == {key: expected[key] for key in expected.keys() - counters}
+
+
+def _resembling(state: Mapping[str, Tensor]) -> str:
+    names = known.resembling(state)
+    return f" If it is what we know by that name: --model {' or '.join(names)}." if names else ""
 
 
 def _seen(state: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["SavedLayer", "describe_layers", "saved_layers"]
+__all__ = ["Kind", "SavedLayer", "describe_layers", "saved_layers"]
 
 Kind = Literal["convolution", "linear", "batch norm", "other"]
 
@@ -39,14 +39,33 @@ class SavedLayer:
     def name(self) -> str:
         return self.path.rpartition(".")[2]
 
+    def gap_to(self, other: SavedLayer) -> int | None:
+        """How many layers without weights lie between the two; None where no indices of one Sequential tell."""
+        if self.parent != other.parent or not (self.name.isdigit() and other.name.isdigit()):
+            return None
+        return int(other.name) - int(self.name) - 1
+
 
 def saved_layers(state: Mapping[str, Tensor]) -> list[SavedLayer]:
-    """Return the layers in the order in which their first keys appear."""
+    """Return the layers in the order in which they first appear, and those of one Sequential by their indices.
+
+    torch saves layers in their order; safetensors sorts the keys, which puts 10 before 2.
+    """
     grouped: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
         path, _, name = key.rpartition(".")
         grouped.setdefault(path, {})[name] = tensor
-    return [_layer(path, tensors) for path, tensors in grouped.items()]
+    layers = [_layer(path, tensors) for path, tensors in grouped.items()]
+    groups = list(dict.fromkeys(_group(layer) for layer in layers))
+    return sorted(layers, key=lambda layer: (groups.index(_group(layer)), _index(layer)))
+
+
+def _group(layer: SavedLayer) -> str:
+    return f"{layer.parent}.N" if layer.name.isdigit() else layer.path
+
+
+def _index(layer: SavedLayer) -> int:
+    return int(layer.name) if layer.name.isdigit() else 0
 
 
 def describe_layers(layers: Sequence[SavedLayer]) -> str:

@@ -18,7 +18,7 @@ from vgg_models.architectures.head import Head, HeadLayer, make_head
 from vgg_models.architectures.paper_table import Configuration, Entry, describe, name_of
 from vgg_models.architectures.vgg import VGG, feature_map_size, make_features
 from vgg_models.recognition.input_size import SizeReading, read_input_size
-from vgg_models.recognition.reading import Reading
+from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
 from vgg_models.recognition.saved_layers import SavedLayer, saved_layers
 
 __all__ = ["SavedVGG", "read_head", "readings_of", "recognise"]
@@ -93,6 +93,8 @@ def _reading(saved: SavedVGG, size: SizeReading) -> Reading:
         assumptions=(*_assumptions(saved), *([size.assumption] if size.assumption else [])),
         question=size.question,
         chosen_by=size.chosen_by or "--input-size",
+        # torchvision's VGGs have such a pool; for a configuration that nobody published it is a last resort.
+        needs_a_pool=size.pooled_size is not None and saved.name == "vgg",
     )
 
 
@@ -126,12 +128,11 @@ def _assumptions(saved: SavedVGG) -> list[str]:
         lines.append("local response normalization as in the AlexNet paper: size 5, alpha 1e-4, beta 0.75, k 2")
     if len(saved.head.layers) > 1:
         lines.append("in the classifier, a gap of one index is a ReLU, a gap of two a ReLU and a Dropout")
-    lines.append("nothing follows the last Linear (a ReLU there would leave no key; then give --model MODULE:CALLABLE)")
-    return lines
+    return [*lines, NOTHING_FOLLOWS]
 
 
 def _read(layers: list[SavedLayer]) -> SavedVGG | None:
-    features = sorted((layer for layer in layers if _is_feature(layer)), key=lambda layer: int(layer.name))
+    features = [layer for layer in layers if _is_feature(layer)]
     head = read_head([layer for layer in layers if not _is_feature(layer)])
     read = _read_features(features)
     if head is None or read is None:
@@ -204,10 +205,8 @@ def read_head(layers: list[SavedLayer]) -> Head | None:
         return Head((_head_layer(layers[0], ""),))
     if any(layer.parent != "classifier" for layer in layers):
         return None
-    # Numbers in their order; then what was added by name.
-    ordered = sorted(layers, key=lambda layer: int(layer.name) if layer.name.isdigit() else len(layers) + 10**6)
     try:
-        return Head(tuple(_head_layer(layer, layer.name) for layer in ordered))
+        return Head(tuple(_head_layer(layer, layer.name) for layer in layers))
     except ValueError:
         return None
 

@@ -1,12 +1,14 @@
 """Engines that run a variant, behind one seam.
 
-A backend is one file here and one line in :data:`BACKENDS`.
+A backend is one file here and one line in :data:`BACKENDS`. One that needs more than the runtime may (PyTorch) lives
+in a package of its own and is named in that package's metadata, in the entry-point group :data:`ENTRY_POINTS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BACKENDS", "Backend", "Device", "Placement", "open_backend"]
+__all__ = ["BACKENDS", "ENTRY_POINTS", "Backend", "Device", "Placement", "open_backend"]
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -52,6 +54,8 @@ def _onnxruntime(model: Path, placement: Placement) -> Backend:
     return OnnxRuntimeBackend(model, placement)
 
 
+ENTRY_POINTS = "vgg_deploy.backends"
+
 BACKENDS: dict[str, Callable[[Path, Placement], Backend]] = {
     "onnxruntime": _onnxruntime,
 }
@@ -64,6 +68,11 @@ def open_backend(name: str, model: Path, placement: Placement) -> Backend:
         MissingCapabilityError: there is no such backend, its package is missing, or the device is.
         BundleError: the engine cannot read the file.
     """
-    if name not in BACKENDS:
-        raise MissingCapabilityError(f"no backend is called {name!r}.", hint=f"There is {', '.join(BACKENDS)}.")
-    return BACKENDS[name](model, placement)
+    if name in BACKENDS:
+        return BACKENDS[name](model, placement)
+    plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in plugged:
+        known = ", ".join([*BACKENDS, *plugged])
+        raise MissingCapabilityError(f"no backend is called {name!r}.", hint=f"There is {known}.")
+    backend: Backend = plugged[name].load()(model, placement)
+    return backend

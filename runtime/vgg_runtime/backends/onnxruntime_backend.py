@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.metadata
 import logging
 import os
+import sys
 import threading
+import weakref
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -31,6 +35,20 @@ _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 # Creating sessions from several threads at once is not safe in ONNX Runtime; running them is.
 _creating = threading.Lock()
 
+_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _abandon_inherited_sessions() -> None:
+    """Make sessions immortal in a forked child: destroying one waits for its threads, which only the parent has."""
+    global _creating
+    _creating = threading.Lock()
+    for session in _sessions:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_inherited_sessions)
+
 
 class OnnxRuntimeBackend:
     """One ``InferenceSession``.
@@ -50,8 +68,16 @@ class OnnxRuntimeBackend:
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order."""
-        return cast("NDArray[np.float32]", self._session.run(None, {self._input: batch})[0])
+        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order.
+
+        Raises:
+            BundleError: the model takes another shape or dtype.
+            MissingCapabilityError: this machine cannot run it, for want of memory as a rule.
+        """
+        try:
+            return cast("NDArray[np.float32]", self._session.run(None, {self._input: batch})[0])
+        except Exception as error:  # onnxruntime has no common base class for its errors
+            raise _run_refusal(batch.shape, error) from error
 
 
 def _open_on_device(model: Path, placement: Placement) -> tuple[Literal["cpu", "cuda"], str, Any]:
@@ -90,17 +116,29 @@ def _session(model: Path, placement: Placement, provider: str) -> Any:
                 str(model), options, providers=[(provider, settings)], enable_fallback=0
             )
         except Exception as error:  # onnxruntime has no common base class for its errors
-            raise _refusal(model, provider, error) from error
+            raise _load_refusal(model, provider, error) from error
+    _sessions.add(session)
     if provider not in session.get_providers():
         raise MissingCapabilityError(f"onnxruntime started without {provider}.")
     return session
 
 
-def _refusal(model: Path, provider: str, error: Exception) -> BundleError | MissingCapabilityError:
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _load_refusal(model: Path, provider: str, error: Exception) -> BundleError | MissingCapabilityError:
+    text = _first_line(error)
     if provider == _CUDA:
         return MissingCapabilityError(f"onnxruntime cannot start on CUDA: {text}")
     return BundleError(f"onnxruntime cannot load {model}: {text}", hint="Run vgg-run verify on the bundle.")
+
+
+def _run_refusal(shape: tuple[int, ...], error: Exception) -> BundleError | MissingCapabilityError:
+    text = f"onnxruntime cannot run the model on a batch of shape {list(shape)}: {_first_line(error)}"
+    if type(error).__name__ == "InvalidArgument":
+        return BundleError(text, hint="The model does not fit the manifest; export the checkpoint again.")
+    return MissingCapabilityError(text, hint="Take a smaller batch, or a device with more memory.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _why_no_cuda() -> str | None:
@@ -108,7 +146,8 @@ def _why_no_cuda() -> str | None:
     if _CUDA not in onnxruntime.get_available_providers():
         return f"the installed onnxruntime {onnxruntime.__version__} is built without CUDA."
     if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls(directory="")  # the CUDA libraries that pip installed
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+            onnxruntime.preload_dlls(directory="")  # the CUDA libraries that pip installed
     return None
 
 

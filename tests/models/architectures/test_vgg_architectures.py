@@ -6,7 +6,7 @@ from torch import nn
 
 from vgg_models.architectures.head import Head, HeadLayer, make_head, paper_head
 from vgg_models.architectures.named_vgg import build_vgg
-from vgg_models.architectures.paper_table import CONFIGURATIONS, MODEL_NAMES, configuration_of, describe, name_of
+from vgg_models.architectures.paper_table import CONFIGURATIONS, VGG_NAMES, configuration_of, describe, name_of
 from vgg_models.architectures.vgg import VGG, make_features
 from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import ArchitectureError
@@ -53,7 +53,7 @@ def test_the_third_convolution_of_a_stage_of_c_is_1x1() -> None:
     assert kernels == [3, 3, 3, 3, 3, 3, 1, 3, 3, 1, 3, 3, 1]
 
 
-@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize("name", VGG_NAMES)
 def test_every_name_leads_to_a_configuration_and_back(name: str) -> None:
     configuration, batch_norm = configuration_of(name)
     assert name_of(configuration, batch_norm=batch_norm) == name

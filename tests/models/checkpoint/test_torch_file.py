@@ -8,17 +8,21 @@ import subprocess
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
+from vgg_models import load_model
 from vgg_models.checkpoint.container import Container, detect_container
 from vgg_models.checkpoint.reading import read_checkpoint
 from vgg_models.checkpoint.torch_file import read_torch_file
-from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
+from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError, VggDeployError
 
 
 class Call:
@@ -104,6 +108,31 @@ def test_a_truncated_file_is_refused(tmp_path: Path, zipped: bool) -> None:
         path.write_bytes(content[:length])
         with pytest.raises(CheckpointError, match="truncated"):
             read_checkpoint(path)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of much that a damaged file may hold
+@settings(max_examples=60, deadline=None)
+@given(position=st.integers(0, 10**6), value=st.integers(0, 255), zipped=st.booleans(), whole=st.booleans())
+def test_a_damaged_byte_never_gives_more_than_a_refusal(
+    tmp_path_factory: pytest.TempPathFactory, position: int, value: int, zipped: bool, whole: bool
+) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(72, 3))
+    path = tmp_path_factory.mktemp("damaged") / "checkpoint.pth"
+    torch.save(net if whole else net.state_dict(), path, _use_new_zipfile_serialization=zipped)
+
+    def damage(name: str, content: bytes) -> bytes:
+        if not name.endswith(("data.pkl", ".pth")):
+            return content
+        at = position % len(content)
+        return content[:at] + bytes([value]) + content[at + 1 :]
+
+    damaged = path.with_name("damaged.pth")
+    if zipped:
+        _copy_entries(path, damaged, zipfile.ZIP_STORED, damage)
+    else:
+        damaged.write_bytes(damage("checkpoint.pth", path.read_bytes()))
+    with suppress(VggDeployError):
+        load_model(damaged, input_size=(28, 28))
 
 
 def test_a_compressed_entry_is_refused_by_name(tmp_path: Path) -> None:

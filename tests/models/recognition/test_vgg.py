@@ -12,7 +12,7 @@ from torch import nn
 from vgg_models import LoadedModel, load_model
 from vgg_models.architectures.head import make_head, paper_head
 from vgg_models.architectures.named_vgg import build_vgg
-from vgg_models.architectures.paper_table import MODEL_NAMES
+from vgg_models.architectures.paper_table import VGG_NAMES
 from vgg_models.architectures.vgg import VGG, make_features
 from vgg_models.recognition.recognise import recognise
 from vgg_runtime.errors import ArchitectureError
@@ -37,7 +37,7 @@ def _same(loaded: LoadedModel, owner: nn.Module) -> None:
             torch.testing.assert_close(loaded.module(images), owner(images), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize("name", VGG_NAMES)
 @pytest.mark.parametrize("dropout_first", [False, True], ids=["Linear first", "Dropout first"])
 def test_the_paper_s_table_is_told_by_keys_and_shapes(name: str, dropout_first: bool) -> None:
     with torch.device("meta"):
@@ -72,7 +72,7 @@ def slim_vggs(draw: st.DrawFn) -> tuple[VGG, int]:
     return VGG(features, draw(st.one_of(single, deep))), channels
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(slim_vggs())
 def test_any_slim_vgg_comes_back_with_the_same_outputs(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[VGG, int]
@@ -143,14 +143,12 @@ def test_a_named_architecture_takes_its_head_from_the_checkpoint(saved: Save) ->
     "change",
     [
         {"features.9.weight": torch.ones(4, 4, 3, 3)},
-        {"features.0.weight": torch.ones(4, 3, 5, 5)},
         {"attention.weight": torch.ones(4, 4)},
         {"features.1.weight": torch.ones(4)},
         {"classifier.weight": torch.ones(3, 5)},
     ],
     ids=[
         "a gap too wide",
-        "a kernel of 5x5",
         "a layer elsewhere",
         "a norm without statistics",
         "a head that can't follow",

@@ -1,0 +1,74 @@
+"""One pass over the calibration images, with a histogram for every activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from vgg_calibration.ranges import Histogram
+from vgg_runtime.backends.onnxruntime_backend import import_onnxruntime
+from vgg_runtime.threads import available_threads
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["activation_names", "collect_histograms", "session_with_outputs"]
+
+
+def activation_names(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the input and of everything that the nodes compute."""
+    return [taken.name for taken in model.graph.input] + [name for node in model.graph.node for name in node.output]
+
+
+def collect_histograms(
+    file: Path, batches: Iterable[NDArray[np.float32]], *, on_image: Callable[[int], None] = lambda _: None
+) -> dict[str, Histogram]:
+    """Run the float model in ``file`` and return a histogram of every float activation, by name.
+
+    Memory holds the activations of one batch at a time, however many there are.
+
+    Args:
+        batches: float32, NCHW.
+        on_image: called with the number of images done.
+    """
+    model = onnx.load(file, load_external_data=False)
+    taken = model.graph.input[0].name
+    computed = [name for name in activation_names(model) if name != taken]
+    histograms = {name: Histogram() for name in [taken, *computed]}
+    done = 0
+    with session_with_outputs(model, computed, beside=file) as session:
+        for batch in batches:
+            histograms[taken].add(batch)
+            for name, values in zip(computed, session.run(computed, {taken: batch}), strict=True):
+                if values.dtype.kind == "f":
+                    histograms[name].add(values)
+            done += len(batch)
+            on_image(done)
+    return histograms
+
+
+@contextmanager
+def session_with_outputs(model: onnx.ModelProto, outputs: Sequence[str], *, beside: Path) -> Iterator[Any]:
+    """Give a CPU session of ``model`` that has ``outputs`` too.
+
+    Args:
+        model: without its external data, which lies next to the file ``beside``; it is changed.
+    """
+    onnxruntime = import_onnxruntime()
+    known = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_threads()
+    options.log_severity_level = 3
+    # External data is found relative to the model's file, so the changed model goes beside the original for a moment.
+    file = beside.with_name(f".{beside.name}.with-outputs")
+    try:
+        onnx.save(model, file)
+        yield onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    finally:
+        file.unlink(missing_ok=True)

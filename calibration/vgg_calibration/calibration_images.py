@@ -1,0 +1,88 @@
+"""The real images that ranges are taken from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgg_runtime.errors import CalibrationError, ImageError
+from vgg_runtime.images import read_image
+from vgg_runtime.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["CalibrationImages", "read_calibration_images"]
+
+# More unreadable files than this share mean that the folder is not what the user takes it for.
+MAX_UNREADABLE = 0.1
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """Images, oriented, resized and cropped as the network takes them.
+
+    Attributes:
+        names: paths relative to the folder, with "/".
+        skipped: the same of the images that could not be read.
+        sha256: digest over the names and contents of the files.
+        pixels: one uint8 (height, width, channels) array per image; four times smaller than normalized ones.
+        preprocessing: what normalizes them.
+    """
+
+    names: tuple[str, ...]
+    skipped: tuple[str, ...]
+    sha256: str
+    pixels: tuple[NDArray[np.uint8], ...]
+    preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def batches(self, size: int = 1) -> Iterator[NDArray[np.float32]]:
+        """Yield the images as float32 NCHW batches of ``size``, the last one filled up from the first images."""
+        for start in range(0, len(self), size):
+            numbers = [number % len(self) for number in range(start, start + size)]
+            yield np.stack([self.preprocessing.normalize(self.pixels[number]) for number in numbers])
+
+
+def read_calibration_images(
+    files: Sequence[Path],
+    folder: Path,
+    preprocessing: Preprocessing,
+    *,
+    on_image: Callable[[int], None] = lambda _: None,
+) -> CalibrationImages:
+    """Decode ``files``, which lie below ``folder``.
+
+    Args:
+        on_image: called with the number of images done.
+
+    Raises:
+        CalibrationError: too many of them are unreadable.
+    """
+    digest = hashlib.sha256()
+    names, skipped, pixels = [], [], []
+    for number, file in enumerate(files, start=1):
+        name = file.relative_to(folder).as_posix()
+        try:
+            content = file.read_bytes()
+            pixels.append(np.ascontiguousarray(preprocessing.pixels(read_image(content))))
+        except (ImageError, OSError) as error:
+            skipped.append(f"{name} ({error})")
+            continue
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        names.append(name)
+        on_image(number)
+    if len(skipped) > MAX_UNREADABLE * len(files):
+        raise CalibrationError(
+            f"{len(skipped)} of {len(files)} calibration images are unreadable, more than {MAX_UNREADABLE:.0%}: "
+            f"{'; '.join(skipped[:5])}{' ...' if len(skipped) > 5 else ''}",
+            hint=f"Remove them from {folder}, or give another folder to --calibration.",
+        )
+    return CalibrationImages(tuple(names), tuple(skipped), digest.hexdigest(), tuple(pixels), preprocessing)

@@ -1,0 +1,66 @@
+"""Weights and activations in int8, calibrated: the QDQ form that every engine fuses into integer kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx
+
+from vgg_calibration.quantizers import Context
+
+__all__ = ["LAYER_TYPES", "activations_int8"]
+
+# Layers with weights, whose nodes a mixed-precision choice may put back into float.
+LAYER_TYPES = ("Conv", "Gemm", "MatMul")
+
+# What passes 8-bit values on, so that no layer in between goes back to float.
+_PASSING_TYPES = (
+    "Add",
+    "AveragePool",
+    "Clip",
+    "Concat",
+    "Flatten",
+    "GlobalAveragePool",
+    "MaxPool",
+    "Relu",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+)
+
+
+def activations_int8(
+    model: onnx.ModelProto, context: Context, *, layer_types: Collection[str] = LAYER_TYPES
+) -> list[str]:
+    """Put QuantizeLinear and DequantizeLinear around the layers of ``layer_types``, and return their names.
+
+    Activations are asymmetric uint8, weights symmetric int8 with one scale per output channel: the one combination
+    that is fast on x86. The network's own input and output stay float32.
+
+    Args:
+        context: with the ranges of every activation.
+        layer_types: operators with weights that are quantized.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    layers = [node.name for node in model.graph.node if node.op_type in layer_types]
+    bounds = {name: (np.float32(found.low), np.float32(found.high)) for name, found in context.ranges.items()}
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=context.target.reduce_range,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
+        nodes_to_quantize=[],
+        nodes_to_exclude=sorted(context.in_float),
+        op_types_to_quantize=[*layer_types, *_PASSING_TYPES],
+        # Gemm's float result is what the next layer quantizes anyway, and logits keep their resolution.
+        extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
+    )
+    quantizer.quantize_model()
+    model.CopyFrom(quantizer.model.model)
+    return [name for name in layers if name not in context.in_float]

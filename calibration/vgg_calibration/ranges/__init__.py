@@ -1,0 +1,23 @@
+"""From what activations were seen to the range that 8 bits cover: one method per file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vgg_calibration.ranges.entropy import entropy
+from vgg_calibration.ranges.histogram import Histogram, Range
+from vgg_calibration.ranges.mean_squared_error import mean_squared_error
+from vgg_calibration.ranges.minmax import minmax
+from vgg_calibration.ranges.percentile import percentile
+
+__all__ = ["DEFAULT_METHOD", "METHODS", "Histogram", "Range"]
+
+# Of the four the one that never clips what matters: measured in tests/benchmark.
+DEFAULT_METHOD = "mse"
+
+METHODS: dict[str, Callable[[Histogram], Range]] = {
+    "minmax": minmax,
+    "percentile": percentile,
+    "entropy": entropy,
+    "mse": mean_squared_error,
+}

@@ -1,0 +1,94 @@
+"""A running histogram whose size does not grow with what it has seen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Histogram", "Range"]
+
+# 16 bins for each of the 256 levels of 8 bits: fine enough that a bin's centre stands for its values.
+MAX_BINS = 4096
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that quantization covers; what lies outside is clipped. Zero is always inside."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (self.low <= 0 <= self.high and math.isfinite(self.high - self.low)):
+            raise ValueError(f"a range holds zero and is finite, found {self.low} to {self.high}")
+
+
+class Histogram:
+    """Counts of values in bins of one width, with zero on the edge between two bins.
+
+    Bin number k covers ``[k * width, (k + 1) * width)``. When values fall too far out, the width doubles and pairs
+    of bins merge; because zero stays on an edge, ReLU's zeros never mix with negative values.
+    """
+
+    def __init__(self) -> None:
+        self.low = self.high = 0.0
+        self._width = 0.0
+        self._first = 0
+        self._counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many values fell into each bin, int64 (bins,)."""
+        return self._counts
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """The middle of each bin, float64 (bins,)."""
+        numbers = np.arange(len(self._counts), dtype=np.float64)
+        return (numbers + self._first + 0.5) * np.float64(self._width)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count ``values``, of any shape."""
+        low, high = float(values.min()), float(values.max())
+        if not math.isfinite(high - low):
+            raise ValueError("activations are not finite")
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        if self.high == self.low:
+            return  # zeros alone: they are inside of any range
+        self._cover()
+        numbers = np.floor(values.ravel() / np.float32(self._width)).astype(np.int64) - self._first
+        # Rounding may put a value at the very edge one bin too far.
+        np.clip(numbers, 0, len(self._counts) - 1, out=numbers)
+        self._counts += np.bincount(numbers, minlength=len(self._counts))
+
+    def _cover(self) -> None:
+        """Widen the bins until they cover everything seen, and make room at both ends."""
+        if self._width == 0:
+            self._width = (self.high - self.low) / (MAX_BINS - 2)
+        while self._last_bin() - self._first_bin() + 1 > MAX_BINS:
+            if self._first % 2:  # an odd first bin has its partner before it
+                self._first, self._counts = self._first - 1, np.pad(self._counts, (1, 0))
+            if len(self._counts) % 2:
+                self._counts = np.pad(self._counts, (0, 1))
+            self._counts = self._counts.reshape(-1, 2).sum(axis=1)
+            self._first, self._width = self._first // 2, self._width * 2
+        first, last = self._first_bin(), self._last_bin()
+        if len(self._counts):
+            first, last = min(first, self._first), max(last, self._first + len(self._counts) - 1)
+            room = (self._first - first, last - self._first - len(self._counts) + 1)
+            self._counts = np.pad(self._counts, room)
+        else:
+            self._counts = np.zeros(last - first + 1, dtype=np.int64)
+        self._first = first
+
+    def _first_bin(self) -> int:
+        return math.floor(self.low / self._width)
+
+    def _last_bin(self) -> int:
+        return math.floor(self.high / self._width)

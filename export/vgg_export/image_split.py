@@ -1,0 +1,73 @@
+"""Which real images are for calibration and which for the judgement; none is for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_calibration.image_choice import choose_images
+from vgg_runtime.checksum import sha256_of
+from vgg_runtime.errors import CalibrationError
+
+__all__ = ["DEFAULT_CALIBRATION_SIZE", "Chosen", "ImageSplit", "split_images"]
+
+DEFAULT_CALIBRATION_SIZE = 100
+
+# Samples to judge by: agreement in steps of 1.6 %, and a VGG-16 is still run over them in half a minute.
+SAMPLES = 64
+
+# Of a calibration folder with no samples beside it, the share that is held out for the judgement.
+HELD_OUT = 0.25
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Images below one folder."""
+
+    folder: Path
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """Disjoint sets of real images; None where the user gave no folder to take them from."""
+
+    samples: Chosen | None
+    calibration: Chosen | None
+
+
+def split_images(samples: Path | None, calibration: Path | None, *, size: int | None, seed: int) -> ImageSplit:
+    """Choose sample and calibration images by seed, balanced over class folders.
+
+    Args:
+        samples: folder to judge by. Where it is None or the calibration folder itself, a quarter of that is held out.
+        size: calibration images that the user asked for; None takes as many as there are, up to the default.
+
+    Raises:
+        ImageError: a folder holds no image.
+        CalibrationError: there are fewer calibration images than asked for.
+    """
+    if calibration is None:
+        return ImageSplit(None if samples is None else Chosen(samples, _choose(samples, SAMPLES, seed)), None)
+    wanted = size or DEFAULT_CALIBRATION_SIZE
+    if samples is None or samples.resolve() == calibration.resolve():
+        found = choose_images(calibration, wanted + SAMPLES, seed=seed)
+        held_out = min(SAMPLES, max(1, int(len(found) * HELD_OUT)), len(found) - 1)
+        chosen = tuple(found[: len(found) - held_out])[:wanted]
+        judged = Chosen(calibration, tuple(found[len(found) - held_out :])) if held_out else None
+    else:
+        judged = Chosen(samples, _choose(samples, SAMPLES, seed))
+        same = {sha256_of(file) for file in judged.files}
+        candidates = choose_images(calibration, wanted + SAMPLES, seed=seed)
+        chosen = tuple(file for file in candidates if sha256_of(file) not in same)[:wanted]
+    if not chosen or (size is not None and len(chosen) < size):
+        raise CalibrationError(
+            f"{calibration} has {len(chosen)} images for calibration beside those held out to judge by; "
+            f"{size or 1} were asked for.",
+            hint="Add images, ask for fewer with --calibration-size, or judge by other images with --samples DIR.",
+        )
+    return ImageSplit(judged, Chosen(calibration, chosen))
+
+
+def _choose(folder: Path, count: int, seed: int) -> tuple[Path, ...]:
+    return tuple(choose_images(folder, count, seed=seed))

@@ -1,0 +1,148 @@
+"""From what a file holds to a module: by the name that the user gave, as it was saved, or as it is recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from vgg_models.architectures.known_models import KNOWN_MODELS
+from vgg_models.architectures.names import MODEL_NAMES
+from vgg_models.architectures.paper_table import VGG_NAMES
+from vgg_models.architectures.torchvision_models import (
+    PREFIX,
+    default_input_size,
+    empty_torchvision,
+    torchvision_info,
+)
+from vgg_models.architectures.user_code import build_user_module
+from vgg_models.checkpoint.fitting import fit
+from vgg_models.checkpoint.prefixes import without_prefixes
+from vgg_models.checkpoint.reading import Checkpoint
+from vgg_models.checkpoint.whole_module import describe_children, in_attribute_order, runnable
+from vgg_models.loaded_model import ArchitectureInfo, Origin
+from vgg_models.recognition import known, named
+from vgg_models.recognition.contradictions import contradictions
+from vgg_models.recognition.module_input import fitting_inputs
+from vgg_models.recognition.reading import Reading
+from vgg_models.recognition.recognise import recognise, sole
+from vgg_models.request import Built, Request, Size
+from vgg_runtime.errors import ArchitectureError, UsageError
+
+__all__ = ["build_from"]
+
+
+def build_from(checkpoint: Checkpoint, request: Request) -> Built:
+    """Build the module and put the weights into it.
+
+    Raises:
+        UsageError: the name of the model has no meaning.
+        ArchitectureError: the architecture is unknown, ambiguous, or does not fit.
+    """
+    model = request.model
+    if model is None:
+        return _recognised(checkpoint, request) if checkpoint.module is None else _rebuilt(checkpoint, request)
+    if model in VGG_NAMES or model in KNOWN_MODELS:
+        return _named(model, checkpoint, request)
+    if model.startswith(PREFIX):
+        return _torchvision(model.removeprefix(PREFIX), checkpoint, request)
+    if ":" in model:
+        module = build_user_module(model)
+        return _filled(module, ArchitectureInfo(model, f"the user's own {model}", "user code"), checkpoint)
+    raise UsageError(
+        f"there is no architecture called {model!r}.",
+        hint=f"Ours are {', '.join(MODEL_NAMES)}. Others: torchvision:NAME, or MODULE:CALLABLE for your own code.",
+    )
+
+
+def _filled(
+    module: nn.Module,
+    architecture: ArchitectureInfo,
+    checkpoint: Checkpoint,
+    channels: int | None = None,
+    size: Size | None = None,
+) -> Built:
+    notes = fit(module, checkpoint.state, architecture=architecture.name)
+    info = replace(checkpoint.info, notes=(*checkpoint.info.notes, *notes))
+    return Built(module, architecture, info, channels, size)
+
+
+def _undressed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    *_, (bare, _notes) = without_prefixes(state)
+    return bare
+
+
+def _named(model: str, checkpoint: Checkpoint, request: Request) -> Built:
+    readings_of = known.named_readings if model in KNOWN_MODELS else named.named_readings
+    state = _undressed(checkpoint.state)
+    readings = readings_of(model, state, input_size=request.input_size)
+    if request.likely_size is not None and any(reading.question for reading in readings):
+        readings = readings_of(model, state, input_size=request.likely_size)
+    return _from_reading(sole(readings), checkpoint, "named", (f"named with --model {model}",))
+
+
+def _recognised(checkpoint: Checkpoint, request: Request) -> Built:
+    state = _undressed(checkpoint.state)
+    reading = recognise(state, input_size=request.input_size, likely_size=request.likely_size)
+    return _from_reading(reading, checkpoint, "recognised", reading.reasons)
+
+
+def _from_reading(reading: Reading, checkpoint: Checkpoint, origin: Origin, reasons: tuple[str, ...]) -> Built:
+    with torch.device("meta"):
+        module = reading.build()
+    info = ArchitectureInfo(reading.name, reading.description, origin, reasons, reading.assumptions)
+    return _filled(module, info, checkpoint, reading.input_channels, reading.input_size)
+
+
+def _torchvision(name: str, checkpoint: Checkpoint, request: Request) -> Built:
+    module = empty_torchvision(name, _undressed(checkpoint.state))
+    size = request.input_size or default_input_size(name)
+    return _filled(module, torchvision_info(name), checkpoint, None, size)
+
+
+def _rebuilt(checkpoint: Checkpoint, request: Request) -> Built:
+    """A whole module: as it is where its order is certain or confirmed, else by its weights."""
+    assert checkpoint.module is not None
+    found = in_attribute_order(checkpoint.module) if request.attribute_order else runnable(checkpoint.module)
+    if found is None:
+        return _by_its_weights(checkpoint, request)
+    module, assumption = found
+    info = ArchitectureInfo(
+        name="module",
+        description="the module that was saved whole",
+        origin="module",
+        reasons=(f"its children: {describe_children(checkpoint.module)}",),
+        assumptions=(assumption,) if assumption else (),
+    )
+    return Built(module, info, checkpoint.info)
+
+
+def _by_its_weights(checkpoint: Checkpoint, request: Request) -> Built:
+    assert checkpoint.module is not None
+    try:
+        built = _recognised(checkpoint, request)
+        _check_agreement(checkpoint.module, built)
+        return built
+    except ArchitectureError as error:
+        raise ArchitectureError(
+            f"the class of this module is not at hand, and the order of its children is not certain: "
+            f"{describe_children(checkpoint.module)}.\nAs for its weights: {error.message}",
+            hint=f"{error.hint}{_offer_attribute_order(checkpoint.module)}",
+        ) from error
+
+
+def _check_agreement(saved: nn.Module, built: Built) -> None:
+    if against := contradictions(saved, built.module):
+        raise ArchitectureError(
+            f"they fit {built.architecture.name}, but the module holds {', '.join(against)}, which that does not run.",
+            hint="Give the module's class: --model MODULE:CALLABLE.",
+        )
+
+
+def _offer_attribute_order(module: nn.Module) -> str:
+    row = in_attribute_order(module, required=False)
+    if row is None or not fitting_inputs(row[0]):
+        return ""
+    return " If its forward runs the children once each, in this order, and nothing else, confirm: --attribute-order."

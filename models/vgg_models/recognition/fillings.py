@@ -1,0 +1,64 @@
+"""What can lie in a gap between two layers of a Sequential: the grammar that sequential.py reads by.
+
+Words stand for layers: ReLU, MaxPool (2x2), GlobalPool (the mean of each feature map), Flatten, Dropout. A gap of a
+length that is not listed has no reading. Average pools have none: they are rarer, and would leave the same keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+from torch import nn
+
+__all__ = ["LAYERS", "OPEN", "Filling", "Word", "fillings"]
+
+Word = Literal["ReLU", "MaxPool", "GlobalPool", "Flatten", "Dropout"]
+Filling = tuple[Word, ...]
+
+# The length of a gap between two Sequentials, which no index tells.
+OPEN: Final = -1
+
+LAYERS: Final[Mapping[Word, Callable[[], nn.Module]]] = {
+    "ReLU": nn.ReLU,
+    "MaxPool": lambda: nn.MaxPool2d(2),
+    "GlobalPool": lambda: nn.AdaptiveAvgPool2d(1),
+    "Flatten": nn.Flatten,
+    "Dropout": nn.Dropout,
+}
+
+_BEFORE_CONVOLUTION: Final[Mapping[int, tuple[Filling, ...]]] = {
+    0: ((),),
+    1: (("ReLU",), ("MaxPool",)),
+    2: (("ReLU", "MaxPool"),),
+    3: (("ReLU", "MaxPool", "Dropout"),),
+}
+_BEFORE_NORM: Final[Mapping[int, tuple[Filling, ...]]] = {0: ((),), 1: (("ReLU",),)}
+_BEFORE_FIRST_LINEAR: Final[Mapping[int, tuple[Filling, ...]]] = {
+    1: (("Flatten",),),
+    2: (("ReLU", "Flatten"), ("MaxPool", "Flatten"), ("GlobalPool", "Flatten")),
+    3: (("ReLU", "MaxPool", "Flatten"), ("ReLU", "GlobalPool", "Flatten")),
+    4: (("ReLU", "MaxPool", "Flatten", "Dropout"), ("ReLU", "MaxPool", "GlobalPool", "Flatten")),
+    OPEN: (
+        ("Flatten",),
+        ("ReLU", "Flatten"),
+        ("MaxPool", "Flatten"),
+        ("ReLU", "MaxPool", "Flatten"),
+        ("ReLU", "GlobalPool", "Flatten"),
+    ),
+}
+_BEFORE_LINEAR: Final[Mapping[int, tuple[Filling, ...]]] = {0: ((),), 1: (("ReLU",),), 2: (("ReLU", "Dropout"),)}
+
+
+def fillings(before: str, after: str, gap: int, *, flat: bool) -> tuple[Filling, ...]:
+    """Return the possible contents of a gap; none where the grammar has no word for it.
+
+    Args:
+        before, after: the kinds of the layers around the gap.
+        flat: whether a Linear layer came before, so that there are no feature maps any more.
+    """
+    if after == "batch norm":
+        return _BEFORE_NORM.get(gap, ())
+    if after == "convolution":
+        return () if flat else _BEFORE_CONVOLUTION.get(gap, ())
+    return (_BEFORE_LINEAR if flat else _BEFORE_FIRST_LINEAR).get(gap, ())

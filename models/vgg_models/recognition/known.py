@@ -1,0 +1,94 @@
+"""Recognise a network of a well-known lesson by its layers, whatever they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from vgg_models.architectures.chain import Chain
+from vgg_models.architectures.known_models import KNOWN_MODELS, KnownModel
+from vgg_models.recognition.placing import gaps_agree, place, same_layers
+from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
+from vgg_models.recognition.saved_layers import SavedLayer, describe_layers, saved_layers
+from vgg_runtime.errors import ArchitectureError
+
+__all__ = ["named_readings", "recognise", "resembling"]
+
+
+def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
+    """Return the known models that the state dict matches, in layers and in the gaps between indices."""
+    saved = saved_layers(state)
+    if not saved or saved[-1].kind != "linear":
+        return []
+    return [
+        _reading(name, known, saved)
+        for name, known in KNOWN_MODELS.items()
+        if _is_shown(known, saved) and input_size in (None, known.input_shape[1:]) and _matches(known, saved)
+    ]
+
+
+def resembling(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the known models that fit the state dict, though it does not show that it is one of them."""
+    saved = saved_layers(state)
+    if not saved or saved[-1].kind != "linear":
+        return []
+    return [name for name, known in KNOWN_MODELS.items() if _matches(known, saved) and not _is_shown(known, saved)]
+
+
+def _is_shown(known: KnownModel, saved: list[SavedLayer]) -> bool:
+    if known.by_name_only:
+        return False
+    return not known.shown_by_indices or all(before.gap_to(after) is not None for before, after in pairwise(saved))
+
+
+def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
+    """Return the reading of the state dict as the known model that the user named.
+
+    Raises:
+        ArchitectureError: its layers are others, or it takes images of another size.
+    """
+    known, saved = KNOWN_MODELS[name], saved_layers(state)
+    if not (saved and saved[-1].kind == "linear" and _matches(known, saved)):
+        raise ArchitectureError(
+            f"the checkpoint doesn't fit {name}: it has {describe_layers(saved)}, of other shapes, order or indices.",
+            hint="Leave out --model to have the architecture read off the checkpoint, or give --model MODULE:CALLABLE.",
+        )
+    if input_size not in (None, known.input_shape[1:]):
+        size = "x".join(map(str, known.input_shape[1:]))
+        raise ArchitectureError(f"{name} takes images of {size}.", hint=f"Give --input-size {size}, or leave it out.")
+    return [_reading(name, known, saved)]
+
+
+def _matches(known: KnownModel, saved: list[SavedLayer]) -> bool:
+    with torch.device("meta"):
+        layers = list(known.build(saved[-1].shape[0]))
+    return same_layers(layers, saved) and gaps_agree(layers, saved)
+
+
+def _build(known: KnownModel, saved: list[SavedLayer]) -> Chain:
+    layers: list[nn.Module] = list(known.build(saved[-1].shape[0]))
+    return place(layers, saved)
+
+
+def _after_the_last(known: KnownModel) -> tuple[str, ...]:
+    with torch.device("meta"):
+        *_, last = known.build(1)
+    return (NOTHING_FOLLOWS,) if isinstance(last, nn.Linear) else ()
+
+
+def _reading(name: str, known: KnownModel, saved: list[SavedLayer]) -> Reading:
+    channels, height, width = known.input_shape
+    return Reading(
+        name=name,
+        description=f"{known.description}, {saved[-1].shape[0]} classes",
+        build=partial(_build, known, saved),
+        input_channels=channels,
+        input_size=(height, width),
+        reasons=(f"kinds, shapes and order of all layers: {describe_layers(saved)}",),
+        assumptions=(f"the images are {height}x{width}", *known.assumptions, *_after_the_last(known)),
+        chosen_by=f"--model {name}",
+    )

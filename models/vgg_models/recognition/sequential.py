@@ -1,0 +1,145 @@
+"""Recognise a plain row of layers: one Sequential, or one of features and then a classifier.
+
+Every gap between indices is filled in each way that fillings.py has for it, and the convolutions are taken with the
+padding that keeps the size and with none. A reading remains where the feature maps come out as the first Linear
+layer takes them. More than two Sequentials have no reading here: what joins them may be a sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+from vgg_models.recognition.feature_size import feature_size
+from vgg_models.recognition.input_size import COMMON_SIZES
+from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
+from vgg_models.recognition.rows import Row, rows
+from vgg_models.recognition.saved_layers import SavedLayer, describe_layers, saved_layers
+
+__all__ = ["recognise"]
+
+Size = tuple[int, int]
+
+_LARGEST_SIDE = 512
+_IMAGE_CHANNELS = (1, 3)
+_ASK = "give the size that you trained at: --input-size N or --input-size HxW"
+
+
+def recognise(state: Mapping[str, Tensor], *, input_size: Size | None) -> list[Reading]:
+    """Return the readings of the state dict as a row of layers."""
+    saved = saved_layers(state)
+    if not _is_one_row(saved):
+        return []
+    if saved[0].kind == "linear":
+        return [_flat_reading(row, input_size) for row in rows(saved)]
+    return _readings(list(rows(saved)), input_size)
+
+
+def _is_one_row(saved: list[SavedLayer]) -> bool:
+    """Whether the layers are those of one Sequential, or of one and then a classifier."""
+    parts = [
+        list(part) for _, part in groupby(saved, key=lambda layer: layer.parent if layer.name.isdigit() else layer)
+    ]
+    if not 1 <= len(parts) <= 2:
+        return False
+    features_only = all(layer.kind in ("convolution", "batch norm") for layer in parts[0])
+    # The first layer is the first that runs, and before a classifier's first Linear only what has no effect fits.
+    starts = [part[0] for part in parts if part[0].name.isdigit()]
+    begins_well = all(int(layer.name) <= (0 if layer.kind == "convolution" else 2) for layer in starts)
+    return begins_well and parts[0][0].name.isdigit() and (len(parts) == 1 or features_only)
+
+
+def _readings(candidates: list[Row], input_size: Size | None) -> list[Reading]:
+    sizes = [input_size] if input_size else [(side, side) for side in COMMON_SIZES]
+    fitting = [(row, size) for row in candidates for size in sizes if _fits(row, size)]
+    readings = [_reading(row, size, given=input_size is not None, alone=len(fitting) == 1) for row, size in fitting]
+    if readings or input_size:
+        return readings
+    return [_open_reading(row, sides) for row in candidates if (sides := _sides(row))]
+
+
+def _fits(row: Row, size: Size) -> bool:
+    with torch.device("meta"):
+        height, width = feature_size(row.layers(), size)
+    last = next(before for before, after in zip(row.saved, row.saved[1:], strict=False) if after.kind == "linear")
+    first_linear = next(layer for layer in row.saved if layer.kind == "linear")
+    return height * width > 0 and height * width * last.shape[0] == first_linear.shape[1]
+
+
+def _sides(row: Row) -> list[int]:
+    return [side for side in range(1, _LARGEST_SIDE) if _fits(row, (side, side))]
+
+
+def _reading(row: Row, size: Size, *, given: bool, alone: bool) -> Reading:
+    shown = f"{size[0]}x{size[1]}"
+    sized = f"the images are {shown}" + ": of the common sizes the only one that fits" * (alone and not given)
+    return Reading(
+        name="cnn",
+        description=f"a row of {describe_layers(row.saved)}, {row.saved[-1].shape[0]} classes",
+        build=row.build,
+        input_channels=row.saved[0].shape[1],
+        input_size=size,
+        reasons=(f"index gaps and shapes: {row}",),
+        assumptions=(*_assumptions(row), *([] if given else [sized])),
+        chosen_by="--model MODULE:CALLABLE" if given else f"--input-size {size[0]}",
+        needs_a_pool=any("GlobalPool" in filling for filling in row.before),
+    )
+
+
+def _open_reading(row: Row, sides: list[int]) -> Reading:
+    return Reading(
+        name="cnn",
+        description=f"a row of layers: {row}",
+        build=row.build,
+        input_channels=row.saved[0].shape[1],
+        input_size=None,
+        reasons=(),
+        assumptions=_assumptions(row),
+        question=f"it takes images of {sides[0]} to {sides[-1]} pixels, none of the common sizes; {_ASK}",
+        chosen_by=f"--input-size {sides[0]}",
+    )
+
+
+def _flat_reading(row: Row, input_size: Size | None) -> Reading:
+    """Linear layers alone: the images are flattened, and the first width is channels times height times width."""
+    width = row.saved[0].shape[1]
+    channels, size = _image_of(width, input_size)
+    return Reading(
+        name="mlp",
+        description=f"a fully connected net of {describe_layers(row.saved)}, {row.saved[-1].shape[0]} classes",
+        build=row.build,
+        input_channels=channels,
+        input_size=size,
+        reasons=(f"index gaps and shapes: {row}",),
+        assumptions=(
+            *_assumptions(row),
+            *([f"{width} numbers are {channels}x{size[0]}x{size[1]} pixels"] if size else []),
+        ),
+        question="" if size else f"{width} numbers are no square image of 1 or 3 channels; {_ASK}",
+    )
+
+
+def _image_of(width: int, given: Size | None) -> tuple[int, Size | None]:
+    if given is not None:
+        channels, rest = divmod(width, given[0] * given[1])
+        return (channels, given) if channels and not rest else (1, None)
+    for channels in _IMAGE_CHANNELS:
+        side = isqrt(width // channels)
+        if side in COMMON_SIZES and channels * side * side == width:
+            return channels, (side, side)
+    return 1, None
+
+
+def _assumptions(row: Row) -> tuple[str, ...]:
+    lines = []
+    if any(layer.kind == "convolution" for layer in row.saved):
+        padding = "are padded so that they keep the size" if row.padded else "have no padding"
+        lines.append(f"convolutions have stride 1 and {padding}; pools are max pools of 2x2")
+        if not any("ReLU" in filling for filling in row.before):
+            lines.append("no activation follows a convolution: the index gaps leave no room for one beside the pools")
+    lines.append(f"what lies in the gaps between indices: {row}")
+    return (*lines, NOTHING_FOLLOWS)

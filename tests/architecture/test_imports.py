@@ -1,0 +1,87 @@
+"""What each part of the runtime brings into a process: an edge device has none of the rest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vgg_runtime.bundle import Bundle
+from vgg_runtime.images import find_images
+
+HEAVY = {"numpy", "PIL", "onnxruntime", "torch", "torchvision", "onnx", "onnxscript", "safetensors"}
+BUILD_MACHINE = HEAVY - {"numpy", "PIL", "onnxruntime"}
+
+# The runtime's own dependencies, and what onnxruntime brings along.
+ALLOWED = {"click", "numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging"}
+
+LIST_IMPORTS = """
+import json, sys
+before = set(sys.modules)
+{code}
+after = dict(sys.modules)
+installed = [name for name in after if "site-packages" in (getattr(after[name], "__file__", None) or "")]
+names = lambda modules: sorted({{name.partition(".")[0] for name in modules}})
+print()
+print(json.dumps([names(set(after) - before), names(set(installed) - before)]))
+"""
+
+
+def imports_of(code: str, *arguments: str | Path) -> tuple[set[str], set[str]]:
+    """Top-level packages that ``code`` imports in a fresh process: all, and those that pip installed."""
+    command = [sys.executable, "-c", LIST_IMPORTS.format(code=code), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    everything, installed = json.loads(done.stdout.splitlines()[-1])
+    return set(everything), set(installed)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import vgg_runtime",
+        "import vgg_runtime.cli",
+        "import vgg_runtime.errors, vgg_runtime.command_line, vgg_runtime.backends",
+        "from vgg_runtime import VggDeployError",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
+    everything, _ = imports_of(code)
+    assert "vgg_runtime" in everything
+    assert not everything & HEAVY
+
+
+def test_help_is_shown_without_anything_heavy() -> None:
+    code = "from click.testing import CliRunner; from vgg_runtime.cli import group; CliRunner().invoke(group, ['-h'])"
+    assert not imports_of(code)[0] & HEAVY
+
+
+PREDICT = """
+from vgg_runtime import Classifier, verify_bundle
+with Classifier.open(sys.argv[1]) as classifier:
+    classifier.predict(sys.argv[2])
+verify_bundle(sys.argv[1])
+"""
+
+PREDICT_BY_COMMAND = """
+from vgg_runtime.cli import main
+sys.argv[1:] = ["predict", *sys.argv[1:], "--json"]
+try:
+    main()
+except SystemExit as leaving:
+    assert not leaving.code
+"""
+
+
+@pytest.mark.parametrize("code", [PREDICT, PREDICT_BY_COMMAND])
+def test_a_prediction_needs_the_runtimes_own_dependencies_and_no_more(
+    example: Any, example_bundle: Bundle, code: str
+) -> None:
+    everything, installed = imports_of(code, example_bundle.directory, find_images([example.images])[0])
+    assert {"numpy", "PIL", "onnxruntime"} <= everything
+    assert not everything & BUILD_MACHINE
+    assert installed <= ALLOWED

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+import pytest
+
+PACKAGES = ("vgg_runtime", "vgg_models", "vgg_calibration", "vgg_export")
+
+
+def modules() -> list[str]:
+    """Every module of the four packages."""
+    found = []
+    for name in PACKAGES:
+        package = import_module(name)
+        found += [name, *(each.name for each in pkgutil.walk_packages(package.__path__, f"{name}."))]
+    return found
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_public_name_exists(name: str) -> None:
+    module = import_module(name)
+    public = getattr(module, "__all__", [])
+    assert [each for each in public if not hasattr(module, each)] == []
+    assert len(set(public)) == len(public)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_has_no_name_that_it_does_not_tell(name: str) -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        import_module(name).no_such_name  # noqa: B018 - the look-up is the test

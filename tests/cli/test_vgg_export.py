@@ -1,0 +1,266 @@
+"""``vgg-export`` as its users call it: in a folder that holds their checkpoint and little else."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from vgg_export.cli import main
+from vgg_export.variants import VARIANTS
+from vgg_runtime import Classifier
+from vgg_runtime.bundle import open_bundle
+
+SCRIPTS = Path(sys.executable).parent
+
+FLOAT32 = [recipe for recipe in VARIANTS if recipe.precision == "fp32"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def folder(example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory: the example's checkpoint, saved as a bare state dict, its labels and preprocessing."""
+    for name in ("slim_vgg.pth", "class_indices.json", "preprocess.json"):
+        shutil.copy(example.folder / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def vgg_export(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run the command's entry point in this process. What is refused must leave nothing and show no traceback."""
+
+    def run(*arguments: str | Path) -> Outcome:
+        before = everything_in(folder)
+        monkeypatch.setattr(sys, "argv", ["vgg-export", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        outcome = Outcome(leaving.value.code, *capfd.readouterr())
+        assert "Traceback" not in outcome.stderr
+        assert ".partial" not in outcome.stderr
+        if outcome.code != 0:
+            assert everything_in(folder) == before
+            assert not outcome.stdout
+        return outcome
+
+    return run
+
+
+def everything_in(folder: Path) -> dict[Path, bytes | None]:
+    paths = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    return {path: path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def test_a_new_user_with_a_bare_state_dict_names_nothing(folder: Path, example) -> None:
+    def call(*command: str) -> str:
+        done = subprocess.run(
+            [SCRIPTS / command[0], *command[1:]], cwd=folder, check=True, capture_output=True, text=True
+        )
+        assert "Warning" not in done.stderr
+        return done.stdout
+
+    (folder / "onnx.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
+    assert "onnx-fp32" in call("vgg-export", "slim_vgg.pth", "-o", "slim.bundle")
+    names = {path.relative_to(folder).as_posix() for path in (folder / "slim.bundle").rglob("*.*")}
+    assert names == {
+        "slim.bundle/bundle.json",
+        "slim.bundle/golden.npz",
+        "slim.bundle/report.md",
+        "slim.bundle/onnx-fp32/model.onnx",
+        "slim.bundle/onnx-fp32/model.onnx.data",
+        "slim.bundle/torchscript-fp32/model.pt",
+    }
+    image = str(example.images / "bag" / "00018.png")
+    assert call("vgg-run", "predict", "slim.bundle", image, "--top-k", "1", "--device", "cpu").endswith("  8\n")
+
+
+def test_the_demo_names_classes(vgg_export: Command, example) -> None:
+    options = ("--preprocess", "preprocess.json", "--labels", "class_indices.json", "--samples", example.images)
+    done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", *options)
+    assert done.code == 0
+    assert "the answers are wrong" not in done.stderr  # nothing about preprocessing had to be assumed
+    with Classifier.open("slim.bundle") as classifier:
+        for kind in ("bag", "sandal", "trouser"):
+            assert classifier.predict(next((example.images / kind).iterdir()))[0].label == kind
+
+
+def test_what_was_assumed_is_told(vgg_export: Command) -> None:
+    stderr = vgg_export("slim_vgg.pth", "--dry-run").stderr
+    assert "assumed: no --preprocess was given: plain is taken for 1 channel(s)" in stderr
+
+
+def test_dry_run_shows_the_layers_and_writes_nothing(vgg_export: Command, folder: Path) -> None:
+    before = everything_in(folder)
+    done = vgg_export("slim_vgg.pth", "--dry-run", "-o", "slim.bundle")
+    assert done.code == 0
+    assert everything_in(folder) == before
+    weights = sum(tensor.numel() for tensor in torch.load("slim_vgg.pth", weights_only=True).values())
+    total = next(line for line in done.stdout.splitlines() if line.startswith("total"))
+    trained = weights - sum(
+        tensor.numel()
+        for name, tensor in torch.load("slim_vgg.pth", weights_only=True).items()
+        if name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )
+    assert f"{trained:,}" in total
+    assert "would write   torchscript-fp32/model.pt" in done.stdout
+
+
+def test_dry_run_of_vgg16_has_the_papers_totals(vgg_export: Command) -> None:
+    found = json.loads(vgg_export("random:vgg16", "--dry-run", "--json").stdout)
+    assert found["totals"] == {"parameters": 138_357_544, "bytes": 4 * 138_357_544, "macs": 15_470_264_320}
+    assert found["input"]["shape"] == ["batch", 3, 224, 224]
+
+
+def test_json_is_all_there_is_on_stdout(vgg_export: Command) -> None:
+    done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--json")
+    found = json.loads(done.stdout)
+    assert found["bundle"] == "slim.bundle"
+    assert found["manifest"] == json.loads(Path("slim.bundle", "bundle.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("index_to_name.json", {str(i): f"class {i}" for i in range(10)}),
+        ("name_to_index.json", {f"class {i}": i for i in reversed(range(10))}),
+        ("list.json", [f"class {i}" for i in range(10)]),
+        ("lines.txt", "\n".join(f"class {i}" for i in range(10))),
+    ],
+)
+def test_labels_in_every_form(vgg_export: Command, name: str, content) -> None:
+    Path(name).write_text(content if isinstance(content, str) else json.dumps(content))
+    found = json.loads(vgg_export("slim_vgg.pth", "--dry-run", "--json", "--labels", name).stdout)
+    assert found["labels"] == [f"class {i}" for i in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("option", "mean"), [("mnist", [0.1307]), ("half", [0.5]), ("plain", None), ("preprocess.json", [0.286])]
+)
+def test_preprocessing_by_preset_or_file(vgg_export: Command, option: str, mean: list[float] | None) -> None:
+    found = json.loads(vgg_export("slim_vgg.pth", "--dry-run", "--json", "--preprocess", option).stdout)
+    assert found["preprocessing"]["mean"] == mean
+    assert found["preprocessing"]["resize"] == [28, 28]
+    assert not any("--preprocess" in assumption for assumption in found["architecture"]["assumptions"])
+
+
+def test_a_fixed_batch_and_a_single_file_of_an_opset(vgg_export: Command, example) -> None:
+    options = ("--batch", "4", "--single-file", "--opset", "18", "--format", "onnx", "--samples", example.images)
+    assert vgg_export("slim_vgg.pth", "-o", "slim.bundle", *options).code == 0
+    bundle = open_bundle("slim.bundle")
+    (variant,) = bundle.manifest.variants
+    assert (bundle.manifest.input.batch_size, variant.opset, variant.external_data) == (4, 18, None)
+    assert variant.parity is not None
+    assert variant.parity.samples == 20  # five batches of four: every image that was given
+    assert not any(tensor.external_data for tensor in onnx.load("slim.bundle/onnx-fp32/model.onnx").graph.initializer)
+    with Classifier.open("slim.bundle") as classifier:
+        assert len(classifier.predict_batch(sorted(example.images.rglob("*.png"))[:6])) == 6
+
+
+@pytest.mark.parametrize("size", ["28", "28x28", "28X28"])
+def test_input_size_in_both_forms(vgg_export: Command, size: str) -> None:
+    found = json.loads(vgg_export("slim_vgg.pth", "--dry-run", "--json", "--input-size", size).stdout)
+    assert found["input"]["shape"] == ["batch", 1, 28, 28]
+
+
+def test_a_module_of_the_current_directory_is_found(vgg_export: Command, folder: Path) -> None:
+    (folder / "their_net.py").write_text(
+        "import torch\nmodel = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))"
+    )
+    torch.save(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).state_dict(), "linear.pth")
+    options = ("--model", "their_net:model", "--input-size", "2", "--preprocess", "plain")
+    found = json.loads(vgg_export("linear.pth", "--dry-run", "--json", *options).stdout)
+    assert found["architecture"]["origin"] == "user code"
+    assert not {str(folder), ""} & set(sys.path)
+
+
+def test_overwrite_replaces_a_bundle(vgg_export: Command) -> None:
+    assert vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "torchscript", "--no-verify").code == 0
+    refused = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx")
+    assert (refused.code, "--overwrite" in refused.stderr) == (2, True)
+    assert vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--overwrite").code == 0
+    assert [variant.name for variant in open_bundle("slim.bundle").manifest.variants] == ["onnx-fp32"]
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "message"),
+    [
+        (2, [], "Missing argument"),
+        (2, ["slim_vgg.pth"], "-o BUNDLE"),
+        (2, ["slim_vgg.pth", "-o", "b", "--opset", "13"], "opset 13 was asked for"),
+        (2, ["slim_vgg.pth", "-o", "b", "--batch", "0"], "neither 'dynamic' nor a number"),
+        (2, ["slim_vgg.pth", "-o", "b", "--input-size", "1x2x3"], "is no size"),
+        (2, ["slim_vgg.pth", "-o", "b", "--input-size", "0"], "is no size"),
+        (2, ["slim_vgg.pth", "-o", "b", "--format", "tflite"], "'onnx', 'torchscript'"),
+        (2, ["slim_vgg.pth", "-o", "b", "--seed", "-1"], "--seed"),
+        (2, ["slim_vgg.pth", "-o", "b", "--model", "vgg99"], "vgg99"),
+        (2, ["slim_vgg.pth", "-o", "photos", "--overwrite"], "is no bundle"),
+        (2, ["slim_vgg.pth", "-o", "preprocess.json", "--overwrite"], "is no bundle"),
+        (3, ["none.pth", "-o", "b"], r"none\.pth"),
+        (3, ["preprocess.json", "-o", "b"], r"preprocess\.json"),
+        (3, ["slim_vgg.pth", "-o", "b", "--labels", "none.json"], r"no file of labels none\.json"),
+        (3, ["slim_vgg.pth", "-o", "b", "--labels", "imagenet"], "1000 classes, the network has 10"),
+        (3, ["slim_vgg.pth", "-o", "b", "--labels", "preprocess.json"], "another form"),
+        (3, ["slim_vgg.pth", "-o", "b", "--preprocess", "imagenet"], "the network takes 1"),
+        (3, ["slim_vgg.pth", "-o", "b", "--preprocess", "class_indices.json"], "no description of preprocessing"),
+        (3, ["slim_vgg.pth", "-o", "b", "--preprocess", "nan.json"], "mean is"),
+        (3, ["slim_vgg.pth", "-o", "b", "--samples", "photos"], "holds no image"),
+        (3, ["slim_vgg.pth", "-o", "b", "--samples", "none"], "no file none"),
+        (5, ["slim_vgg.pth", "-o", "preprocess.json/b"], "cannot be written"),
+        (5, ["slim_vgg.pth", "-o", "new/" + "b" * 300], "cannot be written"),
+    ],
+)
+def test_refusals(vgg_export: Command, folder: Path, code: int, arguments: list[str], message: str) -> None:
+    (folder / "photos").mkdir()
+    (folder / "photos" / "diary.txt").write_text("mine")
+    (folder / "nan.json").write_text('{"channels": "L", "mean": [NaN]}')
+    refused = vgg_export(*arguments)
+    assert refused.code == code
+    assert re.search(message, refused.stderr), refused.stderr
+
+
+@pytest.mark.parametrize("recipe", FLOAT32, ids=lambda recipe: recipe.name)
+def test_a_parity_miss_is_exit_code_4(vgg_export: Command, monkeypatch: pytest.MonkeyPatch, recipe) -> None:
+    strict = replace(recipe, tolerance=replace(recipe.tolerance, min_snr_db=500))
+    monkeypatch.setattr("vgg_export.variants.VARIANTS", (strict,))
+    missed = vgg_export("slim_vgg.pth", "-o", "new/slim.bundle")
+    assert missed.code == 4
+    assert f"{recipe.name} differs from eager PyTorch" in missed.stderr
+
+
+def test_an_export_interrupted_when_half_is_written_leaves_nothing(folder: Path) -> None:
+    (folder / "lesson.py").write_text(
+        "import os, pathlib, signal, torch\n"
+        "class Net(torch.nn.Linear):\n"
+        "    def __init__(self): super().__init__(12, 3)\n"
+        "    def forward(self, x):\n"
+        "        if list(pathlib.Path().glob('.*.partial/onnx-fp32/model.onnx')): os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return super().forward(x.flatten(1))\n"
+    )
+    torch.save(torch.nn.Linear(12, 3).state_dict(), "linear.pth")
+    before = everything_in(folder)
+    options = ["--model", "lesson:Net", "--input-size", "2", "--preprocess", "plain"]
+    done = subprocess.run(
+        [SCRIPTS / "vgg-export", "linear.pth", "-o", "linear.bundle", *options], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip() == "interrupted; nothing was written."
+    assert everything_in(folder) == before

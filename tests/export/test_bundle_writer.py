@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from vgg_export import bundle_writer
+from vgg_export.bundle_writer import check_destination, staged_directory
+from vgg_runtime.bundle import MANIFEST
+from vgg_runtime.errors import MissingCapabilityError, UsageError
+
+
+def write(destination: Path, text: str, *, overwrite: bool = False) -> None:
+    with staged_directory(destination, overwrite=overwrite) as staging:
+        (staging / MANIFEST).write_text(text)
+
+
+def tree(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_nothing_is_at_the_destination_until_the_block_ends(tmp_path: Path) -> None:
+    with staged_directory(tmp_path / "a.bundle", overwrite=False) as staging:
+        (staging / MANIFEST).write_text("{}")
+        assert not (tmp_path / "a.bundle").exists()
+    assert tree(tmp_path) == {"a.bundle", f"a.bundle/{MANIFEST}"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_block_that_raises_leaves_nothing_not_even_new_parents(tmp_path: Path, error: type[BaseException]) -> None:
+    def write_half() -> None:
+        with staged_directory(tmp_path / "new" / "deep" / "a.bundle", overwrite=False) as staging:
+            (staging / "model.onnx").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert not tree(tmp_path)
+
+
+def test_parents_that_were_there_stay(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="no"), staged_directory(tmp_path / "mine" / "a.bundle", overwrite=False):
+        raise ValueError("no")
+    assert tree(tmp_path) == {"mine"}
+
+
+def test_missing_parents_are_made(tmp_path: Path) -> None:
+    write(tmp_path / "new" / "deep" / "a.bundle", "{}")
+    assert (tmp_path / "new" / "deep" / "a.bundle" / MANIFEST).read_text() == "{}"
+
+
+@pytest.mark.parametrize("swap_in_one_step", [True, False])
+def test_overwrite_replaces_a_bundle_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap_in_one_step: bool
+) -> None:
+    if not swap_in_one_step:
+        monkeypatch.setattr(bundle_writer, "_exchange", lambda first, second: False)
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "a.bundle" / "onnx-fp32").mkdir()
+    write(tmp_path / "a.bundle", "new", overwrite=True)
+    assert tree(tmp_path) == {"a.bundle", f"a.bundle/{MANIFEST}"}
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == "new"
+
+
+def test_a_failed_overwrite_keeps_the_old_bundle(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    with pytest.raises(ValueError, match="no"), staged_directory(tmp_path / "a.bundle", overwrite=True):
+        raise ValueError("no")
+    assert tree(tmp_path) == {"a.bundle", f"a.bundle/{MANIFEST}"}
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == "old"
+
+
+def test_a_bundle_is_kept_without_overwrite(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    with pytest.raises(UsageError, match="exists") as refusal:
+        check_destination(tmp_path / "a.bundle", overwrite=False)
+    assert "--overwrite" in refusal.value.hint
+
+
+def test_what_is_no_bundle_is_kept_even_with_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "file").write_text("mine")
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "a.bundle")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    for name in ("photos", "file", "link", "dangling"):
+        with pytest.raises(UsageError, match="is no bundle, so it is not replaced"):
+            check_destination(tmp_path / name, overwrite=True)
+
+
+def test_a_bundle_with_the_users_own_files_in_it_is_kept(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "a.bundle" / "model.pth").write_text("the only copy")
+    with pytest.raises(UsageError, match=r"holds more than a bundle.*model\.pth"):
+        check_destination(tmp_path / "a.bundle", overwrite=True)
+
+
+def test_something_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    def write_while_another_does() -> None:
+        with staged_directory(tmp_path / "a.bundle", overwrite=False) as staging:
+            (staging / MANIFEST).write_text("late")
+            write(tmp_path / "a.bundle", "first")
+
+    with pytest.raises(UsageError, match="exists"):
+        write_while_another_does()
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == "first"
+
+
+@pytest.mark.parametrize("name", ["file/a.bundle", "file/deep/a.bundle", "x" * 250, "x" * 300 + "/a.bundle"])
+def test_a_place_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(MissingCapabilityError, match="cannot be written"):
+        write(tmp_path / name, "{}")
+    assert tree(tmp_path) == {"file"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError("9 requested, 1 written")])
+def test_a_full_disk_is_no_fault_of_ours(tmp_path: Path, error: OSError) -> None:
+    with (
+        pytest.raises(MissingCapabilityError, match=r"No space left|9 requested"),
+        staged_directory(tmp_path / "a.bundle", overwrite=False),
+    ):
+        raise error
+    assert not tree(tmp_path)
+
+
+def test_the_directory_has_the_permissions_of_any_new_one(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "{}")
+    (tmp_path / "other").mkdir()
+    assert os.stat(tmp_path / "a.bundle").st_mode == os.stat(tmp_path / "other").st_mode

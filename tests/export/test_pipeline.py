@@ -1,0 +1,184 @@
+"""export(): what it writes, and that a variant that differs from eager PyTorch is never written."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from vgg_export import export, pipeline, variants
+from vgg_export.variants import VARIANTS, Job, Recipe
+from vgg_runtime import Classifier, verify_bundle
+from vgg_runtime.errors import ParityError, PreprocessingError, UsageError
+
+FLOAT32 = [recipe for recipe in VARIANTS if recipe.precision == "fp32"]
+
+
+def of_another_network(recipe: Recipe, change) -> Recipe:
+    """``recipe``, but of a network that ``change`` was done to."""
+
+    def write(job: Job, file: Path) -> Path | None:
+        other = torch.load(io.BytesIO(saved(job.module)), weights_only=False)
+        with torch.no_grad():
+            change(other)
+        return recipe.write(replace(job, module=other), file)
+
+    return replace(recipe, write=write)
+
+
+def saved(network: nn.Module) -> bytes:
+    file = io.BytesIO()
+    torch.save(network, file)
+    return file.getvalue()
+
+
+def lose_a_thousandth(network: nn.Module) -> None:
+    network[5].weight[2] *= 0.999
+
+
+def forget_the_activation(network: nn.Module) -> None:
+    network[2] = nn.Identity()
+
+
+def swap_two_classes(network: nn.Module) -> None:
+    network[5].weight[[0, 1]] = network[5].weight[[1, 0]]
+
+
+def become_nan(network: nn.Module) -> None:
+    network[5].bias[3] = float("nan")
+
+
+@pytest.mark.parametrize("recipe", FLOAT32, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("change", [lose_a_thousandth, forget_the_activation, swap_two_classes, become_nan])
+def test_a_variant_with_other_weights_is_a_miss_and_no_bundle(
+    small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, change
+) -> None:
+    checkpoint = small_checkpoint()
+    monkeypatch.setattr("vgg_export.variants.VARIANTS", (of_another_network(recipe, change),))
+    with pytest.raises(ParityError, match=rf"{recipe.name} differs from eager PyTorch.*No bundle was written"):
+        export(checkpoint, tmp_path / "new" / "a.bundle", input_size=8)
+    assert [file.name for file in tmp_path.iterdir()] == ["small.pth"]
+
+
+def test_a_batch_size_that_tracing_made_a_constant_is_a_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "baked_lesson.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Linear):\n"
+        "    def __init__(self): super().__init__(192, 6)\n"
+        "    def forward(self, x): return super().forward(x.reshape(int(x.shape[0]), 192))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save(nn.Linear(192, 6).state_dict(), "linear.pth")
+    options = {"model": "baked_lesson:Net", "input_size": 8, "preprocess": "plain", "formats": ["torchscript"]}
+    with pytest.raises(ParityError, match=r"torchscript-fp32 (fails on|gives .* for) a batch of 1"):
+        export("linear.pth", "a.bundle", **options)
+    assert not (tmp_path / "a.bundle").exists()
+    assert export("linear.pth", "a.bundle", batch=2, **options).manifest.input.batch_size == 2
+
+
+@pytest.mark.parametrize("ending", [None, nn.LogSoftmax(1), nn.Softmax(1)], ids=["logits", "LogSoftmax", "Softmax"])
+def test_probabilities_are_right_whatever_the_network_ends_in(
+    small_checkpoint, small_network, tmp_path: Path, ending: nn.Module | None
+) -> None:
+    endings = [] if ending is None else [ending]
+    bundle = export(small_checkpoint(*endings), tmp_path / "a.bundle", input_size=8, preprocess="plain")
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    with torch.no_grad():
+        logits = small_network()(torch.from_numpy(pixels[np.newaxis, np.newaxis].astype(np.float32) / 255))
+    expected = torch.softmax(logits, 1)[0]
+    with Classifier.open(bundle.directory) as classifier:
+        found = classifier.predict(Image.fromarray(pixels), top_k=6)
+    assert [prediction.index for prediction in found] == expected.argsort(descending=True).tolist()
+    probabilities = [prediction.probability for prediction in found]
+    assert probabilities == pytest.approx(sorted(expected.tolist(), reverse=True), abs=1e-6)
+    assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+
+
+def test_other_preprocessing_than_torchvisions_is_a_miss(
+    example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vgg_export import end_to_end
+
+    theirs = end_to_end.torchvision_preprocess
+    monkeypatch.setattr(end_to_end, "torchvision_preprocess", lambda *given: np.nextafter(theirs(*given), 9))
+    with pytest.raises(ParityError, match="preprocessed differently by torchvision"):
+        export(example.checkpoint, tmp_path / "a.bundle", **example.options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_runtimes_labels_are_held_against_the_whole_reference_pipeline(
+    example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every output agrees and the pixels do, yet the runtime ranks the classes wrongly."""
+    rank = Classifier.rank
+    monkeypatch.setattr(Classifier, "rank", lambda self, outputs, top_k=5: rank(self, -outputs, top_k=top_k))
+    with pytest.raises(ParityError, match=r"from image bytes, the best label agrees .* on 0.0%"):
+        export(example.checkpoint, tmp_path / "a.bundle", formats=["onnx"], **example.options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_verification_there_are_no_figures_and_no_golden_samples(small_checkpoint, tmp_path: Path) -> None:
+    bundle = export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, verify=False)
+    assert bundle.manifest.golden is None
+    assert all(variant.parity is None and variant.tolerance is None for variant in bundle.manifest.variants)
+    assert "not verified" in (bundle.directory / "report.md").read_text()
+    assert verify_bundle(bundle.directory) == {}
+
+
+def test_what_was_assumed_and_where_the_weights_are_from_is_recorded(tmp_path: Path, small_checkpoint) -> None:
+    manifest = export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, verify=False).manifest
+    assert any("plain is taken for 1 channel" in assumption for assumption in manifest.architecture.assumptions)
+    assert (manifest.source.weights, manifest.source.kind) == ("trained", "module")
+    assert len(manifest.source.sha256 or "") == 64
+    assert {"torch", "onnx", "vgg-deploy"} <= manifest.tool_versions.keys()
+
+
+def test_steps_are_told_in_order(small_checkpoint, tmp_path: Path) -> None:
+    steps: list[str] = []
+    export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, on_step=steps.append)
+    assert steps[0] == "reading the checkpoint"
+    assert [step for step in steps if step.startswith("verifying onnx")] == ["verifying onnx-fp32"]
+
+
+def test_a_noise_image_reaches_a_network_whose_images_are_resized_by_their_shorter_side(
+    small_checkpoint, tmp_path: Path
+) -> None:
+    (tmp_path / "short.json").write_text('{"channels": "L", "resize": 8}')
+    export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, preprocess=tmp_path / "short.json")
+    Image.new("L", (20, 16)).save(tmp_path / "wide.png")
+    with pytest.raises(PreprocessingError, match="has 10 x 8 pixels"):
+        export(
+            small_checkpoint(),
+            tmp_path / "b.bundle",
+            input_size=8,
+            preprocess=tmp_path / "short.json",
+            samples=tmp_path / "wide.png",
+        )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"formats": []}, {"formats": ["tflite"]}, {"batch": 0}, {"input_size": 0}, {"seed": -1}],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_before_anything_is_read(tmp_path: Path, wrong) -> None:
+    with pytest.raises(UsageError):
+        export(tmp_path / "none.pth", tmp_path / "a.bundle", **wrong)
+
+
+def test_the_destination_is_checked_before_the_checkpoint_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no bundle"):
+        export(tmp_path / "none.pth", tmp_path)
+
+
+def test_every_recipe_writes_to_its_own_folder() -> None:
+    assert [recipe.file.split("/")[0] for recipe in VARIANTS] == [recipe.name for recipe in VARIANTS]
+    assert len({recipe.file for recipe in VARIANTS}) == len(VARIANTS)
+    assert set(variants.MODEL_FILE) == set(pipeline.FORMATS)

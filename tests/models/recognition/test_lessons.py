@@ -1,0 +1,471 @@
+"""What people train from the lessons: each model as its owner wrote it, saved as its owner saves it.
+
+The numbers are the rows of the table of models that this project takes. Every class here stands for code that is not
+at hand when the checkpoint is read; what comes back must compute the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vgg_models import LoadedModel, load_model
+from vgg_models.architectures.head import make_head, paper_head
+from vgg_models.architectures.named_vgg import build_vgg
+from vgg_models.architectures.paper_table import CONFIGURATIONS
+from vgg_models.architectures.vgg import make_features
+from vgg_models.torchvision_import import import_torchvision
+from vgg_runtime.errors import ArchitectureError
+
+Save = Callable[[object], Path]
+SaveWhole = Callable[[nn.Module], Path]
+
+
+def settled(module: nn.Module) -> nn.Module:
+    """Seeded weights of a useful size, and BatchNorm statistics that are not the identity."""
+    generator = torch.Generator().manual_seed(0)
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            fan_in = layer.weight[0].numel()
+            layer.weight.data.normal_(0, fan_in**-0.5, generator=generator)
+            layer.bias.data.normal_(0, 0.5, generator=generator)
+        elif isinstance(layer, nn.BatchNorm2d):
+            for tensor in (layer.weight.data, layer.bias.data, layer.running_mean):
+                tensor.uniform_(-0.5, 1, generator=generator)
+            layer.running_var.uniform_(0.5, 2, generator=generator)
+    return module.eval()
+
+
+def assert_same(loaded: LoadedModel, owner: nn.Module, rtol: float = 0) -> None:
+    """The same outputs at batch 1, 2 and 5."""
+    generator = torch.Generator().manual_seed(1)
+    for batch in (1, 2, 5):
+        images = torch.rand(batch, loaded.input_channels, *loaded.input_size, generator=generator)
+        with torch.inference_mode():
+            torch.testing.assert_close(loaded.module(images), owner(images), rtol=rtol, atol=rtol)
+
+
+def shape_of(loaded: LoadedModel) -> tuple[int, int, int]:
+    return (loaded.input_channels, *loaded.input_size)
+
+
+class OneSequential(nn.Module):
+    """One attribute that holds everything."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+# 1, 2: the VGG paper's table, both heads ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "classes"), [("vgg11-lrn", 7), ("vgg16-1x1", 5)])
+def test_row_1_and_2_vggs_of_the_paper(saved: Save, name: str, classes: int) -> None:
+    # At 32x32 instead of 224x224: the first Linear is smaller by a factor of 49, the grammar is the same.
+    owner = settled(build_vgg(name, num_classes=classes, input_size=(32, 32)))
+    assert_same(load_model(saved(owner.state_dict()), input_size=(32, 32)), owner)
+
+
+# 3: torchvision's vgg16, changed --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["replaced", "added"])
+@pytest.mark.parametrize("whole", [False, True], ids=["state dict", "whole module"])
+def test_row_3_torchvision_s_vgg16_with_another_last_layer(saved: Save, change: str, whole: bool) -> None:
+    # torchvision's class and its avgpool; slim, because the widths change nothing here.
+    with torch.device("meta"):
+        owner = import_torchvision().models.vgg16(weights=None)
+    owner.features = make_features(tuple(entry if entry == "M" else 8 for entry in CONFIGURATIONS["vgg16"]))
+    owner.classifier = make_head(paper_head(8 * 7 * 7, 1000, hidden=32))
+    if change == "replaced":
+        owner.classifier[6] = nn.Linear(32, 10)
+    else:
+        owner.classifier.add_module("add_linear", nn.Linear(1000, 10))
+    settled(owner)
+    loaded = load_model(saved(owner if whole else owner.state_dict()))
+    assert (shape_of(loaded), loaded.num_classes) == ((3, 224, 224), 10)
+    assert_same(loaded, owner)
+
+
+# 4, 5, 6: the CIFAR-10 quick net --------------------------------------------------------------------------------------
+
+
+def quick_features() -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for channels, width in ((3, 32), (32, 32), (32, 64)):
+        layers += [nn.Conv2d(channels, width, 5, padding=2), nn.MaxPool2d(2)]
+    return [*layers, nn.Flatten()]
+
+
+def test_row_4_quick_net(saved: Save, saved_by_a_stranger: SaveWhole) -> None:
+    owner = settled(OneSequential(*quick_features(), nn.Linear(1024, 64), nn.Linear(64, 10)))
+    for loaded in (load_model(saved_by_a_stranger(owner)), load_model(saved(owner.state_dict()))):
+        assert shape_of(loaded) == (3, 32, 32)
+        assert_same(loaded, owner)
+
+
+def test_row_5_first_form(saved: Save) -> None:
+    owner = settled(OneSequential(*quick_features(), nn.Linear(1024, 256), nn.Linear(256, 64), nn.Linear(64, 10)))
+    loaded = load_model(saved(owner.state_dict()))
+    assert_same(loaded, owner)
+    assert any("nothing follows the last Linear" in line for line in loaded.architecture.assumptions)
+
+
+def relu_head(*, last: bool) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for width, out in ((1024, 256), (256, 64), (64, 10)):
+        layers += [nn.Linear(width, out), nn.ReLU(), nn.Dropout(0.4)]
+    return layers if last else layers[:-2]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_row_5_second_form_is_not_taken_for_another_in_silence(
+    saved: Save, saved_by_a_stranger: SaveWhole, last: bool
+) -> None:
+    owner = settled(OneSequential(*quick_features(), *relu_head(last=last)))
+    path = saved(owner.state_dict())
+    with pytest.raises(ArchitectureError, match="more than one way") as caught:
+        load_model(path)
+    assert "--model cifar10-quick-relu\n" in caught.value.message
+    assert "--model cifar10-quick-relu-end" in caught.value.message
+    assert_same(load_model(path, model="cifar10-quick-relu-end" if last else "cifar10-quick-relu"), owner)
+    assert_same(load_model(saved_by_a_stranger(owner)), owner)
+
+
+class Attributes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.maxpool1 = nn.Conv2d(3, 32, 5, padding=2), nn.MaxPool2d(2)
+        self.conv2, self.maxpool2 = nn.Conv2d(32, 32, 5, padding=2), nn.MaxPool2d(2)
+        self.conv3, self.maxpool3 = nn.Conv2d(32, 64, 5, padding=2), nn.MaxPool2d(2)
+        self.flatten = nn.Flatten()
+        self.linear1, self.linear2 = nn.Linear(1024, 64), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool2(self.conv2(self.maxpool1(self.conv1(x))))
+        return self.linear2(self.linear1(self.flatten(self.maxpool3(self.conv3(x)))))
+
+
+def test_row_6_the_order_of_attributes_runs_once_it_is_confirmed(saved_by_a_stranger: SaveWhole) -> None:
+    owner = settled(Attributes())
+    path = saved_by_a_stranger(owner)
+    with pytest.raises(ArchitectureError, match=r"conv1 \(Conv2d\), maxpool1 \(MaxPool2d\)") as caught:
+        load_model(path)
+    assert "--attribute-order" in caught.value.hint
+    loaded = load_model(path, attribute_order=True)
+    assert any("conv1 → maxpool1 → conv2" in line for line in loaded.architecture.assumptions)
+    assert_same(loaded, owner)
+
+
+def test_row_6_state_dict_needs_its_topology_named(saved: Save) -> None:
+    owner = settled(Attributes())
+    path = saved(owner.state_dict())
+    with pytest.raises(ArchitectureError, match=r"3 convolutions, 2 Linear layers") as caught:
+        load_model(path)
+    assert "--model cifar10-quick." in caught.value.hint
+    assert_same(load_model(path, model="cifar10-quick"), owner)
+
+
+def test_attribute_order_is_not_offered_where_it_does_not_run(saved_by_a_stranger: SaveWhole) -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool, self.conv, self.fc = nn.MaxPool2d(2), nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    path = saved_by_a_stranger(Shared())
+    with pytest.raises(ArchitectureError) as caught:
+        load_model(path)
+    assert "--attribute-order" not in caught.value.hint
+    with pytest.raises(ArchitectureError):
+        load_model(path, attribute_order=True)
+
+
+# 7: wide CIFAR VGG ----------------------------------------------------------------------------------------------------
+
+
+class WideVGG(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (96, 96, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,) * 3, "M")
+        self.features = nn.Sequential(*make_features(widths, batch_norm=True), nn.AvgPool2d(1, 1))
+        self.dense = nn.Sequential(
+            *(nn.Linear(512, 4096), nn.ReLU(), nn.Dropout(0.4)), *(nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(0.4))
+        )
+        self.classifier = nn.Linear(4096, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        return self.classifier(self.dense(x.view(x.size(0), -1)))
+
+
+def test_row_7_wide_vgg(saved: Save) -> None:
+    owner = settled(WideVGG())
+    loaded = load_model(saved(owner.state_dict()))
+    assert (loaded.architecture.name, shape_of(loaded)) == ("cifar-vgg-wide", (3, 32, 32))
+    assert_same(loaded, owner)
+
+
+# 8: deep BN net -------------------------------------------------------------------------------------------------------
+
+
+def deep_batch_norm(kernel: int, padding: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for channels, width in ((3, 64), (64, 128), (128, 256), (256, 512)):
+        layers += [nn.Conv2d(channels, width, kernel, padding=padding), nn.BatchNorm2d(width)]
+        layers += [nn.Conv2d(width, width, kernel, padding=padding), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
+    return [*layers, nn.Flatten(), nn.Linear(2048, 256), nn.Linear(256, 64), nn.Linear(64, 10)]
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_row_8_deep_batch_norm_net(saved: Save, saved_by_a_stranger: SaveWhole, kernel: int) -> None:
+    owner = settled(OneSequential(*deep_batch_norm(kernel, kernel // 2)))
+    assert_same(load_model(saved_by_a_stranger(owner)), owner)
+    loaded = load_model(saved(owner.state_dict()), input_size=(32, 32))
+    assert shape_of(loaded) == (3, 32, 32)
+    assert_same(loaded, owner)
+
+
+def test_row_8_is_recognised_without_the_size_too(saved: Save) -> None:
+    owner = settled(OneSequential(*deep_batch_norm(3, 1)))
+    assert_same(load_model(saved(owner.state_dict())), owner)
+
+
+# 9: residual net ------------------------------------------------------------------------------------------------------
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.left = nn.Sequential(
+            *(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+            *(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)),
+        )
+        self.shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.left(x) + self.shortcut(x))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["state dict", "whole module"])
+def test_row_9_residual_net_needs_its_class_and_says_so(
+    saved: Save, saved_by_a_stranger: SaveWhole, whole: bool
+) -> None:
+    owner = OneSequential(Residual(3, 8), nn.MaxPool2d(2), Residual(8, 16), nn.Flatten(), nn.Linear(16 * 256, 10))
+    path = saved_by_a_stranger(owner) if whole else saved(owner.state_dict())
+    with pytest.raises(ArchitectureError) as caught:
+        load_model(path)
+    assert "--model MODULE:CALLABLE" in caught.value.hint
+
+
+def test_sums_between_sequentials_are_not_read_as_a_row(saved: Save) -> None:
+    """A residual block with no weights in its shortcut leaves the keys of a plain row of Sequentials."""
+    parts = {"conv1": (3, 8), "conv2": (8, 8), "res1": (8, 8)}
+    state = {f"{name}.0.weight": torch.ones(width, channels, 3, 3) for name, (channels, width) in parts.items()}
+    state |= {"classifier.2.weight": torch.ones(10, 8 * 64)}
+    with pytest.raises(ArchitectureError, match="can't be read off"):
+        load_model(saved(state), input_size=(32, 32))
+
+
+# 10, 11: the MNIST nets -----------------------------------------------------------------------------------------------
+
+
+class FullyConnected(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(
+            *(nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 10), nn.LogSoftmax(dim=1))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x.view(-1, 784))
+
+
+class NamedFullyConnected(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.fc3 = nn.Linear(784, 8), nn.Linear(8, 8), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.log_softmax(
+            self.fc3(functional.relu(self.fc2(functional.relu(self.fc1(x.flatten(1)))))), dim=1
+        )
+
+
+@pytest.mark.parametrize("make", [FullyConnected, NamedFullyConnected])
+def test_row_10_fully_connected(saved: Save, make: Callable[[], nn.Module]) -> None:
+    owner = settled(make())
+    assert sum(parameter.numel() for parameter in owner.parameters()) == 6442
+    loaded = load_model(saved(owner.state_dict()))
+    assert (loaded.architecture.name, shape_of(loaded)) == ("mnist-mlp", (1, 28, 28))
+    assert_same(loaded, owner)
+
+
+class MnistCNN(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_feature = 6
+        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 6, 5)
+        self.fc1, self.fc2 = nn.Linear(96, 50), nn.Linear(50, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.max_pool2d(functional.relu(self.conv1(x)), 2)
+        x = functional.max_pool2d(functional.relu(self.conv2(x)), 2)
+        x = functional.relu(self.fc1(x.view(-1, self.n_feature * 4 * 4)))
+        return functional.log_softmax(self.fc2(x), dim=1)
+
+
+def test_row_11_mnist_cnn(saved: Save, saved_by_a_stranger: SaveWhole) -> None:
+    owner = settled(MnistCNN())
+    assert sum(parameter.numel() for parameter in owner.parameters()) == 6422
+    for loaded in (load_model(saved(owner.state_dict())), load_model(saved_by_a_stranger(owner))):
+        assert (loaded.architecture.name, shape_of(loaded)) == ("mnist-cnn", (1, 28, 28))
+        assert_same(loaded, owner)
+
+
+def test_a_reading_that_the_saved_layers_speak_against_is_refused(saved_by_a_stranger: SaveWhole) -> None:
+    class MaxPooled(LeNet):
+        def __init__(self) -> None:
+            super().__init__("attributes")
+            self.pool = nn.MaxPool2d(2)
+
+    with pytest.raises(ArchitectureError, match=r"fit lenet, but the module holds MaxPool2d\(\(2, 2\)"):
+        load_model(saved_by_a_stranger(MaxPooled()))
+
+
+# 13, 14, 15: LeNets and the CIFAR VGG-11 ------------------------------------------------------------------------------
+
+
+class CifarLeNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.pool, self.conv2 = nn.Conv2d(3, 6, 5), nn.MaxPool2d(2, 2), nn.Conv2d(6, 16, 5)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(functional.relu(self.conv2(self.pool(functional.relu(self.conv1(x))))))
+        return self.fc3(functional.relu(self.fc2(functional.relu(self.fc1(torch.flatten(x, 1))))))
+
+
+def test_row_13_cifar_lenet(saved: Save) -> None:
+    owner = settled(CifarLeNet())
+    loaded = load_model(saved(owner.state_dict()))
+    assert (loaded.architecture.name, shape_of(loaded)) == ("lenet-cifar", (3, 32, 32))
+    assert_same(loaded, owner)
+
+
+class CifarVGG(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
+        self.features = nn.Sequential(*make_features(widths, batch_norm=True), nn.AvgPool2d(kernel_size=1, stride=1))
+        self.classifier = nn.Linear(512, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        return self.classifier(x.view(x.size(0), -1))
+
+
+def test_row_14_cifar_vgg(saved: Save) -> None:
+    owner = settled(CifarVGG())
+    path = saved({"module." + key: value for key, value in owner.state_dict().items()})
+    loaded = load_model(path, input_size=(32, 32))
+    assert loaded.architecture.name == "vgg11_bn"
+    assert_same(loaded, owner)
+    assert load_model(path, likely_size=(32, 32)).input_size == (32, 32)
+    with pytest.raises(ArchitectureError, match=r"--input-size 32 \(or --preprocess cifar10\)"):
+        load_model(path)
+
+
+class LeNet(nn.Module):
+    """With average pooling; its layers in two Sequentials, in one, or as attributes."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        features = [nn.Conv2d(1, 6, 5), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.AvgPool2d(2)]
+        head = [nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
+        self.row = [*features, nn.Flatten(), *head]  # a list, so that it makes no keys
+        if form == "two Sequentials":
+            self.conv, self.fc = nn.Sequential(*features), nn.Sequential(*head)
+        elif form == "one Sequential":
+            self.net = nn.Sequential(*self.row)
+        else:
+            self.c1, self.c2, self.f1, self.f2, self.f3 = features[0], features[3], head[0], head[2], head[4]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.row:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize("form", ["two Sequentials", "one Sequential", "attributes"])
+def test_row_15_lenet_with_average_pooling(saved: Save, form: str) -> None:
+    owner = settled(LeNet(form))
+    assert sum(parameter.numel() for parameter in owner.parameters()) == 44_426
+    path = saved(owner.state_dict())
+    loaded = load_model(path)
+    assert (loaded.architecture.name, shape_of(loaded)) == ("lenet", (1, 28, 28))
+    assert any("give --model lenet-maxpool" in line for line in loaded.architecture.assumptions)
+    assert_same(loaded, owner)
+    assert load_model(path, model="lenet-maxpool").architecture.name == "lenet-maxpool"
+
+
+# 16: MLP --------------------------------------------------------------------------------------------------------------
+
+
+class MLP(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.flatten = nn.Flatten()
+        self.layers = nn.Sequential(
+            *(nn.Linear(784, 512), nn.ReLU(), nn.Dropout(0.2), nn.Linear(512, 512), nn.ReLU(), nn.Dropout(0.2)),
+            nn.Linear(512, 10),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(self.flatten(x))
+
+
+@pytest.mark.parametrize("one", [False, True], ids=["Flatten beside", "Flatten within"])
+def test_row_16_mlp(saved: Save, saved_by_a_stranger: SaveWhole, one: bool) -> None:
+    owner = settled(OneSequential(nn.Flatten(), *MLP().layers) if one else MLP())
+    assert sum(parameter.numel() for parameter in owner.parameters()) == 669_706
+    for loaded in (load_model(saved(owner.state_dict())), load_model(saved_by_a_stranger(owner))):
+        assert shape_of(loaded) == (1, 28, 28)
+        assert_same(loaded, owner)
+
+
+# 18: checkpoints of a training loop -----------------------------------------------------------------------------------
+
+
+def _loop(weights: dict[str, Tensor], average: dict[str, Tensor]) -> dict[str, tuple[object, str]]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.9).state_dict()
+
+    def prefixed(prefix: str) -> dict[str, Tensor]:
+        return {prefix + key: value for key, value in weights.items()}
+
+    return {
+        "loop": ({"model": weights, "optimizer": optimizer, "epoch": 7, "best": 0.9}, "under the key 'model'"),
+        "Lightning": ({"state_dict": prefixed("model."), "optimizer_states": [optimizer], "epoch": 7}, "'model.'"),
+        "DataParallel": ({"state_dict": prefixed("module.")}, "DataParallel"),
+        "EMA beside": ({"model": weights, "model_ema": average}, "not the average of them under model_ema"),
+        "compiled": (prefixed("_orig_mod."), "torch.compile"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["loop", "Lightning", "DataParallel", "EMA beside", "compiled"])
+def test_row_18_training_loops(saved: Save, kind: str) -> None:
+    owner = settled(CifarLeNet())
+    weights = owner.state_dict()
+    content, said = _loop(weights, {key: value + 1 for key, value in weights.items()})[kind]
+    loaded = load_model(saved(content))
+    assert_same(loaded, owner)
+    assert any(said in note for note in loaded.checkpoint.notes)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from vgg_models.architectures.head import make_head, paper_head
+from vgg_models.architectures.vgg import VGG, make_features
+from vgg_models.recognition.module_input import find_module_input
+from vgg_models.torchvision_import import import_torchvision
+from vgg_runtime.errors import ArchitectureError
+
+
+def _find(module: nn.Module, **stated: object) -> tuple[int, tuple[int, int]]:
+    arguments = {"input_channels": None, "input_size": None, "likely_size": None} | stated
+    return find_module_input(module.eval(), **arguments)[:2]  # type: ignore[arg-type]
+
+
+def test_the_only_common_size_that_runs_is_taken() -> None:
+    assert _find(nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 28 * 28, 4))) == (3, (32, 32))
+
+
+@pytest.mark.parametrize(("numbers", "found"), [(784, (1, (28, 28))), (3 * 20 * 20, (3, (20, 20)))])
+def test_flattened_images_of_any_size(numbers: int, found: tuple[int, tuple[int, int]]) -> None:
+    assert _find(nn.Sequential(nn.Flatten(), nn.Linear(numbers, 4))) == found
+
+
+def test_of_many_sizes_the_one_that_the_adaptive_pool_leaves_as_it_is() -> None:
+    model = VGG(make_features((4, "M") * 5), make_head(paper_head(4 * 49, 3, hidden=5)), pooled_size=(7, 7))
+    assert _find(model) == (3, (224, 224))
+    assert _find(model, likely_size=(96, 96)) == (3, (96, 96))
+
+
+def test_global_pooling_leaves_a_question() -> None:
+    with torch.device("meta"):
+        model = import_torchvision().models.resnet18(weights=None)
+    with pytest.raises(ArchitectureError, match="3x224x224, 3x256x256") as caught:
+        _find(model)
+    assert "--input-size" in caught.value.hint
+    assert _find(model, likely_size=(224, 224)) == (3, (224, 224))
+
+
+def test_a_likely_size_that_does_not_run_is_not_taken() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 28 * 28, 4))
+    assert _find(model, likely_size=(224, 224)) == (3, (32, 32))
+
+
+def test_what_is_stated_is_taken_as_it_is() -> None:
+    assert _find(nn.Sequential(nn.Conv2d(3, 2, 5)), input_channels=5, input_size=(9, 11)) == (5, (9, 11))
+    assert _find(nn.Sequential(nn.Flatten(), nn.Linear(600, 4)), input_size=(20, 30)) == (1, (20, 30))

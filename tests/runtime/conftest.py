@@ -1,0 +1,153 @@
+"""A tiny real bundle, whose answer can be told by looking: which of red, green and blue an image has most of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from vgg_runtime.manifest import Architecture, Input, Manifest, Output, Source, Tolerance, Variant
+from vgg_runtime.preprocessing import Preprocessing
+
+COLOURS = ("red", "lime", "blue")  # the names that Pillow knows (255, 0, 0), (0, 255, 0) and (0, 0, 255) by
+HEIGHT, WIDTH = 6, 8
+
+MakeBundle = Callable[..., Path]
+EditManifest = Callable[[Path, Callable[[dict[str, Any]], None]], None]
+
+
+def write_colour_model(
+    path: Path,
+    *,
+    batch: str | int = "batch",
+    weight: float = 10.0,
+    metadata: dict[str, str] | None = None,
+    external_data: str | None = None,
+) -> None:
+    """An ONNX file whose three logits are ``weight`` times the means of the three planes."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["means"]),
+        helper.make_node("MatMul", ["means", "weight"], ["output"]),
+    ]
+    weights = numpy_helper.from_array(np.diag(np.full(3, weight, np.float32)), "weight")
+    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, HEIGHT, WIDTH])]
+    outputs = [helper.make_tensor_value_info("output", TensorProto.FLOAT, [batch, 3])]
+    graph = helper.make_graph(nodes, "colours", inputs, outputs, [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, metadata or {})
+    if external_data is None:
+        onnx.save(model, path)
+    else:
+        onnx.save(model, path, save_as_external_data=True, location=external_data, size_threshold=0)
+
+
+def colour_manifest(**changes: Any) -> Manifest:
+    fields: dict[str, Any] = {
+        "architecture": Architecture("colours", "means of the planes", "user code"),
+        "source": Source("state dict", "trained"),
+        "input": Input(("batch", 3, HEIGHT, WIDTH)),
+        "output": Output("logits", 3),
+        "preprocessing": Preprocessing(resize=(HEIGHT, WIDTH)),
+        "labels": COLOURS,
+        "variants": (),
+    }
+    return Manifest(**fields | changes)
+
+
+def colour_variant(directory: Path, name: str, *, weight: float, batch: str | int) -> Variant:
+    model, data = directory / name / "model.onnx", directory / name / "model.onnx.data"
+    model.parent.mkdir(parents=True)
+    write_colour_model(model, batch=batch, weight=weight, external_data=data.name)
+    return Variant(
+        name,
+        "onnx",
+        name.partition("-")[2],
+        f"{name}/model.onnx",
+        bytes=model.stat().st_size + data.stat().st_size,
+        sha256={f"{name}/{file.name}": digest(file) for file in (model, data)},
+        external_data=f"{name}/model.onnx.data",
+        opset=18,
+        tolerance=Tolerance("float rounding", 100.0, 0.99999, 1.0, 1.0),
+    )
+
+
+def write_golden(path: Path, *, samples: int = 4) -> None:
+    inputs = np.random.default_rng(0).random((samples, 3, HEIGHT, WIDTH), dtype=np.float32)
+    np.savez(path, input=inputs, output=10 * inputs.mean(axis=(2, 3)))
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def write_model() -> Callable[..., None]:
+    return write_colour_model
+
+
+@pytest.fixture
+def make_manifest() -> Callable[..., Manifest]:
+    return colour_manifest
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> MakeBundle:
+    """Write a bundle: ``weights`` by the name of the variant, the batch size, any field of the manifest."""
+
+    def make(
+        *,
+        weights: dict[str, float] | None = None,
+        batch: str | int = "batch",
+        golden_samples: int | None = 4,
+        **changes: Any,
+    ) -> Path:
+        directory = tmp_path / "colours.bundle"
+        variants = [
+            colour_variant(directory, name, weight=weight, batch=batch)
+            for name, weight in (weights or {"onnx-fp32": 10.0}).items()
+        ]
+        fields: dict[str, Any] = {"input": Input((batch, 3, HEIGHT, WIDTH)), "variants": tuple(variants)}
+        if golden_samples is not None:
+            write_golden(directory / "golden.npz", samples=golden_samples)
+            fields["golden"] = digest(directory / "golden.npz")
+        (directory / "bundle.json").write_text(colour_manifest(**fields | changes).dump(), encoding="utf-8")
+        return directory
+
+    return make
+
+
+@pytest.fixture
+def bundle(make_bundle: MakeBundle) -> Path:
+    return make_bundle()
+
+
+@pytest.fixture
+def edit_manifest() -> EditManifest:
+    """Change the JSON of a bundle's manifest in place, past every check."""
+
+    def edit(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
+        path = directory / "bundle.json"
+        data = json.loads(path.read_text(encoding="utf-8"))
+        change(data)
+        path.write_text(json.dumps(data), encoding="utf-8")
+
+    return edit
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with one image of each colour, named for it."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for colour in COLOURS:
+        Image.new("RGB", (20, 10), colour).save(folder / f"{colour}.png")
+    return folder

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vgg_runtime.bundle import open_bundle
+from vgg_runtime.errors import BundleError
+
+MODEL, DATA = "onnx-fp32/model.onnx", "onnx-fp32/model.onnx.data"
+
+
+def test_a_whole_bundle_opens(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    assert set(opened.checksums) == {MODEL, DATA, "golden.npz"}
+    assert opened.changed_files() == []
+    assert opened.path(MODEL) == bundle / MODEL
+
+
+def test_a_bundle_may_be_reached_by_a_link(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "latest").symlink_to(bundle)
+    assert open_bundle(tmp_path / "latest").changed_files() == []
+
+
+def test_a_report_and_latencies_may_lie_beside_the_variants(bundle: Path) -> None:
+    (bundle / "report.md").write_text("hello")
+    (bundle / "measured.json").write_text("{}")
+    assert open_bundle(bundle).changed_files() == []
+
+
+@pytest.mark.parametrize("name", [MODEL, DATA, "golden.npz"])
+def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=f"lacks {name}"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", ["extra.txt", "onnx-fp32/extra.bin", "deep/er/extra", ".hidden"])
+def test_an_extra_file_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+    (bundle / name).write_text("hello")
+    with pytest.raises(BundleError, match=f"does not name: {name}"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", [MODEL, "golden.npz"])
+def test_a_changed_file_is_found(bundle: Path, name: str) -> None:
+    with (bundle / name).open("ab") as file:
+        file.write(b"\0")
+    assert open_bundle(bundle).changed_files() == [name]
+
+
+def test_changed_files_of_one_variant_are_its_own(bundle: Path) -> None:
+    (bundle / "golden.npz").write_bytes(b"changed")
+    opened = open_bundle(bundle)
+    assert opened.changed_files(opened.manifest.variant("onnx-fp32")) == []
+
+
+def test_a_file_that_vanishes_after_opening_is_refused(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    (bundle / MODEL).unlink()
+    with pytest.raises(BundleError, match="cannot be read"):
+        opened.changed_files()
+
+
+@pytest.mark.parametrize("name", [MODEL, "bundle.json"])
+def test_a_linked_file_is_refused(bundle: Path, tmp_path: Path, name: str) -> None:
+    shutil.move(bundle / name, tmp_path / "elsewhere")
+    (bundle / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="links or special files"):
+        open_bundle(bundle)
+
+
+def test_a_linked_folder_is_refused(bundle: Path, tmp_path: Path) -> None:
+    shutil.move(bundle / "onnx-fp32", tmp_path / "elsewhere")
+    (bundle / "onnx-fp32").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match=f"lacks {MODEL}"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../model.onnx", "a/../../model.onnx", "/etc/passwd", "..", "", "a//b", "./a", r"..\model.onnx", "C:model.onnx"],
+)
+def test_a_path_that_is_not_plainly_inside_is_refused(
+    bundle: Path, edit_manifest: Callable[..., None], name: str
+) -> None:
+    def leave(data: dict[str, Any]) -> None:
+        data["variants"][0] |= {"file": name, "external_data": None, "sha256": {name: "0" * 64}}
+
+    edit_manifest(bundle, leave)
+    with pytest.raises(BundleError, match="not a plain path inside"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", [".", "onnx-fp32", "no\0name", "no\nname"])
+def test_a_name_that_is_no_file_is_missing(bundle: Path, edit_manifest: Callable[..., None], name: str) -> None:
+    def rename(data: dict[str, Any]) -> None:
+        data["variants"][0] |= {"file": name, "external_data": None, "sha256": {name: "0" * 64}}
+
+    edit_manifest(bundle, rename)
+    with pytest.raises(BundleError, match="lacks"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize("path", ["nothing here", "photo.jpg", "no\0path"])
+def test_what_is_no_directory_is_no_bundle(tmp_path: Path, path: str) -> None:
+    (tmp_path / "photo.jpg").write_text("hello")
+    with pytest.raises(BundleError, match="there is no bundle at"):
+        open_bundle(tmp_path / path)
+
+
+def test_a_directory_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no readable bundle\.json"):
+        open_bundle(tmp_path)
+
+
+def test_a_directory_in_place_of_the_manifest_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").mkdir()
+    with pytest.raises(BundleError, match=r"no readable bundle\.json"):
+        open_bundle(tmp_path)
+
+
+def test_an_enormous_manifest_is_refused_unparsed(bundle: Path) -> None:
+    with (bundle / "bundle.json").open("ab") as file:
+        file.truncate(17 * 2**20)
+    with pytest.raises(BundleError, match="more than 16 MiB"):
+        open_bundle(bundle)

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vgg_runtime import Classifier, Manifest, Prediction
+from vgg_runtime.classifier import METADATA_KEY
+from vgg_runtime.errors import BundleError, ImageError, MissingCapabilityError, UsageError, VerificationError
+from vgg_runtime.manifest import Input, Output
+from vgg_runtime.preprocessing import Preprocessing
+
+RANDOM = np.random.default_rng(0).integers(0, 256, (40, 12, 16, 3), dtype=np.uint8)
+
+
+def planes(batch: int = 2, **shape: Any) -> np.ndarray:
+    return np.random.default_rng(0).random((batch, 3, 6, 8), dtype=np.float32)
+
+
+def test_an_image_gives_its_labels_best_first(bundle: Path, photos: Path) -> None:
+    with Classifier.open(bundle, device="cpu") as classifier:
+        found = classifier.predict(photos / "lime.png")
+    share = np.exp(10) / (np.exp(10) + 2)
+    assert found[0] == Prediction("lime", 1, pytest.approx(share))
+    assert [(other.label, other.index) for other in found[1:]] == [("red", 0), ("blue", 2)]  # a tie keeps the order
+    assert sum(each.probability for each in found) == pytest.approx(1)
+
+
+def test_no_more_than_top_k_are_given(bundle: Path, photos: Path) -> None:
+    with Classifier.open(bundle) as classifier:
+        assert [len(classifier.predict(photos / "red.png", top_k=k)) for k in (1, 2, 3, 99)] == [1, 2, 3, 3]
+        with pytest.raises(UsageError, match="top_k is 0"):
+            classifier.predict(photos / "red.png", top_k=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_a_batch_gives_what_single_images_give(bundle: Path, photos: Path, batch_size: int) -> None:
+    images = [photos / "red.png", (photos / "lime.png").read_bytes(), Image.open(photos / "blue.png"), *RANDOM[:4]]
+    with Classifier.open(bundle) as classifier:
+        together = classifier.predict_batch(iter(images), batch_size=batch_size)
+        assert together == [classifier.predict(image) for image in images]
+        assert classifier.predict_batch([]) == []
+        with pytest.raises(UsageError, match="batch size is 0"):
+            classifier.predict_batch(images, batch_size=0)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_a_model_of_fixed_batch_size_takes_any_number_of_images(make_bundle: Callable[..., Path], count: int) -> None:
+    with Classifier.open(make_bundle(batch=3)) as classifier:
+        found = classifier.predict_batch(RANDOM[:count], batch_size=2)
+        direct = classifier.logits(np.stack([classifier.preprocess(image) for image in RANDOM[:3]]))
+    assert len(found) == count
+    assert found[0] == classifier.rank(direct)[0]
+
+
+def test_a_bundle_without_labels_gives_indices(make_bundle: Callable[..., Path], photos: Path) -> None:
+    with Classifier.open(make_bundle(labels=None)) as classifier:
+        assert classifier.predict(photos / "blue.png", top_k=1)[0].label == "2"
+        assert classifier.labels == ("0", "1", "2")
+
+
+def test_logits_are_the_raw_model(bundle: Path) -> None:
+    batch = planes()
+    with Classifier.open(bundle) as classifier:
+        np.testing.assert_allclose(classifier.logits(batch), 10 * batch.mean(axis=(2, 3)), rtol=1e-5)
+        np.testing.assert_array_equal(classifier.logits(np.asfortranarray(batch)), classifier.logits(batch))
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (planes().astype(np.float64), r"float64 \[2, 3, 6, 8\]"),
+        (planes().astype(">f4"), "float32|>f4"),
+        (planes()[0], r"float32 \[3, 6, 8\]"),
+        (planes()[:, :, :5], r"shape \[2, 3, 5, 8\]"),
+        (planes()[:, :1], r"shape \[2, 1, 6, 8\]"),
+        (planes().transpose(0, 2, 3, 1), r"shape \[2, 6, 8, 3\]"),
+        (planes()[:0], r"shape \[0, 3, 6, 8\]"),
+        (np.full_like(planes(), np.nan), "not finite"),
+        (np.full_like(planes(), np.inf), "not finite"),
+        ([[1.0]], "the batch is list"),
+        (None, "the batch is NoneType"),
+    ],
+)
+def test_a_batch_that_the_network_does_not_take_is_refused(bundle: Path, batch: Any, message: str) -> None:
+    with Classifier.open(bundle) as classifier, pytest.raises(ImageError, match=message):
+        classifier.logits(batch)
+
+
+def test_a_batch_of_another_size_than_the_fixed_one_is_refused(make_bundle: Callable[..., Path]) -> None:
+    with Classifier.open(make_bundle(batch=3)) as classifier:
+        assert classifier.logits(planes(3)).shape == (3, 3)
+        with pytest.raises(ImageError, match=r"\[2, 3, 6, 8\]; the network takes float32 \[3, 3, 6, 8\]"):
+            classifier.logits(planes(2))
+
+
+def test_an_image_that_does_not_come_to_the_networks_size_is_refused(make_bundle: Callable[..., Path]) -> None:
+    with Classifier.open(make_bundle(preprocessing=Preprocessing(resize=6))) as classifier:
+        assert classifier.preprocess(Image.new("RGB", (40, 30))).shape == (3, 6, 8)
+        with pytest.raises(ImageError, match="6 x 6 pixels after preprocessing; the network takes 8 x 6"):
+            classifier.preprocess(Image.new("RGB", (30, 30)))
+
+
+def test_max_pixels_is_that_of_the_classifier(bundle: Path, photos: Path) -> None:
+    with Classifier.open(bundle, max_pixels=199) as classifier, pytest.raises(ImageError, match="limit of 199"):
+        classifier.predict(photos / "red.png")
+
+
+def test_a_closed_classifier_says_so(bundle: Path, photos: Path) -> None:
+    classifier = Classifier.open(bundle)
+    classifier.close()
+    classifier.close()
+    with pytest.raises(UsageError, match="is closed"):
+        classifier.predict(photos / "red.png")
+
+
+def test_threads_sharing_a_classifier_get_what_one_gets(bundle: Path) -> None:
+    with Classifier.open(bundle, threads=1) as classifier, ThreadPoolExecutor(8) as pool:
+        serial = [classifier.predict(image) for image in RANDOM]
+        assert list(pool.map(classifier.predict, RANDOM)) == serial
+
+
+FORK = """
+import os, sys
+import numpy as np
+from vgg_runtime import Classifier
+batch = np.random.default_rng(0).random((100, 3, 6, 8), dtype=np.float32)
+classifier = Classifier.open(sys.argv[1], device="cpu", threads=2)
+before = classifier.logits(batch)
+child = os.fork()
+if not child:
+    same = all(np.array_equal(classifier.logits(batch), before) for _ in range(2))
+    threads = len(os.listdir("/proc/self/task"))
+    classifier.close()
+    sys.exit(7 if same and threads > 1 else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert np.array_equal(classifier.logits(batch), before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it counts threads as Linux tells them")
+def test_a_forked_child_predicts_the_same_on_threads_of_its_own_and_ends(bundle: Path) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"device": "gpu"}, "device is 'gpu'; it is auto, cpu or cuda"),
+        ({"threads": 0}, "threads is 0; it is at least 1"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(bundle: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Classifier.open(bundle, **arguments)
+
+
+def test_an_unknown_backend_is_refused(bundle: Path) -> None:
+    with pytest.raises(MissingCapabilityError, match="no backend is called 'tensorrt'"):
+        Classifier.open(bundle, backend="tensorrt")
+
+
+def test_the_variant_is_the_one_asked_for_or_the_most_precise(make_bundle: Callable[..., Path]) -> None:
+    bundle = make_bundle(weights={"onnx-int8-static": 1.0, "onnx-fp32": 10.0})
+    for asked, taken, weight in ((None, "onnx-fp32", 10), ("onnx-int8-static", "onnx-int8-static", 1)):
+        with Classifier.open(bundle, variant=asked) as classifier:
+            assert classifier.variant == taken
+            assert classifier.logits(np.ones((1, 3, 6, 8), np.float32))[0, 0] == pytest.approx(weight)
+    with pytest.raises(BundleError, match=r"no variant 'onnx-fp16'(?s:.*)onnx-int8-static, onnx-fp32"):
+        Classifier.open(bundle, variant="onnx-fp16")
+
+
+def test_a_bundle_without_fp32_gives_its_first_onnx_variant(make_bundle: Callable[..., Path]) -> None:
+    bundle = make_bundle(weights={"onnx-int8-static": 1.0, "onnx-fp16": 10.0})
+    with Classifier.open(bundle) as classifier:
+        assert classifier.variant == "onnx-int8-static"
+
+
+def test_a_bundle_without_variants_is_refused(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.bundle").mkdir()
+    manifest = Manifest.parse((make_bundle(variants=()) / "bundle.json").read_bytes(), source="test")
+    (tmp_path / "empty.bundle" / "bundle.json").write_text(manifest.dump().replace(str(manifest.golden), ""))
+    with pytest.raises(BundleError):
+        Classifier.open(tmp_path / "empty.bundle")
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.onnx.data"])
+def test_a_changed_model_is_refused_unless_told_not_to_look(bundle: Path, file: str) -> None:
+    with (bundle / "onnx-fp32" / file).open("r+b") as changed:
+        changed.seek(-1, 2)
+        changed.write(b"\x01")
+    with pytest.raises(BundleError, match=rf"changed after it was written: onnx-fp32/{file}"):
+        Classifier.open(bundle)
+
+
+def test_a_change_elsewhere_does_not_stop_a_variant(bundle: Path, photos: Path) -> None:
+    (bundle / "golden.npz").write_bytes(b"changed")
+    with Classifier.open(bundle) as classifier:
+        assert classifier.predict(photos / "red.png")[0].label == "red"
+
+
+def test_without_verifying_the_weights_are_taken_as_they_are(bundle: Path) -> None:
+    weights = np.diag(np.full(3, 20, np.float32))
+    (bundle / "onnx-fp32" / "model.onnx.data").write_bytes(weights.tobytes())
+    with Classifier.open(bundle, verify=False) as classifier:
+        assert classifier.logits(np.ones((1, 3, 6, 8), np.float32)).tolist() == [[20, 20, 20]]
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf])
+def test_outputs_that_are_no_numbers_are_never_probabilities(
+    make_bundle: Callable[..., Path], photos: Path, weight: float
+) -> None:
+    with Classifier.open(make_bundle(weights={"onnx-fp32": weight})) as classifier:
+        with pytest.raises(VerificationError, match="onnx-fp32 gave outputs that are not finite"):
+            classifier.predict(photos / "red.png")
+        assert not np.isfinite(classifier.logits(planes())).all()
+
+
+def test_a_manifest_of_other_classes_than_the_model_is_refused(make_bundle: Callable[..., Path]) -> None:
+    with (
+        Classifier.open(make_bundle(output=Output("logits", 2), labels=("a", "b"))) as classifier,
+        pytest.raises(BundleError, match=r"outputs of shape \(1, 3\); the manifest says \(1, 2\)"),
+    ):
+        classifier.predict(RANDOM[0])
+
+
+def test_a_manifest_of_another_input_than_the_model_is_refused(make_bundle: Callable[..., Path]) -> None:
+    other = {"input": Input(("batch", 3, 7, 7)), "preprocessing": Preprocessing(resize=(7, 7))}
+    with (
+        Classifier.open(make_bundle(**other)) as classifier,
+        pytest.raises(BundleError, match=r"cannot run the model on a batch of shape \[1, 3, 7, 7\]"),
+    ):
+        classifier.predict(RANDOM[0])
+
+
+def test_a_lone_file_carries_all_it_needs(
+    write_model: Callable[..., None], make_manifest: Callable[..., Manifest], tmp_path: Path, photos: Path
+) -> None:
+    path = tmp_path / "lone.onnx"
+    write_model(path, metadata={METADATA_KEY: make_manifest().dump()})
+    with Classifier.open(path) as classifier:
+        assert (classifier.variant, classifier.predict(photos / "blue.png")[0].label) == ("lone", "blue")
+    with pytest.raises(UsageError, match="no variant 'onnx-fp32' to choose"):
+        Classifier.open(path, variant="onnx-fp32")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [({}, "carries no vgg_deploy"), ({METADATA_KEY: "{}"}, r"the metadata of .*lone\.onnx is no manifest")],
+)
+def test_a_lone_file_of_others_is_refused(
+    write_model: Callable[..., None], tmp_path: Path, metadata: dict[str, str], message: str
+) -> None:
+    write_model(tmp_path / "lone.onnx", metadata=metadata)
+    with pytest.raises(BundleError, match=message):
+        Classifier.open(tmp_path / "lone.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x08\x0a"])
+def test_a_lone_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lone.onnx").write_bytes(content)
+    with pytest.raises(BundleError, match=r"cannot load .*lone\.onnx"):
+        Classifier.open(tmp_path / "lone.onnx")

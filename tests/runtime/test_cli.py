@@ -1,0 +1,187 @@
+"""``vgg-run`` as its users have it: a process, its two streams and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+from PIL import Image
+
+from vgg_runtime import Manifest
+
+MakeBundle = Callable[..., Path]
+Run = subprocess.CompletedProcess[str]
+
+
+def vgg_run(*arguments: str | Path, code: int = 0, cwd: Path | None = None) -> Run:
+    """Run the command, hold it to its exit code, and see that no user is ever shown a traceback."""
+    command = [sys.executable, "-c", "from vgg_runtime.cli import main; main()", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=cwd)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    if code not in (0, 3):
+        assert done.stdout == ""
+    return done
+
+
+def predictions(*arguments: str | Path, code: int = 0) -> Any:
+    return json.loads(vgg_run("predict", *arguments, "--json", code=code).stdout)
+
+
+def test_predict_prints_the_labels_of_each_image_in_a_folder(bundle: Path, photos: Path) -> None:
+    done = vgg_run("predict", bundle, photos, "--top-k", "1")
+    lines = done.stdout.splitlines()
+    assert lines[0::2] == [str(photos / f"{colour}.png") for colour in ("blue", "lime", "red")]
+    assert lines[1::2] == ["   99.99%  blue", "   99.99%  lime", "   99.99%  red"]
+    assert done.stderr.startswith("device: ")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 10])
+def test_json_is_all_there_is_on_stdout(bundle: Path, photos: Path, batch_size: int) -> None:
+    # One image twice, and a folder: every argument has its entries, in order.
+    found = predictions(
+        bundle, photos / "red.png", photos / "red.png", photos, "--batch-size", str(batch_size), "--device", "cpu"
+    )
+    assert [Path(entry["image"]).stem for entry in found] == ["red", "red", "blue", "lime", "red"]
+    assert [entry["predictions"][0]["label"] for entry in found] == ["red", "red", "blue", "lime", "red"]
+    assert {(entry["variant"], entry["device"]) for entry in found} == {("onnx-fp32", "cpu")}
+    assert set(found[0]) == {"image", "variant", "device", "predictions"}
+    assert found[0]["predictions"][0] == {"label": "red", "index": 0, "probability": pytest.approx(0.9999, abs=1e-4)}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_an_unreadable_image_has_its_error_and_the_others_are_done(
+    bundle: Path, photos: Path, tmp_path: Path, batch_size: int
+) -> None:
+    (photos / "notes.jpg").write_text("hello")
+    found = predictions(bundle, tmp_path / "new\nline.jpg", photos, tmp_path, "--batch-size", str(batch_size), code=3)
+    assert found[0] == {"image": f"{tmp_path}/new\nline.jpg", "error": f"there is no file {tmp_path}/new line.jpg."}
+    by_name = {Path(entry["image"]).stem: entry for entry in found[1:]}
+    assert by_name["lime"]["predictions"][0]["label"] == "lime"
+    assert "is not an image in a format" in by_name["notes"]["error"]
+
+
+def test_without_json_errors_go_to_stderr(bundle: Path, photos: Path) -> None:
+    done = vgg_run("predict", bundle, photos / "red.png", photos / "none.png", code=3)
+    assert f"{photos / 'none.png'}: error: there is no file" in done.stderr
+    assert "none.png" not in done.stdout
+    assert "red" in done.stdout
+
+
+def test_when_no_image_can_be_read_json_still_lists_them(bundle: Path, tmp_path: Path) -> None:
+    found = predictions(bundle, tmp_path / "a.png", tmp_path / "b.png", code=3)
+    assert ["error" in entry for entry in found] == [True, True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems want file names to be text")
+def test_a_file_name_that_is_no_text(bundle: Path, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    with open(path, "wb") as file:
+        Image.new("RGB", (8, 6), "red").save(file, "PNG")
+    name = os.fsdecode(path)
+    assert predictions(bundle, name)[0]["image"] == name
+    assert r"caf\udce9.png" in vgg_run("predict", bundle, name).stdout
+
+
+def test_warnings_of_pillow_do_not_reach_the_user(bundle: Path, tmp_path: Path) -> None:
+    Image.new("P", (8, 6)).save(tmp_path / "palette.png", transparency=b"\x80")
+    done = vgg_run("predict", bundle, tmp_path / "palette.png", "--device", "cpu")
+    assert done.stderr == ""
+
+
+def test_predict_takes_a_lone_file(
+    write_model: Callable[..., None], make_manifest: Callable[..., Manifest], tmp_path: Path, photos: Path
+) -> None:
+    write_model(tmp_path / "lone.onnx", metadata={"vgg_deploy.json": make_manifest().dump()})
+    found = predictions(tmp_path / "lone.onnx", photos / "blue.png")
+    assert (found[0]["variant"], found[0]["predictions"][0]["label"]) == ("lone", "blue")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "Usage:"),
+        (["predict"], 2, "Missing argument"),
+        (["predict", "{bundle}"], 2, "Missing argument"),
+        (["guess"], 2, "No such command"),
+        (["predict", "{bundle}", "{photos}", "--top-k", "0"], 2, "--top-k"),
+        (["predict", "{bundle}", "{photos}", "--batch-size", "none"], 2, "--batch-size"),
+        (["predict", "{bundle}", "{photos}", "--device", "tpu"], 2, "--device"),
+        (["predict", "{photos}", "{photos}"], 3, "has no readable bundle.json"),
+        (["predict", "no.bundle", "{photos}", "--json"], 3, "there is no bundle at no.bundle"),
+        (["predict", "{photos}/red.png", "{photos}"], 3, "cannot load"),
+        (["predict", "{bundle}", "{bundle}"], 3, "holds no image"),
+        (["predict", "{bundle}", "{photos}", "--variant", "onnx-fp16"], 3, "It has onnx-fp32"),
+        (["info", "no.bundle"], 3, "A bundle is a directory that vgg-export wrote"),
+        (["verify", "no.bundle"], 3, "there is no bundle"),
+        (["info", "no\nbundle"], 3, "there is no bundle"),
+    ],
+)
+def test_mistakes_are_told(bundle: Path, photos: Path, arguments: list[str], code: int, message: str) -> None:
+    filled = [argument.format(bundle=bundle, photos=photos) for argument in arguments]
+    done = vgg_run(*filled, code=code)
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
+)
+@pytest.mark.parametrize("command", ["predict", "verify"])
+def test_cuda_that_is_missing_is_exit_code_5(bundle: Path, photos: Path, command: str) -> None:
+    images = [photos] if command == "predict" else []
+    done = vgg_run(command, bundle, *images, "--device", "cuda", code=5)
+    assert "CUDA was asked for and is missing" in done.stderr
+
+
+def test_info_tells_what_is_in_the_bundle(make_bundle: MakeBundle) -> None:
+    shown = vgg_run("info", make_bundle(labels=("réd", "绿", "blue"))).stdout
+    for part in ("colours: means of the planes", "3 x 6 x 8, batch dynamic", "réd, 绿, blue", "onnx-fp32"):
+        assert part in shown
+
+
+def test_info_as_json_is_the_manifest(bundle: Path) -> None:
+    shown = vgg_run("info", bundle, "--json").stdout
+    assert Manifest.parse(shown, source="stdout") == Manifest.parse((bundle / "bundle.json").read_text(), source="file")
+
+
+def test_verify_tells_what_was_held_against_what(bundle: Path) -> None:
+    shown = vgg_run("verify", bundle).stdout
+    assert "checksums: every file is as it was written" in shown
+    assert "onnx-fp32: " in shown
+    assert "top-1 agreement 100% on 4 golden samples" in shown
+
+
+def test_verify_of_a_bundle_without_golden_samples_says_so(make_bundle: MakeBundle) -> None:
+    assert "self-test: none" in vgg_run("verify", make_bundle(golden_samples=None)).stdout
+
+
+def test_a_changed_file_is_exit_code_4_to_verify_and_3_to_predict(bundle: Path, photos: Path) -> None:
+    with (bundle / "onnx-fp32" / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    for command, code in ((["verify", bundle], 4), (["predict", bundle, photos], 3)):
+        done = vgg_run(*command, code=code)
+        assert "changed after it was written: onnx-fp32/model.onnx" in done.stderr
+
+
+def test_a_variant_that_misses_its_tolerance_is_exit_code_4(make_bundle: MakeBundle) -> None:
+    done = vgg_run("verify", make_bundle(weights={"onnx-fp32": 11.0}), code=4)
+    assert "signal-to-noise ratio in dB 20, at least 100" in done.stderr
+
+
+def test_outputs_that_are_no_numbers_are_exit_code_4(make_bundle: MakeBundle, photos: Path) -> None:
+    done = vgg_run("predict", make_bundle(weights={"onnx-fp32": float("nan")}), photos, "--json", code=4)
+    assert "not finite" in done.stderr
+
+
+def test_help_and_version() -> None:
+    assert "predict" in vgg_run("--help").stdout
+    assert "--device" in vgg_run("predict", "-h").stdout
+    assert "version" in vgg_run("--version").stdout

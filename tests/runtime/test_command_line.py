@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import click
+import pytest
+
+from vgg_runtime import command_line, errors
+from vgg_runtime.errors import VggDeployError
+
+SCRIPT = """
+import click
+from vgg_runtime import command_line
+command_line.run(click.Command("test", callback=lambda: {}))
+"""
+
+
+def run(monkeypatch: pytest.MonkeyPatch, body: Any, *arguments: str) -> Any:
+    """Exit code of a command with the given body."""
+    monkeypatch.setattr(sys, "argv", ["test", *arguments])
+    with pytest.raises(SystemExit) as leaving:
+        command_line.run(click.Command("test", callback=body))
+    return leaving.value.code
+
+
+def raising(error: BaseException) -> Any:
+    def body() -> None:
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_becomes_its_message_and_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    error: VggDeployError = getattr(errors, name)("it broke", hint="mend it")
+    assert run(monkeypatch, raising(error)) == error.exit_code
+    assert capsys.readouterr() == ("", "error: it broke\n       mend it\n")
+
+
+@pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_a_number_that_is_returned_is_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, result: int | None, code: int
+) -> None:
+    assert run(monkeypatch, lambda: result) == code
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["--nonsense"], 2), (["surplus"], 2)])
+def test_usage_is_clicks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    assert run(monkeypatch, lambda: None, *arguments) == code
+    assert "Usage: " in "".join(capsys.readouterr())
+
+
+def test_a_fault_of_ours_shows_where_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, raising(ZeroDivisionError("oh"))) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "this is a fault of vgg-deploy" in shown
+
+
+def test_an_interruption_is_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, raising(KeyboardInterrupt())) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_json_is_utf8_whatever_the_terminal_takes(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    value = {"labels": ["é", "绿", "🐈", "\udcff", "a\nb"]}
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    command_line.echo_json(value)
+    written = stdout.buffer.getvalue()  # type: ignore[attr-defined]
+    assert json.loads(written.decode("utf-8")) == value
+    assert "绿".encode() in written
+
+
+def test_json_has_no_nan() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        command_line.echo_json({"probability": float("nan")})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows reports a closed pipe in another way")
+def test_a_reader_that_leaves_hears_no_more() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", SCRIPT.format("command_line.echo_json([1])")]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_file_name_that_is_no_text_can_be_printed() -> None:
+    command = [sys.executable, "-c", SCRIPT.format(r"click.echo('a\udcff\u7eff')")]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.strip() == rb"a\udcff\u7eff"

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vgg_runtime.errors import ImageError
+from vgg_runtime.preprocessing import Preprocessing
+
+GRADIENT = Image.fromarray(np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3))
+
+
+def test_values_are_scaled_then_normalized_one_rounding_at_a_time() -> None:
+    steps = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    pixels = np.asarray(GRADIENT).astype(np.float32)
+    mean, std = np.array(steps.mean, np.float32), np.array(steps.std, np.float32)
+    expected = (pixels / np.float32(255) - mean) / std
+    np.testing.assert_array_equal(steps(GRADIENT), expected.transpose(2, 0, 1))
+
+
+def test_bgr_turns_the_planes_round_and_mean_follows_that_order() -> None:
+    planes = Preprocessing("BGR", divide_by=1, mean=(1.0, 2.0, 3.0))(Image.new("RGB", (1, 1), (10, 20, 30)))
+    assert planes.ravel().tolist() == [29, 18, 7]
+
+
+def test_luma_is_one_plane() -> None:
+    planes = Preprocessing("L", divide_by=1)(Image.new("RGB", (2, 3), (255, 0, 0)))
+    assert planes.tolist() == [[[76, 76]] * 3]  # 0.299 * 255, ITU-R 601-2
+
+
+def test_a_crop_larger_than_the_image_is_padded_with_zeros_right_and_below_first() -> None:
+    planes = Preprocessing("L", crop=(2, 4), divide_by=255)(Image.new("L", (1, 1), 255))
+    assert planes.tolist() == [[[0, 1, 0, 0], [0, 0, 0, 0]]]
+
+
+@pytest.mark.parametrize(("oriented", "shape"), [(False, (3, 4, 6)), (True, (3, 6, 4))])
+def test_exif_orientation_is_applied_only_where_training_did(oriented: bool, shape: tuple[int, ...]) -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6  # turned by a quarter
+    GRADIENT.save(file, "PNG", exif=exif)
+    assert Preprocessing(exif_orientation=oriented)(Image.open(file)).shape == shape
+
+
+def test_the_alpha_of_a_palette_is_dropped_and_the_image_left_alone() -> None:
+    file = io.BytesIO()
+    palette = Image.new("P", (2, 2))
+    palette.putpalette([10, 20, 30])
+    palette.save(file, "PNG", transparency=b"\x80")
+    image = Image.open(file)
+    assert Preprocessing(divide_by=1)(image)[:, 0, 0].tolist() == [10, 20, 30]
+    assert image.info["transparency"] == b"\x80"
+
+
+def test_a_long_thin_image_is_refused_before_it_is_resized() -> None:
+    with pytest.raises(ImageError, match=r"20000 x 1 pixels; resizing.*5120000 x 256"):
+        Preprocessing(resize=256)(Image.new("RGB", (20_000, 1)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({}, None),
+        ({"resize": 256}, None),
+        ({"resize": (3, 4)}, (3, 4)),
+        ({"resize": 256, "crop": (5, 6)}, (5, 6)),
+        ({"resize": (3, 4), "crop": (5, 6)}, (5, 6)),
+    ],
+)
+def test_the_output_size_is_known_where_it_does_not_depend_on_the_image(
+    fields: dict[str, Any], size: tuple[int, int] | None
+) -> None:
+    assert Preprocessing(**fields).output_size == size
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"resize": 0}, "sizes are 1 to"),
+        ({"resize": (4, -1)}, "sizes are 1 to"),
+        ({"crop": (0, 4)}, "sizes are 1 to"),
+        ({"crop": (10**9, 4)}, "sizes are 1 to"),
+        ({"mean": (0.5,)}, "mean has 1 values, RGB has 3 channels"),
+        ({"channels": "L", "std": (1, 1, 1)}, "std has 3 values, L has 1 channels"),
+        ({"std": (1.0, 0.0, 1.0)}, "greater than 0"),
+        ({"divide_by": 0}, "greater than 0"),
+        ({"divide_by": math.inf}, "finite"),
+        ({"std": (1.0, math.nan, 1.0)}, "finite"),
+        ({"mean": (1.0, math.nan, 1.0)}, "mean is finite"),
+        ({"channels": "HSV"}, "channels is 'HSV', not one of RGB, BGR, L"),
+        ({"interpolation": "area"}, "interpolation is 'area', not one of nearest"),
+    ],
+)
+def test_what_cannot_be_is_refused_when_it_is_described(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(**fields)
