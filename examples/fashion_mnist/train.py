@@ -21,7 +21,7 @@ from torch import nn
 from vgg_models.torchvision_import import import_torchvision
 
 torchvision = import_torchvision()
-from torchvision import transforms  # noqa: E402  (torchvision must have been imported by the line above)
+transforms = torchvision.transforms
 
 HERE = Path(__file__).parent
 MEAN, STD = (0.2860,), (0.3530,)

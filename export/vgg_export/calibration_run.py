@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from vgg_calibration.calibration_images import read_calibration_images
 from vgg_calibration.find_ranges import find_ranges
+from vgg_calibration.layer_noise import measure_layer_noise
+from vgg_calibration.mixed_precision import Evaluate, choose_in_float
+from vgg_calibration.quantizers import Context
+from vgg_calibration.quantizers.activations_int8 import activations_int8
 from vgg_calibration.ranges import Range
+from vgg_calibration.targets import TARGETS
 from vgg_export.image_split import Chosen
-from vgg_runtime.manifest import Calibration
+from vgg_export.quantized_onnx import write_quantized
+from vgg_runtime.backends import Placement, open_backend
+from vgg_runtime.manifest import Calibration, ParityFigures
+from vgg_runtime.parity import compare
 from vgg_runtime.preprocessing import Preprocessing
+from vgg_runtime.threads import available_threads
 
-__all__ = ["calibrate"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vgg_export.plan import Options
+
+__all__ = ["Calibrated", "calibrate"]
+
+# Images that each layer's noise is measured on, and that a mixed-precision choice is evaluated on.
+NOISE_IMAGES, EVALUATION_IMAGES = 16, 64
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration found.
+
+    Attributes:
+        ranges: of every activation, by name.
+        in_float: names of the nodes that int8-static leaves in float to meet the budget.
+        record: of all this, for the manifest.
+    """
+
+    ranges: dict[str, Range]
+    in_float: frozenset[str]
+    record: Calibration
 
 
 def calibrate(
@@ -21,12 +60,12 @@ def calibrate(
     model_digests: dict[str, str],
     chosen: Chosen,
     preprocessing: Preprocessing,
-    method: str,
+    options: Options,
     *,
     batch_size: int,
     on_step: Callable[[str], None],
-) -> tuple[dict[str, Range], Calibration]:
-    """Run the float model over the chosen images and return the range of every activation, and the record.
+) -> Calibrated:
+    """Run the float model over the chosen images; find ranges, each layer's noise, and what stays in float.
 
     Args:
         model_digests: SHA-256 of each file of the model.
@@ -42,15 +81,48 @@ def calibrate(
         float_onnx,
         hashlib.sha256("".join(sorted(model_digests.values())).encode()).hexdigest(),
         images,
-        method,
+        options.calibration_method,
         batch_size=batch_size,
-        on_image=lambda done: on_step(f"calibrating by {method}: {min(done, len(images))} of {len(images)} images"),
+        on_image=lambda done: on_step(f"calibrating: {min(done, len(images))} of {len(images)} images"),
     )
+    context = Context(TARGETS[options.target], ranges)
+    on_step("measuring the noise of each layer")
+    noise = measure_layer_noise(float_onnx, ranges, context.target, islice(images.batches(batch_size), NOISE_IMAGES))
+    in_float: frozenset[str] = frozenset()
+    if options.budget:
+        on_step("choosing what stays in float")
+        batches = list(islice(images.batches(batch_size), EVALUATION_IMAGES))
+        in_float = choose_in_float(noise, options.budget.with_margin(), _evaluation(float_onnx, context, batches))
     record = Calibration(
-        method=method,
+        method=options.calibration_method,
         images=images.names,
         skipped=images.skipped,
         sha256=images.sha256,
         ranges={name: (found.low, found.high) for name, found in ranges.items()},
+        layer_snr_db={layer.weight.removesuffix(".weight"): _finite(layer.snr_db) for layer in noise},
     )
-    return ranges, record
+    return Calibrated(ranges, in_float, record)
+
+
+def _finite(decibels: float) -> float | None:
+    return decibels if math.isfinite(decibels) else None
+
+
+def _evaluation(float_onnx: Path, context: Context, batches: Sequence[NDArray[np.float32]]) -> Evaluate:
+    """Return a function that quantizes the float model but for some nodes and compares its outputs on ``batches``."""
+    reference = _outputs(float_onnx, batches)
+    names = [f"calibration image {i}" for i in range(len(reference))]
+
+    def evaluate(in_float: frozenset[str]) -> ParityFigures:
+        with tempfile.TemporaryDirectory(dir=float_onnx.parent, prefix=".trial") as folder:
+            trial = Path(folder) / "model.onnx"
+            chosen = replace(context, in_float=in_float)
+            write_quantized(float_onnx, trial, [activations_int8], chosen, single_file=True)
+            return compare(reference, _outputs(trial, batches), names)
+
+    return evaluate
+
+
+def _outputs(file: Path, batches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    run = open_backend("onnxruntime", file, Placement("cpu", available_threads())).run
+    return np.concatenate([run(batch) for batch in batches])

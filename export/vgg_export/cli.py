@@ -63,6 +63,8 @@ class BatchSize(click.ParamType["int | str"]):
 @click.option("--calibration-size", type=click.IntRange(min=1), help="Images to calibrate on; by default up to 100.")
 @click.option("--calibration-method", metavar="WORD", help="minmax, percentile, entropy or mse (default).")
 @click.option("--target", metavar="WORD", help="vnni, avx2, arm64 or cuda; by default any CPU, safe.")
+@click.option("--min-agreement", type=click.FloatRange(0, 1), help="Share of images on which int8-static must agree.")
+@click.option("--min-snr", type=float, metavar="DB", help="Signal-to-noise ratio that int8-static must reach.")
 @click.option("--opset", type=int, help="ONNX operator set version.")
 @click.option("--batch", type=BatchSize(), default="dynamic", show_default=True, metavar="dynamic|N")
 @click.option("--single-file", is_flag=True, help="Put the weights inside the .onnx file.")
@@ -108,11 +110,24 @@ def _check_export_extra() -> None:
         )
 
 
-def _options(*, formats: tuple[Any, ...], no_verify: bool, **same_names: Any) -> Options:
+def _options(
+    *,
+    formats: tuple[Any, ...],
+    no_verify: bool,
+    min_agreement: float | None,
+    min_snr: float | None,
+    **same_names: Any,
+) -> Options:
+    from vgg_calibration.mixed_precision import Budget
     from vgg_export.plan import FORMATS, Options
 
     given = {name: value for name, value in same_names.items() if value is not None}  # the rest have defaults there
-    return Options(formats=tuple(dict.fromkeys(formats)) or FORMATS, verify=not no_verify, **given)
+    return Options(
+        formats=tuple(dict.fromkeys(formats)) or FORMATS,
+        verify=not no_verify,
+        budget=Budget(min_agreement, min_snr),
+        **given,
+    )
 
 
 @contextmanager
@@ -149,6 +164,8 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
     click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
     for variant in bundle.manifest.variants:
         click.echo(f"  {variant_line(variant)}")
+        for note in variant.notes:
+            click.echo(f"      {note}")
 
 
 def main() -> None:

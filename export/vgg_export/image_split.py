@@ -13,8 +13,9 @@ __all__ = ["DEFAULT_CALIBRATION_SIZE", "Chosen", "ImageSplit", "split_images"]
 
 DEFAULT_CALIBRATION_SIZE = 100
 
-# Samples to judge by: agreement in steps of 1.6 %, and a VGG-16 is still run over them in half a minute.
-SAMPLES = 64
+# Images to judge by: as many as cost eager PyTorch about this many multiply-accumulates (some ten seconds of two
+# cores), at least 64 (a VGG-16: agreement in steps of 1.6 %), at most 1000 (accuracy to about 1 point).
+SAMPLE_MACS, LEAST_SAMPLES, MOST_SAMPLES = 1_000_000_000_000, 64, 1000
 
 # Of a calibration folder with no samples beside it, the share that is held out for the judgement.
 HELD_OUT = 0.25
@@ -36,29 +37,33 @@ class ImageSplit:
     calibration: Chosen | None
 
 
-def split_images(samples: Path | None, calibration: Path | None, *, size: int | None, seed: int) -> ImageSplit:
+def split_images(
+    samples: Path | None, calibration: Path | None, *, size: int | None, macs: int, seed: int
+) -> ImageSplit:
     """Choose sample and calibration images by seed, balanced over class folders.
 
     Args:
         samples: folder to judge by. Where it is None or the calibration folder itself, a quarter of that is held out.
         size: calibration images that the user asked for; None takes as many as there are, up to the default.
+        macs: multiply-accumulates of the network for one image.
 
     Raises:
         ImageError: a folder holds no image.
         CalibrationError: there are fewer calibration images than asked for.
     """
+    count = min(max(SAMPLE_MACS // max(macs, 1), LEAST_SAMPLES), MOST_SAMPLES)
     if calibration is None:
-        return ImageSplit(None if samples is None else Chosen(samples, _choose(samples, SAMPLES, seed)), None)
+        return ImageSplit(None if samples is None else Chosen(samples, _choose(samples, count, seed)), None)
     wanted = size or DEFAULT_CALIBRATION_SIZE
     if samples is None or samples.resolve() == calibration.resolve():
-        found = choose_images(calibration, wanted + SAMPLES, seed=seed)
-        held_out = min(SAMPLES, max(1, int(len(found) * HELD_OUT)), len(found) - 1)
+        found = choose_images(calibration, wanted + count, seed=seed)
+        held_out = min(count, max(1, int(len(found) * HELD_OUT)), len(found) - 1)
         chosen = tuple(found[: len(found) - held_out])[:wanted]
         judged = Chosen(calibration, tuple(found[len(found) - held_out :])) if held_out else None
     else:
-        judged = Chosen(samples, _choose(samples, SAMPLES, seed))
+        judged = Chosen(samples, _choose(samples, count, seed))
         same = {sha256_of(file) for file in judged.files}
-        candidates = choose_images(calibration, wanted + SAMPLES, seed=seed)
+        candidates = choose_images(calibration, wanted + count, seed=seed)
         chosen = tuple(file for file in candidates if sha256_of(file) not in same)[:wanted]
     if not chosen or (size is not None and len(chosen) < size):
         raise CalibrationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Literal, cast
 
 import numpy as np
 
+from vgg_calibration.mixed_precision import Budget
 from vgg_calibration.quantizers import Context
 from vgg_calibration.ranges import DEFAULT_METHOD
 from vgg_calibration.targets import ANY_CPU, TARGETS
@@ -54,6 +56,8 @@ def export(
     calibration_size: int | None = None,
     calibration_method: str = DEFAULT_METHOD,
     target: str = ANY_CPU,
+    min_agreement: float | None = None,
+    min_snr: float | None = None,
     opset: int = DEFAULT_OPSET,
     batch: int | Literal["dynamic"] = "dynamic",
     single_file: bool = False,
@@ -78,6 +82,9 @@ def export(
         calibration_size: how many of them; None takes as many as there are, up to 100.
         calibration_method: "minmax", "percentile", "entropy" or "mse".
         target: "vnni", "avx2", "arm64", "cuda", or "any" for any CPU.
+        min_agreement: share of images, 0 to 1, on which int8-static must give eager PyTorch's best class; as few bytes
+            as possible stay in float to reach it.
+        min_snr: the same as a signal-to-noise ratio in dB.
         opset: version of the ONNX operator set.
         batch: "dynamic", or a fixed batch size.
         single_file: put the weights inside the ``.onnx`` file.
@@ -103,6 +110,7 @@ def export(
         calibration_size=calibration_size,
         calibration_method=calibration_method,
         target=target,
+        budget=Budget(min_agreement, min_snr),
         opset=opset,
         batch=batch,
         single_file=single_file,
@@ -142,7 +150,7 @@ def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: 
             truth = true_classes(samples.names, plan.labels)
             for i, recipe in enumerate(plan.recipes):
                 on_step(f"verifying {recipe.name}")
-                variants[i] = _verify(recipe, variants[i], reference, truth, staging)
+                variants[i] = _verify(recipe, variants[i], reference, truth, plan.options.budget, staging)
             manifest = replace(manifest, golden=_write_golden(reference, staging))
         manifest = replace(manifest, variants=tuple(variants))
         (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
@@ -205,17 +213,18 @@ def _calibrate(
     float_onnx = next((variant for variant in written if variant.name == ONNX_FP32.name), None)
     if float_onnx is None:
         return job, manifest  # TorchScript's dynamic quantization takes no ranges
-    ranges, record = calibrate(
+    found = calibrate(
         job.staging / float_onnx.file,
         float_onnx.sha256,
         plan.images.calibration,
         plan.preprocessing,
-        plan.options.calibration_method,
+        plan.options,
         batch_size=plan.takes.batch_size or 1,
         on_step=on_step,
     )
-    context = replace(job.quantization, ranges=ranges)
-    return replace(job, quantization=context), replace(manifest, calibration=record)
+    context = replace(job.quantization, ranges=found.ranges)
+    job = replace(job, quantization=context, int8_static_in_float=found.in_float)
+    return job, replace(manifest, calibration=found.record)
 
 
 def _write(recipe: Recipe, job: Job) -> Variant:
@@ -239,10 +248,17 @@ def _write(recipe: Recipe, job: Job) -> Variant:
 
 
 def _verify(
-    recipe: Recipe, variant: Variant, reference: Reference, truth: Sequence[int] | None, staging: Path
+    recipe: Recipe, variant: Variant, reference: Reference, truth: Sequence[int] | None, budget: Budget, staging: Path
 ) -> Variant:
     outputs = reference.run(recipe.name, open_variant(recipe, staging))
     figures = reference.compare(outputs, tie=recipe.tolerance.tie)
+    if recipe.budgeted and not budget.is_met(figures):
+        snr_db = math.inf if figures.snr_db is None else figures.snr_db
+        raise ParityError(
+            f"{recipe.name} reaches {budget} on the calibration images, but on the images held out "
+            f"{figures.top1_agreement:g} and {snr_db:.1f} dB. No bundle was written.",
+            hint="Calibrate on more images, or ask for a margin: a higher --min-agreement or --min-snr.",
+        )
     if misses := figures.misses(recipe.tolerance):
         raise ParityError(
             f"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}: {'; '.join(misses)} "

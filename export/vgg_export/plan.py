@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vgg_calibration.mixed_precision import Budget
 from vgg_calibration.ranges import DEFAULT_METHOD, METHODS
 from vgg_calibration.targets import ANY_CPU, TARGETS
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
@@ -15,7 +16,7 @@ from vgg_export.image_split import ImageSplit, split_images
 from vgg_export.labels import read_labels
 from vgg_export.preprocessing_option import resolve_preprocessing, stated_size
 from vgg_export.variants import QUANTIZE_OPTIONS, Format, Recipe, choose_recipes
-from vgg_models import load_model
+from vgg_models import layer_table, load_model
 from vgg_runtime.errors import UsageError
 from vgg_runtime.manifest import Input
 from vgg_runtime.presets import PRESETS
@@ -45,6 +46,7 @@ class Options:
         calibration_size: how many of them; None takes up to the default.
         calibration_method: how a range follows from what was seen.
         target: preset of what quantized variants are built for.
+        budget: what int8-static must reach, by leaving layers in float.
         batch: "dynamic", or a fixed size.
     """
 
@@ -59,6 +61,7 @@ class Options:
     calibration_size: int | None = None
     calibration_method: str = DEFAULT_METHOD
     target: str = ANY_CPU
+    budget: Budget = field(default_factory=Budget)
     opset: int = DEFAULT_OPSET
     batch: int | Literal["dynamic"] = "dynamic"
     single_file: bool = False
@@ -72,6 +75,10 @@ class Options:
         _check_word("quantization", self.quantize, QUANTIZE_OPTIONS)
         _check_word("calibration method", (self.calibration_method,), METHODS)
         _check_word("target", (self.target,), TARGETS)
+        if self.budget and "static" not in self.quantize:
+            raise UsageError("--min-agreement and --min-snr apply to int8-static.", hint="Add --quantize static.")
+        if not 0 <= (self.budget.min_agreement or 0) <= 1:
+            raise UsageError(f"--min-agreement is {self.budget.min_agreement}; it is a share, 0 to 1.")
         if self.calibration_size is not None and self.calibration_size < 1:
             raise UsageError(f"the calibration size is {self.calibration_size}; it is at least 1.")
         if self.batch != "dynamic" and self.batch < 1:
@@ -119,7 +126,6 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
     """
     recipes = choose_recipes(options.formats, options.quantize)
     _check_calibration(checkpoint, options, recipes)
-    images = split_images(options.samples, options.calibration, size=options.calibration_size, seed=options.seed)
     loaded = load_model(
         checkpoint,
         model=options.model,
@@ -128,6 +134,13 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
         likely_size=stated_size(options.preprocess),
     )
     preprocessing, assumed = _preprocessing(options, loaded)
+    images = split_images(
+        options.samples,
+        options.calibration,
+        size=options.calibration_size,
+        macs=layer_table(loaded.module, (loaded.input_channels, *loaded.input_size)).macs,
+        seed=options.seed,
+    )
     batch = "batch" if options.batch == "dynamic" else options.batch
     return Plan(
         options=options,

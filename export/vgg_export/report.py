@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from vgg_export.samples import Samples
@@ -130,6 +131,10 @@ def _calibration(calibration: Calibration) -> str:
         f"## Calibration\n\n{len(calibration.images)} images, ranges by {calibration.method}; the files and the ranges "
         "are listed in bundle.json."
     ]
+    rows = ["Each layer quantized by itself, noise of its output:", "", "| layer | SNR (dB) |", "|---|---:|"]
+    for layer, decibels in sorted(calibration.layer_snr_db.items(), key=lambda item: item[1] or math.inf):
+        rows.append(f"| {layer} | {'exact' if decibels is None else f'{decibels:.1f}'} |")
+    lines.append("\n".join(rows))
     if calibration.skipped:
         lines.append("Unreadable and left out:\n\n" + _list(calibration.skipped))
     return "\n\n".join(lines)

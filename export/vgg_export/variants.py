@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -50,6 +50,7 @@ class Job:
         metadata: what travels inside each file.
         staging: directory of the bundle in the making; a recipe may read the variants above it in the table.
         quantization: target and ranges for the quantized variants.
+        int8_static_in_float: names of the nodes that int8-static leaves in float.
     """
 
     module: nn.Module
@@ -60,6 +61,7 @@ class Job:
     metadata: Mapping[str, str]
     staging: Path
     quantization: Context = field(default_factory=Context)
+    int8_static_in_float: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Recipe:
         write: writes the model to the given path.
         quantize: the word of ``--quantize`` that asks for it, None for what is always exported.
         calibrated: whether it needs the ranges of activations.
+        budgeted: whether ``--min-agreement`` and ``--min-snr`` apply to it.
     """
 
     format: Format
@@ -92,6 +95,7 @@ class Recipe:
     write: Callable[[Job, Path], Written]
     quantize: str | None = None
     calibrated: bool = False
+    budgeted: bool = False
 
     @property
     def name(self) -> str:
@@ -137,6 +141,11 @@ def _quantized(*quantizers: Quantizer) -> Callable[[Job, Path], Written]:
     return write
 
 
+def _onnx_int8_static(job: Job, file: Path) -> Written:
+    context = replace(job.quantization, in_float=job.int8_static_in_float)
+    return _quantized(activations_int8)(replace(job, quantization=context), file)
+
+
 def _onnx_int4_weights(job: Job, file: Path) -> Written:
     """Convolutions in int8 where ranges are known, else in float16, which needs none."""
     convolutions = conv_activations_int8 if job.quantization.ranges else conv_weights_fp16
@@ -156,7 +165,7 @@ VARIANTS: tuple[Recipe, ...] = (
     ONNX_FP32,
     Recipe("onnx", "fp16", HALF_ROUNDING, _quantized(float16), "fp16"),
     Recipe("onnx", "int8-dynamic", INT8_LINEAR, _quantized(linear_int8_dynamic), "dynamic"),
-    Recipe("onnx", "int8-static", INT8_ACTIVATIONS, _quantized(activations_int8), "static", calibrated=True),
+    Recipe("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", calibrated=True, budgeted=True),
     Recipe("onnx", "int8-weights", INT8_LINEAR, _quantized(linear_weights_int8, conv_weights_fp16), "int8-weights"),
     Recipe("onnx", "int4-weights", INT4_WEIGHTS, _onnx_int4_weights, "int4-weights"),
     Recipe("torchscript", "fp32", FLOAT_ROUNDING, _torchscript_fp32),

@@ -21,6 +21,9 @@ ROUNDS, SECONDS = 5, 0.3
 # A difference of latency within this share is no reason to prefer a variant: timings of one machine repeat no better.
 NOISE = 0.05
 
+# A variant that answers differently more often than this may be acceptable, but is not recommended unasked.
+LEAST_AGREEMENT = 0.98
+
 Rank = Literal["recommended", "acceptable", "pointless here"]
 
 
@@ -52,8 +55,8 @@ def time_variants(bundle: Path, manifest: Manifest) -> Timings:
 def judge(manifest: Manifest, timings: Timings) -> dict[str, Verdict]:
     """Rank the variants of ``manifest``, by name.
 
-    Recommended is, of the variants that the runtime runs without PyTorch, the fastest; of equally fast ones the
-    smallest. Pointless is one that is slower than fp32, however small.
+    Recommended is, of the variants that the runtime runs without PyTorch and that answer as eager PyTorch does, the
+    fastest; of equally fast ones the smallest. Pointless is one that is slower than fp32, however small.
     """
     ratios = {variant.name: timings.ratio(variant.name, _baseline(manifest, variant)) for variant in manifest.variants}
     best = _recommended(manifest, timings)
@@ -90,12 +93,17 @@ def _baseline(manifest: Manifest, variant: Variant) -> str:
 
 
 def _recommended(manifest: Manifest, timings: Timings) -> str | None:
-    onnx = [variant for variant in manifest.variants if variant.format == "onnx"]
+    onnx = [variant for variant in manifest.variants if variant.format == "onnx" and _agrees(variant)]
     if not onnx:
         return None
     fastest = min(timings.latency(variant.name) for variant in onnx)
     equal = [variant for variant in onnx if timings.latency(variant.name) <= fastest * (1 + NOISE)]
     return min(equal, key=lambda variant: variant.bytes).name
+
+
+def _agrees(variant: Variant) -> bool:
+    """Whether the variant's answers are eager PyTorch's own for all but one image in fifty; unverified ones pass."""
+    return variant.parity is None or variant.parity.top1_agreement >= LEAST_AGREEMENT
 
 
 def _verdict(

@@ -42,6 +42,11 @@ def build_from(checkpoint: Checkpoint, request: Request) -> Built:
         ArchitectureError: the architecture is unknown, ambiguous, or does not fit.
     """
     model = request.model
+    if request.attribute_order and (checkpoint.module is None or model is not None):
+        raise UsageError(
+            "--attribute-order is for a module that was saved whole, and for no --model.",
+            hint="Leave out --attribute-order.",
+        )
     if model is None:
         return _recognised(checkpoint, request) if checkpoint.module is None else _rebuilt(checkpoint, request)
     if model in VGG_NAMES or model in KNOWN_MODELS:
@@ -111,12 +116,16 @@ def _rebuilt(checkpoint: Checkpoint, request: Request) -> Built:
     module, assumption = found
     info = ArchitectureInfo(
         name="module",
-        description="the module that was saved whole",
+        description=f"the module that was saved whole, of the class {_class_name(checkpoint.module)}",
         origin="module",
         reasons=(f"its children: {describe_children(checkpoint.module)}",),
         assumptions=(assumption,) if assumption else (),
     )
     return Built(module, info, checkpoint.info)
+
+
+def _class_name(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 def _by_its_weights(checkpoint: Checkpoint, request: Request) -> Built:

@@ -208,6 +208,7 @@ class Calibration:
         skipped: the same of those that could not be read, and why.
         sha256: digest over their names and contents.
         ranges: least and greatest value that is covered, by activation.
+        layer_snr_db: signal-to-noise ratio in dB of each layer's output when it alone is quantized; None for infinity.
     """
 
     method: str
@@ -215,6 +216,7 @@ class Calibration:
     skipped: tuple[str, ...]
     sha256: str
     ranges: dict[str, tuple[float, float]]
+    layer_snr_db: dict[str, float | None]
 
 
 @dataclass(frozen=True)

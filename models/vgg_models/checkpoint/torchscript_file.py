@@ -1,6 +1,7 @@
 """Take the weights out of a TorchScript archive.
 
-An archive is code, and loading one compiles that code (it does not run it here). Give only archives of your own.
+An archive is code: loading it compiles that code, and runs what it has for restoring itself (``__setstate__``). So
+this is the one kind of checkpoint that must be your own.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from vgg_models.architectures.head import paper_head
 from vgg_models.architectures.paper_table import configuration_of
 from vgg_models.recognition.reading import Reading
 from vgg_models.recognition.saved_layers import SavedLayer, saved_layers
-from vgg_models.recognition.vgg import SavedVGG, read_head, readings_of
+from vgg_models.recognition.saved_vgg import SavedVGG, read_head
+from vgg_models.recognition.vgg import readings_of
 from vgg_runtime.errors import ArchitectureError
 
 __all__ = ["named_readings"]

@@ -65,10 +65,10 @@ def _proven(state: Mapping[str, Tensor], input_size: tuple[int, int] | None) -> 
 def sole(readings: list[Reading]) -> Reading:
     """Return the only reading, if it leaves nothing open; raise ArchitectureError otherwise."""
     if len(readings) > 1:
-        lines = [f"  {reading.description}{_at(reading)}: {reading.chosen_by}" for reading in readings]
+        lines = [f"  {reading.chosen_by}: {reading.description}{_apart(reading, readings)}" for reading in readings]
         raise ArchitectureError(
             "these keys and shapes can be read in more than one way:\n" + "\n".join(lines),
-            hint="Choose one with the flag named beside it.",
+            hint="Choose one with the flag before it.",
         )
     (reading,) = readings
     if reading.question:
@@ -76,9 +76,11 @@ def sole(readings: list[Reading]) -> Reading:
     return reading
 
 
-def _at(reading: Reading) -> str:
-    detail = reading.question or next(iter(reading.assumptions[-1:]), "")
-    return f" ({detail})" if detail else ""
+def _apart(reading: Reading, readings: list[Reading]) -> str:
+    """What sets a reading apart from the others."""
+    common = set.intersection(*(set(other.assumptions) for other in readings))
+    details = [line for line in (*reading.assumptions, reading.question) if line and line not in common]
+    return f" ({'; '.join(details)})" if details else ""
 
 
 def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> bool:

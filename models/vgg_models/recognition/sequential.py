@@ -66,8 +66,11 @@ def _fits(row: Row, size: Size) -> bool:
     with torch.device("meta"):
         height, width = feature_size(row.layers(), size)
     last = next(before for before, after in zip(row.saved, row.saved[1:], strict=False) if after.kind == "linear")
-    first_linear = next(layer for layer in row.saved if layer.kind == "linear")
-    return height * width > 0 and height * width * last.shape[0] == first_linear.shape[1]
+    return height * width > 0 and height * width * last.shape[0] == _first_linear(row).shape[1]
+
+
+def _first_linear(row: Row) -> SavedLayer:
+    return next(layer for layer in row.saved if layer.kind == "linear")
 
 
 def _sides(row: Row) -> list[int]:
@@ -83,7 +86,10 @@ def _reading(row: Row, size: Size, *, given: bool, alone: bool) -> Reading:
         build=row.build,
         input_channels=row.saved[0].shape[1],
         input_size=size,
-        reasons=(f"index gaps and shapes: {row}",),
+        reasons=(
+            f"the indices leave room for: {row}",
+            f"so images of {shown} give the {_first_linear(row).shape[1]} numbers that the first Linear takes",
+        ),
         assumptions=(*_assumptions(row), *([] if given else [sized])),
         chosen_by="--model MODULE:CALLABLE" if given else f"--input-size {size[0]}",
         needs_a_pool=any("GlobalPool" in filling for filling in row.before),
@@ -93,7 +99,7 @@ def _reading(row: Row, size: Size, *, given: bool, alone: bool) -> Reading:
 def _open_reading(row: Row, sides: list[int]) -> Reading:
     return Reading(
         name="cnn",
-        description=f"a row of layers: {row}",
+        description=f"a row of {describe_layers(row.saved)}",
         build=row.build,
         input_channels=row.saved[0].shape[1],
         input_size=None,
@@ -114,7 +120,7 @@ def _flat_reading(row: Row, input_size: Size | None) -> Reading:
         build=row.build,
         input_channels=channels,
         input_size=size,
-        reasons=(f"index gaps and shapes: {row}",),
+        reasons=(f"the indices leave room for: {row}",),
         assumptions=(
             *_assumptions(row),
             *([f"{width} numbers are {channels}x{size[0]}x{size[1]} pixels"] if size else []),
@@ -141,5 +147,5 @@ def _assumptions(row: Row) -> tuple[str, ...]:
         lines.append(f"convolutions have stride 1 and {padding}; pools are max pools of 2x2")
         if not any("ReLU" in filling for filling in row.before):
             lines.append("no activation follows a convolution: the index gaps leave no room for one beside the pools")
-    lines.append(f"what lies in the gaps between indices: {row}")
+    lines.append(f"the layers without weights are as in: {row}")
     return (*lines, NOTHING_FOLLOWS)

@@ -46,6 +46,16 @@ def test_lrn_stands_after_the_first_relu() -> None:
     assert first == [nn.Conv2d, nn.ReLU, nn.LocalResponseNorm, nn.MaxPool2d, nn.Conv2d]
 
 
+def test_lrn_is_the_alexnet_paper_s() -> None:
+    """b = a / (k + alpha / n * sum of a² over n neighbouring channels) ** beta, with torch's and Caffe's alpha / n."""
+    (layer,) = (
+        layer for layer in make_features(CONFIGURATIONS["vgg11-lrn"]) if isinstance(layer, nn.LocalResponseNorm)
+    )
+    activations = torch.rand(1, 9, 2, 2) * 100
+    squares = torch.stack([activations[:, max(c - 2, 0) : c + 3].square().sum(1) for c in range(9)], dim=1)
+    torch.testing.assert_close(layer(activations), activations / (2 + 1e-4 / 5 * squares) ** 0.75)
+
+
 def test_the_third_convolution_of_a_stage_of_c_is_1x1() -> None:
     kernels = [
         layer.kernel_size[0] for layer in make_features(CONFIGURATIONS["vgg16-1x1"]) if isinstance(layer, nn.Conv2d)

@@ -49,6 +49,17 @@ def test_an_average_inside_a_lightning_module_is_left_out() -> None:
     both = {f"model.{key}": value for key, value in WEIGHTS.items()} | {f"ema.{key}": v for key, v in AVERAGE.items()}
     found = find_weights({"state_dict": both, "pytorch-lightning_version": "2.4"})
     assert list(found.content) == [f"model.{key}" for key in WEIGHTS]  # type: ignore[call-overload]
+    assert "left out: ema (an average of the weights; the raw ones were taken)" in found.notes
+
+
+def test_the_weights_of_a_loss_are_left_out() -> None:
+    found = find_weights({"criterion.weight": torch.ones(10), **{f"model.{key}": v for key, v in WEIGHTS.items()}})
+    assert list(found.content) == [f"model.{key}" for key in WEIGHTS]  # type: ignore[call-overload]
+    assert found.notes == ("left out: criterion (the loss)",)
+
+
+def test_a_model_that_is_called_like_an_average_is_no_average() -> None:
+    assert len(find_weights({f"ema.{key}": value for key, value in WEIGHTS.items()}).content) == 2  # type: ignore[arg-type]
 
 
 def test_several_models_are_listed_and_none_is_taken() -> None:

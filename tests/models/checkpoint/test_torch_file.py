@@ -70,6 +70,16 @@ def test_a_blocked_call_is_named_and_does_not_run(tmp_path: Path, zipped: bool, 
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("function", [os.system, torch.nn.functional.relu, torch.load, nn.Module.forward])
+def test_a_function_is_blocked_even_where_it_is_not_called(
+    saved: Callable[[object], Path], function: Callable[..., object]
+) -> None:
+    layer = nn.ReLU()
+    layer.act = function
+    with pytest.raises(UnsafeCheckpointError, match="which could run code"):
+        read_checkpoint(saved(layer))
+
+
 def test_the_attacks_would_run_in_an_ordinary_load(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     torch.save(_attacks(marker)["os.system"][0], tmp_path / "checkpoint.pth")

@@ -20,7 +20,7 @@ from vgg_models.architectures.named_vgg import build_vgg
 from vgg_models.architectures.paper_table import CONFIGURATIONS
 from vgg_models.architectures.vgg import make_features
 from vgg_models.torchvision_import import import_torchvision
-from vgg_runtime.errors import ArchitectureError
+from vgg_runtime.errors import ArchitectureError, UsageError
 
 Save = Callable[[object], Path]
 SaveWhole = Callable[[nn.Module], Path]
@@ -135,8 +135,8 @@ def test_row_5_second_form_is_not_taken_for_another_in_silence(
     path = saved(owner.state_dict())
     with pytest.raises(ArchitectureError, match="more than one way") as caught:
         load_model(path)
-    assert "--model cifar10-quick-relu\n" in caught.value.message
-    assert "--model cifar10-quick-relu-end" in caught.value.message
+    assert "--model cifar10-quick-relu: " in caught.value.message
+    assert "--model cifar10-quick-relu-end: " in caught.value.message
     assert_same(load_model(path, model="cifar10-quick-relu-end" if last else "cifar10-quick-relu"), owner)
     assert_same(load_model(saved_by_a_stranger(owner)), owner)
 
@@ -173,6 +173,12 @@ def test_row_6_state_dict_needs_its_topology_named(saved: Save) -> None:
         load_model(path)
     assert "--model cifar10-quick." in caught.value.hint
     assert_same(load_model(path, model="cifar10-quick"), owner)
+
+
+@pytest.mark.parametrize("model", [None, "cifar10-quick"])
+def test_attribute_order_has_no_meaning_for_a_state_dict(saved: Save, model: str | None) -> None:
+    with pytest.raises(UsageError, match="saved whole"):
+        load_model(saved(Attributes().state_dict()), model=model, attribute_order=True)
 
 
 def test_attribute_order_is_not_offered_where_it_does_not_run(saved_by_a_stranger: SaveWhole) -> None:

@@ -40,6 +40,12 @@ def test_global_pooling_leaves_a_question() -> None:
     assert _find(model, likely_size=(224, 224)) == (3, (224, 224))
 
 
+def test_a_pool_to_1x1_says_nothing_about_the_size() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 28), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
+    with pytest.raises(ArchitectureError, match="1x28x28, 1x32x32"):
+        _find(model)
+
+
 def test_a_likely_size_that_does_not_run_is_not_taken() -> None:
     model = nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 28 * 28, 4))
     assert _find(model, likely_size=(224, 224)) == (3, (32, 32))

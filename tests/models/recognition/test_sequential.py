@@ -83,7 +83,7 @@ def test_the_size_decides_between_padding_and_none() -> None:
     assert [reading.input_size for reading in read_row(state, input_size=None)] == [(28, 28), (32, 32)]
     (bare,) = read_row(state, input_size=(32, 32))
     assert any("have no padding" in line for line in bare.assumptions)
-    with pytest.raises(ArchitectureError, match=r"--input-size 28\n.*--input-size 32"):
+    with pytest.raises(ArchitectureError, match=r"--input-size 28: .*\n.*--input-size 32: "):
         recognise(state, input_size=None)
     assert recognise(state, input_size=None, likely_size=(32, 32)).input_size == (32, 32)
 

@@ -85,6 +85,12 @@ def test_any_slim_vgg_comes_back_with_the_same_outputs(
     _same(loaded, owner)
 
 
+def test_the_trained_example_is_recognised() -> None:
+    loaded = load_model(Path(__file__).parents[3] / "examples" / "fashion_mnist" / "slim_vgg.pth")
+    assert loaded.architecture.origin == "recognised"
+    assert (loaded.input_channels, loaded.input_size, loaded.num_classes) == (1, (28, 28), 10)
+
+
 def test_the_input_size_follows_from_the_first_linear(saved: Save) -> None:
     owner = _settled(VGG(make_features((4, "M", 4, "M", 8, "M"), input_channels=1), nn.Linear(8 * 3 * 3, 5)))
     loaded = load_model(saved(owner.state_dict()))
@@ -111,6 +117,20 @@ def test_a_size_that_does_not_match_means_torchvision_s_adaptive_pool(saved: Sav
     loaded = load_model(saved(owner.state_dict()), input_size=(64, 64))
     assert any("AdaptiveAvgPool2d" in line for line in loaded.architecture.assumptions)
     _same(loaded, owner)
+
+
+def test_convolutions_without_padding_are_no_vgg_with_a_pool_to_size(saved: Save) -> None:
+    features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU(), nn.MaxPool2d(2))
+    owner = _settled(VGG(features, nn.Linear(5 * 12 * 12, 3)))
+    path = saved(owner.state_dict())
+    loaded = load_model(path, input_size=(28, 28))
+    assert loaded.architecture.name == "cnn"
+    _same(loaded, owner)
+    # With pools in the place of ReLUs it would be a net for images of 48x48.
+    with pytest.raises(
+        ArchitectureError, match=r"--input-size 28: .* ReLU, Conv.*\n.*--input-size 48: .* MaxPool, Conv"
+    ):
+        load_model(path)
 
 
 def test_features_without_a_last_pool_are_told_by_the_size_of_the_images(saved: Save) -> None:

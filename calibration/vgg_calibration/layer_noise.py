@@ -1,0 +1,155 @@
+"""Sensitivity: what quantizing each layer by itself would cost, in one pass over images against the float model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from vgg_calibration.activations import session_with_outputs
+from vgg_calibration.onnx_file import read_onnx
+from vgg_calibration.quantizers.activations_int8 import LAYER_TYPES
+from vgg_calibration.ranges import Range
+from vgg_calibration.ranges.clipping_search import LEVELS
+from vgg_calibration.targets import Target
+from vgg_runtime.backends.onnxruntime_backend import import_onnxruntime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LayerNoise", "measure_layer_noise"]
+
+
+@dataclass(frozen=True)
+class LayerNoise:
+    """One layer run with an 8-bit input and 8-bit weights, compared with itself in float on the same float input.
+
+    Attributes:
+        node: name of the node.
+        weight: name of its weight tensor.
+        operator: its type, such as "Conv".
+        bytes_saved: what float weights take more than 8-bit ones.
+        snr_db: signal-to-noise ratio of its output in dB; infinity where both are equal.
+    """
+
+    node: str
+    weight: str
+    operator: str
+    bytes_saved: int
+    snr_db: float
+
+
+@dataclass
+class _Layer:
+    node: onnx.NodeProto
+    bytes_saved: int
+    session: Any
+    signal: float = 0.0
+    noise: float = 0.0
+
+    def add(self, taken: NDArray[np.float32], given: NDArray[np.float32]) -> None:
+        difference = self.session.run(None, {self.node.input[0]: taken})[0].astype(np.float64) - given
+        self.noise += float(np.sum(difference**2))
+        self.signal += float(np.sum(given.astype(np.float64) ** 2))
+
+    def result(self) -> LayerNoise:
+        decibels = math.inf if self.noise == 0 else 10 * math.log10(max(self.signal, 1e-300) / self.noise)
+        return LayerNoise(self.node.name, self.node.input[1], self.node.op_type, self.bytes_saved, decibels)
+
+
+def measure_layer_noise(
+    file: Path, ranges: Mapping[str, Range], target: Target, batches: Iterable[NDArray[np.float32]]
+) -> list[LayerNoise]:
+    """Return the noise of each layer with weights of the float model in ``file``, in the order of the graph.
+
+    Each layer is a small session of its own that holds 8-bit weights; the float model gives every layer's input and
+    output, so all layers are measured in one pass.
+
+    Args:
+        ranges: of every activation, by name.
+        batches: float32, NCHW.
+    """
+    layers = _layers(file, ranges, target)
+    names = list(dict.fromkeys(name for layer in layers for name in (layer.node.input[0], layer.node.output[0])))
+    model = onnx.load(file, load_external_data=False)
+    taken = model.graph.input[0].name
+    wanted = [name for name in names if name != taken]
+    with session_with_outputs(model, wanted, beside=file) as session:
+        for batch in batches:
+            values = dict(zip(wanted, session.run(wanted, {taken: batch}), strict=True)) | {taken: batch}
+            for layer in layers:
+                layer.add(values[layer.node.input[0]], values[layer.node.output[0]])
+    return [layer.result() for layer in layers]
+
+
+def _layers(file: Path, ranges: Mapping[str, Range], target: Target) -> list[_Layer]:
+    model = read_onnx(file)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    layers = []
+    for node in model.graph.node:
+        if node.op_type in LAYER_TYPES and node.input[1] in constants and node.input[0] in ranges:
+            weight = numpy_helper.to_array(constants[node.input[1]])
+            bias = [constants[name] for name in node.input[2:]]
+            small = _quantized_layer(node, weight, bias, ranges[node.input[0]], target, model.opset_import)
+            layers.append(_Layer(node, 3 * weight.size, _session(small)))
+    return layers
+
+
+def _quantized_layer(
+    node: onnx.NodeProto,
+    weight: NDArray[np.float32],
+    bias: list[onnx.TensorProto],
+    covered: Range,
+    target: Target,
+    opsets: Iterable[onnx.OperatorSetIdProto],
+) -> onnx.ModelProto:
+    """A model of this node alone: float input, quantized and dequantized; 8-bit weights, dequantized; float output."""
+    axis = _output_axis(node)
+    most = np.float32(63 if target.reduce_range else 127)
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    scale = np.maximum(np.abs(weight).max(axis=others), np.finfo(np.float32).tiny) / most
+    shaped = scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
+    step = np.float32(max((covered.high - covered.low) / (LEVELS - 1), float(np.finfo(np.float32).tiny)))
+    zero_point = min(max(round(-covered.low / float(step)), 0), LEVELS - 1)
+    tensors = [
+        numpy_helper.from_array(np.clip(np.rint(weight / shaped), -most, most).astype(np.int8), "weight_int8"),
+        numpy_helper.from_array(scale.astype(np.float32), "weight_scale"),
+        numpy_helper.from_array(np.zeros(scale.shape, np.int8), "weight_zero_point"),
+        numpy_helper.from_array(np.array(step), "input_scale"),
+        numpy_helper.from_array(np.array(zero_point, np.uint8), "input_zero_point"),
+    ]
+    quantized = onnx.NodeProto()
+    quantized.CopyFrom(node)
+    quantized.input[0], quantized.input[1] = "input_float", "weight_float"
+    around = ["input_scale", "input_zero_point"]
+    weights = ["weight_int8", "weight_scale", "weight_zero_point"]
+    nodes = [
+        helper.make_node("QuantizeLinear", [node.input[0], *around], ["input_uint8"]),
+        helper.make_node("DequantizeLinear", ["input_uint8", *around], ["input_float"]),
+        helper.make_node("DequantizeLinear", weights, ["weight_float"], axis=axis),
+        quantized,
+    ]
+    taken = helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, node.name, [taken], [onnx.ValueInfoProto(name=node.output[0])], tensors + bias)
+    return helper.make_model(graph, opset_imports=list(opsets), ir_version=10)
+
+
+def _output_axis(node: onnx.NodeProto) -> int:
+    """Where the weight's output channels are: first in a convolution and a transposed Gemm, last otherwise."""
+    transposed = any(item.name == "transB" and item.i for item in node.attribute)
+    return 0 if node.op_type == "Conv" or transposed else 1
+
+
+def _session(model: onnx.ModelProto) -> Any:
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    # Without optimization the weights stay in 8 bits instead of being folded back to float.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
