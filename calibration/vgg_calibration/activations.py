@@ -11,6 +11,7 @@ import onnx
 
 from vgg_calibration.ranges import Histogram
 from vgg_runtime.backends.onnxruntime_backend import import_onnxruntime
+from vgg_runtime.errors import CalibrationError
 from vgg_runtime.threads import available_threads
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ __all__ = ["activation_names", "collect_histograms", "session_with_outputs"]
 
 def activation_names(model: onnx.ModelProto) -> list[str]:
     """Return the names of the input and of everything that the nodes compute."""
-    return [taken.name for taken in model.graph.input] + [name for node in model.graph.node for name in node.output]
+    computed = [name for node in model.graph.node for name in node.output if name]  # an output left out has no name
+    return [taken.name for taken in model.graph.input] + computed
 
 
 def collect_histograms(
@@ -35,6 +37,9 @@ def collect_histograms(
     Args:
         batches: float32, NCHW.
         on_image: called with the number of images done.
+
+    Raises:
+        CalibrationError: an activation is NaN or infinite.
     """
     model = onnx.load(file, load_external_data=False)
     taken = model.graph.input[0].name
@@ -43,13 +48,23 @@ def collect_histograms(
     done = 0
     with session_with_outputs(model, computed, beside=file) as session:
         for batch in batches:
-            histograms[taken].add(batch)
-            for name, values in zip(computed, session.run(computed, {taken: batch}), strict=True):
+            given = session.run(computed, {taken: batch})
+            for name, values in zip([taken, *computed], [batch, *given], strict=True):
                 if values.dtype.kind == "f":
-                    histograms[name].add(values)
+                    _add(histograms[name], name, values)
             done += len(batch)
             on_image(done)
     return histograms
+
+
+def _add(histogram: Histogram, name: str, values: NDArray[np.float32]) -> None:
+    try:
+        histogram.add(values)
+    except ValueError as error:
+        raise CalibrationError(
+            f"{name} becomes NaN or infinite on a calibration image; 8 bits have no range for it.",
+            hint="Look for a number out of place in the checkpoint's weights or in --preprocess.",
+        ) from error
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,19 +30,32 @@ class CalibrationImages:
     Attributes:
         names: paths relative to the folder, with "/".
         skipped: the same of the images that could not be read.
-        sha256: digest over the names and contents of the files.
+        digests: SHA-256 of each file.
         pixels: one uint8 (height, width, channels) array per image; four times smaller than normalized ones.
         preprocessing: what normalizes them.
     """
 
     names: tuple[str, ...]
     skipped: tuple[str, ...]
-    sha256: str
+    digests: tuple[str, ...]
     pixels: tuple[NDArray[np.uint8], ...]
     preprocessing: Preprocessing
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def sha256(self) -> str:
+        """Digest over the names and contents of the files."""
+        return hashlib.sha256("\n".join(map(str.__add__, self.names, self.digests)).encode()).hexdigest()
+
+    def split(self, count: int) -> tuple[CalibrationImages, CalibrationImages]:
+        """Return the first ``count`` images, and the rest."""
+        parts = [
+            replace(self, names=self.names[part], digests=self.digests[part], pixels=self.pixels[part])
+            for part in (slice(count), slice(count, None))
+        ]
+        return parts[0], parts[1]
 
     def batches(self, size: int = 1) -> Iterator[NDArray[np.float32]]:
         """Yield the images as float32 NCHW batches of ``size``, the last one filled up from the first images."""
@@ -66,8 +79,7 @@ def read_calibration_images(
     Raises:
         CalibrationError: too many of them are unreadable.
     """
-    digest = hashlib.sha256()
-    names, skipped, pixels = [], [], []
+    names, skipped, digests, pixels = [], [], [], []
     for number, file in enumerate(files, start=1):
         name = file.relative_to(folder).as_posix()
         try:
@@ -76,8 +88,8 @@ def read_calibration_images(
         except (ImageError, OSError) as error:
             skipped.append(f"{name} ({error})")
             continue
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
         names.append(name)
+        digests.append(hashlib.sha256(content).hexdigest())
         on_image(number)
     if len(skipped) > MAX_UNREADABLE * len(files):
         raise CalibrationError(
@@ -85,4 +97,4 @@ def read_calibration_images(
             f"{'; '.join(skipped[:5])}{' ...' if len(skipped) > 5 else ''}",
             hint=f"Remove them from {folder}, or give another folder to --calibration.",
         )
-    return CalibrationImages(tuple(names), tuple(skipped), digest.hexdigest(), tuple(pixels), preprocessing)
+    return CalibrationImages(tuple(names), tuple(skipped), tuple(digests), tuple(pixels), preprocessing)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 from vgg_runtime.images import find_images
 
-__all__ = ["choose_images"]
+__all__ = ["choose_images", "name_below"]
 
 
 def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
@@ -28,3 +29,12 @@ def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
     rounds = max(map(len, classes.values()))
     turns = [files[i] for i in range(rounds) for files in classes.values() if i < len(files)]
     return turns[:count]
+
+
+def name_below(file: Path, folder: Path) -> str:
+    """Return what to call ``file``, which lies below ``folder`` or is it, with "/" on every system.
+
+    Bytes that are not UTF-8 become U+FFFD: no JSON could hold them.
+    """
+    name = file.relative_to(folder) if file != folder else Path(file.name)
+    return os.fsencode(name.as_posix()).decode("utf-8", "replace")

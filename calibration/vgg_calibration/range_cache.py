@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -51,7 +52,8 @@ def store_ranges(key: Mapping[str, str], ranges: Mapping[str, Range]) -> None:
         part.write_text(text, encoding="utf-8")
         part.replace(file)
     except OSError:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be none
+            part.unlink()
 
 
 def _file(key: Mapping[str, str]) -> Path:

@@ -77,21 +77,23 @@ def calibrate(
         preprocessing,
         on_image=lambda done: on_step(f"reading calibration images: {done} of {len(chosen.files)}"),
     )
+    # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.
+    seen, unseen = images.split(len(images) - len(images) // 4 if options.budget else len(images))
     ranges = find_ranges(
         float_onnx,
         hashlib.sha256("".join(sorted(model_digests.values())).encode()).hexdigest(),
-        images,
+        seen,
         options.calibration_method,
         batch_size=batch_size,
-        on_image=lambda done: on_step(f"calibrating: {min(done, len(images))} of {len(images)} images"),
+        on_image=lambda done: on_step(f"calibrating: {min(done, len(seen))} of {len(seen)} images"),
     )
     context = Context(TARGETS[options.target], ranges)
     on_step("measuring the noise of each layer")
-    noise = measure_layer_noise(float_onnx, ranges, context.target, islice(images.batches(batch_size), NOISE_IMAGES))
+    noise = measure_layer_noise(float_onnx, ranges, context.target, islice(seen.batches(batch_size), NOISE_IMAGES))
     in_float: frozenset[str] = frozenset()
     if options.budget:
         on_step("choosing what stays in float")
-        batches = list(islice(images.batches(batch_size), EVALUATION_IMAGES))
+        batches = list(islice(unseen.batches(batch_size), EVALUATION_IMAGES))
         in_float = choose_in_float(noise, options.budget.with_margin(), _evaluation(float_onnx, context, batches))
     record = Calibration(
         method=options.calibration_method,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vgg_calibration.image_choice import name_below
 from vgg_export.image_split import Chosen
 from vgg_runtime.errors import PreprocessingError
 from vgg_runtime.images import read_image
@@ -47,8 +46,8 @@ def real_samples(chosen: Chosen, preprocessing: Preprocessing, size: tuple[int, 
         ImageError: one of them is unreadable.
         PreprocessingError: preprocessing brings one of them to another size.
     """
-    folder, files = chosen.folder, chosen.files
-    names = tuple(_legible(file.relative_to(folder) if file != folder else Path(file.name)) for file in files)
+    files = chosen.files
+    names = tuple(name_below(file, chosen.folder) for file in files)
     for file in files:
         read_image(file)  # so that an error names the file
     return _samples(names, tuple(file.read_bytes() for file in files), preprocessing, size, real=True)
@@ -84,11 +83,6 @@ def _samples(
                 hint="Give a --preprocess that resizes or crops to that size, such as plain.",
             )
     return Samples(names, files, np.stack(planes), real)
-
-
-def _legible(file: Path) -> str:
-    """The name of ``file`` with U+FFFD for the bytes that are not UTF-8: no JSON could hold those."""
-    return os.fsencode(file.as_posix()).decode("utf-8", "replace")
 
 
 def _stored_size(preprocessing: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:

@@ -21,8 +21,10 @@ def entropy(seen: Histogram) -> Range:
 
 
 def _cost(seen: Histogram, covered: Range) -> float:
-    centres = seen.centres
-    counts = np.where(np.abs(centres) == np.abs(centres).min(), 0.0, seen.counts)
+    distance = np.abs(seen.centres)
+    counts = np.where(distance == distance.min(), 0.0, seen.counts)
+    # The outermost bins reach beyond what was seen; their values do not, and the widest range clips none of them.
+    centres = np.clip(seen.centres, seen.low, seen.high)
     inside = (centres >= covered.low) & (centres <= covered.high)
     if not counts[inside].any():
         return float("inf")

@@ -16,6 +16,8 @@ __all__ = ["Histogram", "Range"]
 # 16 bins for each of the 256 levels of 8 bits: fine enough that a bin's centre stands for its values.
 MAX_BINS = 4096
 
+_LEAST_WIDTH = float(np.finfo(np.float32).tiny)
+
 
 @dataclass(frozen=True)
 class Range:
@@ -39,6 +41,7 @@ class Histogram:
     def __init__(self) -> None:
         self.low = self.high = 0.0
         self._width = 0.0
+        self._zeros = 0
         self._first = 0
         self._counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
@@ -60,7 +63,8 @@ class Histogram:
             raise ValueError("activations are not finite")
         self.low, self.high = min(self.low, low), max(self.high, high)
         if self.high == self.low:
-            return  # zeros alone: they are inside of any range
+            self._zeros += values.size  # their bin comes with the first other value
+            return
         self._cover()
         numbers = np.floor(values.ravel() / np.float32(self._width)).astype(np.int64) - self._first
         # Rounding may put a value at the very edge one bin too far.
@@ -70,7 +74,8 @@ class Histogram:
     def _cover(self) -> None:
         """Widen the bins until they cover everything seen, and make room at both ends."""
         if self._width == 0:
-            self._width = (self.high - self.low) / (MAX_BINS - 2)
+            # Not below float32's least normal number: values are divided by it in float32.
+            self._width = max((self.high - self.low) / (MAX_BINS - 2), _LEAST_WIDTH)
         while self._last_bin() - self._first_bin() + 1 > MAX_BINS:
             if self._first % 2:  # an odd first bin has its partner before it
                 self._first, self._counts = self._first - 1, np.pad(self._counts, (1, 0))
@@ -85,6 +90,7 @@ class Histogram:
             self._counts = np.pad(self._counts, room)
         else:
             self._counts = np.zeros(last - first + 1, dtype=np.int64)
+            self._counts[-first] = self._zeros
         self._first = first
 
     def _first_bin(self) -> int:

@@ -67,6 +67,21 @@ def _mnist_mlp(num_classes: int) -> nn.Sequential:
     )
 
 
+def _mlp(num_classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(
+            nn.Flatten(),
+            nn.Linear(784, 512),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Linear(512, 512),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+        ),
+        nn.Linear(512, num_classes),
+    )
+
+
 def _quick(*head: Callable[[int], nn.Module]) -> Callable[[int], nn.Sequential]:
     """Three 5x5 convolutions, each with a max pool and with no ReLU."""
 
@@ -136,6 +151,9 @@ KNOWN_MODELS: Final[dict[str, KnownModel]] = {
         _mnist_mlp,
         (1, 28, 28),
         ("a ReLU follows each Linear but the last", _LOG_SOFTMAX),
+    ),
+    "mlp-512": KnownModel(
+        "a fully connected net of 512 and 512", _mlp, (1, 28, 28), ("a ReLU follows each Linear but the last",)
     ),
     "cifar10-quick": KnownModel(
         "the CIFAR-10 quick net",

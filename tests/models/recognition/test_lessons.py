@@ -440,6 +440,15 @@ class MLP(nn.Module):
         return self.layers(self.flatten(x))
 
 
+def test_row_16_mlp_of_attributes(saved: Save) -> None:
+    owner = settled(MLP())
+    names = {"layers.0": "fc1", "layers.3": "fc2", "layers.6": "fc3"}
+    state = {f"{names[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": v for key, v in owner.state_dict().items()}
+    loaded = load_model(saved(state))
+    assert any("a ReLU follows" in line for line in loaded.architecture.assumptions)
+    assert_same(loaded, owner)
+
+
 @pytest.mark.parametrize("one", [False, True], ids=["Flatten beside", "Flatten within"])
 def test_row_16_mlp(saved: Save, saved_by_a_stranger: SaveWhole, one: bool) -> None:
     owner = settled(OneSequential(nn.Flatten(), *MLP().layers) if one else MLP())
