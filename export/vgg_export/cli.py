@@ -53,6 +53,8 @@ class BatchSize(click.ParamType["int | str"]):
 @click.argument("checkpoint")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the bundle to write.")
 @click.option("--model", help="vgg16, torchvision:NAME or MODULE:CALLABLE; by default recognised by the keys.")
+@click.option("--attribute-order", is_flag=True, help="Run a whole module's children in the order of its attributes.")
+@click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinity in the weights.")
 @click.option("--format", "formats", multiple=True, type=click.Choice(["onnx", "torchscript"]), help="Default: both.")
 @click.option("--preprocess", metavar="PRESET|FILE", help="imagenet, half, cifar10, mnist, plain, or a JSON file.")
 @click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Pixels that the network takes.")

@@ -32,7 +32,7 @@ from vgg_runtime.bundle import GOLDEN, MANIFEST, MEASURED, REPORT, Bundle, open_
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.classifier import METADATA_KEY
 from vgg_runtime.errors import ParityError
-from vgg_runtime.manifest import Architecture, Manifest, Output, Source, Variant
+from vgg_runtime.manifest import Manifest, Output, Source, Variant
 
 __all__ = ["export", "write_bundle"]
 
@@ -46,6 +46,8 @@ def export(
     output: str | os.PathLike[str],
     *,
     model: str | None = None,
+    attribute_order: bool = False,
+    allow_nonfinite: bool = False,
     formats: Iterable[Format] = FORMATS,
     preprocess: str | os.PathLike[str] | None = None,
     input_size: int | tuple[int, int] | None = None,
@@ -72,6 +74,8 @@ def export(
         checkpoint: path of the file, "torchvision:NAME" or "random:NAME".
         output: directory to write; it appears whole or not at all.
         model: "vgg16", "torchvision:NAME" or "module:callable"; None recognises the architecture by the keys.
+        attribute_order: run a whole module's children in the order of its attributes, where its class is not at hand.
+        allow_nonfinite: accept NaN and infinity in the weights.
         formats: "onnx", "torchscript", or both.
         preprocess: a preset or a JSON file; None takes imagenet for three channels, plain for one.
         input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
@@ -100,6 +104,8 @@ def export(
     """
     options = Options(
         model=model,
+        attribute_order=attribute_order,
+        allow_nonfinite=allow_nonfinite,
         formats=tuple(formats),
         preprocess=None if preprocess is None else os.fspath(preprocess),
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
@@ -178,7 +184,7 @@ def _manifest(plan: Plan, reference: Reference) -> Manifest:
     checkpoint = plan.loaded.checkpoint
     origins = {"random": "random", "torchvision": "pretrained"}
     return Manifest(
-        architecture=Architecture(**vars(plan.loaded.architecture) | {"assumptions": plan.assumptions}),
+        architecture=replace(plan.loaded.architecture, assumptions=plan.assumptions),
         source=Source(
             kind=checkpoint.kind,
             weights=cast("Literal['trained', 'pretrained', 'random']", origins.get(checkpoint.kind, "trained")),
@@ -219,7 +225,7 @@ def _calibrate(
         plan.images.calibration,
         plan.preprocessing,
         plan.options,
-        batch_size=plan.takes.batch_size or 1,
+        takes=plan.takes,
         on_step=on_step,
     )
     context = replace(job.quantization, ranges=found.ranges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ class Options:
 
     Attributes:
         model: "vgg16", "torchvision:NAME" or "module:callable"; None recognises the architecture.
+        attribute_order: run a whole module's children in the order of its attributes.
+        allow_nonfinite: accept NaN and infinity in the weights.
         formats: exported formats.
         preprocess: a preset or a JSON file; None takes imagenet for three channels, plain for one.
         input_size: (height, width) in pixels.
@@ -51,6 +54,8 @@ class Options:
     """
 
     model: str | None = None
+    attribute_order: bool = False
+    allow_nonfinite: bool = False
     formats: tuple[Format, ...] = FORMATS
     preprocess: str | None = None
     input_size: tuple[int, int] | None = None
@@ -131,6 +136,8 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
         model=options.model,
         input_size=_certain_size(options),
         seed=options.seed,
+        attribute_order=options.attribute_order,
+        allow_nonfinite=options.allow_nonfinite,
         likely_size=stated_size(options.preprocess),
     )
     preprocessing, assumed = _preprocessing(options, loaded)
@@ -162,7 +169,7 @@ def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, rec
         words = " ".join(f"--quantize {word}" for word in needing)
         raise UsageError(
             f"--quantize {', '.join(map(str, needing))} takes ranges from real images, and none are given.",
-            hint=f"vgg-export {os.fspath(checkpoint)} -o BUNDLE {words} --calibration FOLDER_OF_PHOTOS",
+            hint=f"vgg-export {shlex.quote(os.fspath(checkpoint))} -o BUNDLE {words} --calibration FOLDER_OF_PHOTOS",
         )
 
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vgg_models.architectures.names import MODEL_NAMES
     from vgg_models.layer_costs import LayerRow, LayerTable, layer_table
-    from vgg_models.loaded_model import ArchitectureInfo, CheckpointInfo, LoadedModel
+    from vgg_models.loaded_model import CheckpointInfo, LoadedModel
     from vgg_models.loading import load_model
 
 __all__ = [
     "MODEL_NAMES",
-    "ArchitectureInfo",
     "CheckpointInfo",
     "LayerRow",
     "LayerTable",
@@ -27,7 +26,6 @@ __all__ = [
 
 _DEFINED_IN = {
     "MODEL_NAMES": "vgg_models.architectures.names",
-    "ArchitectureInfo": "vgg_models.loaded_model",
     "CheckpointInfo": "vgg_models.loaded_model",
     "LayerRow": "vgg_models.layer_costs",
     "LayerTable": "vgg_models.layer_costs",

@@ -22,7 +22,6 @@ from vgg_models.checkpoint.fitting import fit
 from vgg_models.checkpoint.prefixes import without_prefixes
 from vgg_models.checkpoint.reading import Checkpoint
 from vgg_models.checkpoint.whole_module import describe_children, in_attribute_order, runnable
-from vgg_models.loaded_model import ArchitectureInfo, Origin
 from vgg_models.recognition import known, named
 from vgg_models.recognition.contradictions import contradictions
 from vgg_models.recognition.module_input import fitting_inputs
@@ -30,6 +29,7 @@ from vgg_models.recognition.reading import Reading
 from vgg_models.recognition.recognise import recognise, sole
 from vgg_models.request import Built, Request, Size
 from vgg_runtime.errors import ArchitectureError, UsageError
+from vgg_runtime.manifest import Architecture, Origin
 
 __all__ = ["build_from"]
 
@@ -55,7 +55,7 @@ def build_from(checkpoint: Checkpoint, request: Request) -> Built:
         return _torchvision(model.removeprefix(PREFIX), checkpoint, request)
     if ":" in model:
         module = build_user_module(model)
-        return _filled(module, ArchitectureInfo(model, f"the user's own {model}", "user code"), checkpoint)
+        return _filled(module, Architecture(model, f"the user's own {model}", "user code"), checkpoint)
     raise UsageError(
         f"there is no architecture called {model!r}.",
         hint=f"Ours are {', '.join(MODEL_NAMES)}. Others: torchvision:NAME, or MODULE:CALLABLE for your own code.",
@@ -64,7 +64,7 @@ def build_from(checkpoint: Checkpoint, request: Request) -> Built:
 
 def _filled(
     module: nn.Module,
-    architecture: ArchitectureInfo,
+    architecture: Architecture,
     checkpoint: Checkpoint,
     channels: int | None = None,
     size: Size | None = None,
@@ -97,7 +97,7 @@ def _recognised(checkpoint: Checkpoint, request: Request) -> Built:
 def _from_reading(reading: Reading, checkpoint: Checkpoint, origin: Origin, reasons: tuple[str, ...]) -> Built:
     with torch.device("meta"):
         module = reading.build()
-    info = ArchitectureInfo(reading.name, reading.description, origin, reasons, reading.assumptions)
+    info = Architecture(reading.name, reading.description, origin, reasons, reading.assumptions)
     return _filled(module, info, checkpoint, reading.input_channels, reading.input_size)
 
 
@@ -114,7 +114,7 @@ def _rebuilt(checkpoint: Checkpoint, request: Request) -> Built:
     if found is None:
         return _by_its_weights(checkpoint, request)
     module, assumption = found
-    info = ArchitectureInfo(
+    info = Architecture(
         name="module",
         description=f"the module that was saved whole, of the class {_class_name(checkpoint.module)}",
         origin="module",

@@ -15,8 +15,9 @@ from vgg_models.architectures.torchvision_models import (
     fetch_pretrained,
     torchvision_info,
 )
-from vgg_models.loaded_model import ArchitectureInfo, CheckpointInfo
+from vgg_models.loaded_model import CheckpointInfo
 from vgg_models.request import Built, Request
+from vgg_runtime.manifest import Architecture
 
 __all__ = ["pretrained_model", "random_model"]
 
@@ -46,7 +47,7 @@ def _random_vgg(name: str, request: Request, checkpoint: CheckpointInfo) -> Buil
     classes = request.num_classes or _CLASSES
     build = partial(build_vgg, name, num_classes=classes, input_channels=channels, input_size=size)
     module = build_random(build, seed=request.seed, input_channels=channels, input_size=size, kaiming=True)
-    return Built(module, ArchitectureInfo(name, describe(name), "named"), checkpoint, channels, size)
+    return Built(module, Architecture(name, describe(name), "named"), checkpoint, channels, size)
 
 
 def _random_known(name: str, request: Request, checkpoint: CheckpointInfo) -> Built:
@@ -55,7 +56,7 @@ def _random_known(name: str, request: Request, checkpoint: CheckpointInfo) -> Bu
     build = partial(known.build, request.num_classes or known.num_classes)
     shape = (size[0], size[1])
     module = build_random(build, seed=request.seed, input_channels=channels, input_size=shape, kaiming=True)
-    return Built(module, ArchitectureInfo(name, known.description, "named"), checkpoint, channels, shape)
+    return Built(module, Architecture(name, known.description, "named"), checkpoint, channels, shape)
 
 
 def pretrained_model(name: str, request: Request) -> Built:

@@ -5,40 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from vgg_runtime.manifest import Architecture
+
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ArchitectureInfo", "CheckpointInfo", "CheckpointKind", "LoadedModel", "Origin"]
+__all__ = ["CheckpointInfo", "CheckpointKind", "LoadedModel"]
 
-Origin = Literal["recognised", "named", "user code", "module"]
 CheckpointKind = Literal["state dict", "module", "torchscript", "safetensors", "torchvision", "random"]
-
-
-@dataclass(frozen=True)
-class ArchitectureInfo:
-    """The recipe that built the module, and how it was found.
-
-    Attributes:
-        name: a name of our own (``vgg16_bn``), ``vgg`` for a configuration that has none, ``torchvision:resnet18``,
-            ``mymodule:Net``, or what a recogniser calls its reading.
-        description: one line for people.
-        origin: "recognised" from keys and shapes, "named" by the caller, the caller's own "user code", or a whole
-            "module" that the checkpoint held.
-        reasons: what in the checkpoint speaks for it.
-        assumptions: what the checkpoint cannot prove; each must be shown to the user.
-    """
-
-    name: str
-    description: str
-    origin: Origin
-    reasons: tuple[str, ...] = ()
-    assumptions: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.name:
-            raise ValueError("an architecture needs a name")
-        if self.origin not in get_args(Origin):
-            raise ValueError(f"origin is {self.origin!r}, must be one of {get_args(Origin)}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +48,7 @@ class LoadedModel:
     """
 
     module: nn.Module
-    architecture: ArchitectureInfo
+    architecture: Architecture
     checkpoint: CheckpointInfo
     input_channels: int
     input_size: tuple[int, int]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from vgg_models.loaded_model import ArchitectureInfo, CheckpointInfo
+from vgg_models.loaded_model import CheckpointInfo
+from vgg_runtime.manifest import Architecture
 
 __all__ = ["Built", "Request", "Size"]
 
@@ -35,7 +36,7 @@ class Built:
     """
 
     module: nn.Module
-    architecture: ArchitectureInfo
+    architecture: Architecture
     checkpoint: CheckpointInfo
     input_channels: int | None = None
     input_size: Size | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from vgg_runtime.errors import BundleError
 from vgg_runtime.json_dataclass import MismatchError, from_json, to_json
@@ -18,6 +18,7 @@ __all__ = [
     "Calibration",
     "Input",
     "Manifest",
+    "Origin",
     "Output",
     "OutputKind",
     "ParityFigures",
@@ -28,6 +29,7 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 
+Origin = Literal["recognised", "named", "user code", "module"]
 OutputKind = Literal["logits", "log_probabilities", "probabilities"]
 
 
@@ -44,9 +46,13 @@ class Architecture:
 
     name: str
     description: str
-    origin: Literal["recognised", "named", "user code", "module"]
+    origin: Origin
     reasons: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.origin not in get_args(Origin):
+            raise ValueError(f"origin is {self.origin!r}, must be one of {get_args(Origin)}")
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from vgg_models import load_model
 from vgg_models.architectures import torchvision_models
 from vgg_models.architectures.vgg import VGG, make_features
 from vgg_models.checkpoint.fitting import fit
-from vgg_models.loaded_model import ArchitectureInfo, CheckpointInfo, LoadedModel
+from vgg_models.loaded_model import CheckpointInfo, LoadedModel
 from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import ArchitectureError, CheckpointError, UsageError
+from vgg_runtime.manifest import Architecture
 
 Save = Callable[[object], Path]
 
@@ -243,11 +244,11 @@ def test_a_name_and_a_model_are_one_too_many(source: str) -> None:
 
 
 def test_the_descriptions_are_frozen_and_checked(slim: VGG) -> None:
-    info = ArchitectureInfo("vgg", "a VGG", "recognised")
+    info = Architecture("vgg", "a VGG", "recognised")
     with pytest.raises(FrozenInstanceError):
         info.name = "other"  # type: ignore[misc]
     with pytest.raises(ValueError, match="origin"):
-        ArchitectureInfo("vgg", "a VGG", "guessed")  # type: ignore[arg-type]
+        Architecture("vgg", "a VGG", "guessed")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="checksum"):
         CheckpointInfo("state dict", sha256="00")
     with pytest.raises(ValueError, match="at least 1"):

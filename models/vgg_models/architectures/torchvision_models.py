@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vgg_models.loaded_model import ArchitectureInfo
 from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import ArchitectureError, CheckpointError
+from vgg_runtime.manifest import Architecture
 
 __all__ = [
     "PREFIX",
@@ -93,11 +93,11 @@ def fetch_pretrained(name: str) -> tuple[nn.Module, str]:
         ) from error
 
 
-def torchvision_info(name: str) -> ArchitectureInfo:
+def torchvision_info(name: str) -> Architecture:
     """Describe one of torchvision's classifiers."""
     # googlenet(weights=...) and inception_v3(weights=...) turn it on, and nothing in a state dict tells.
     assumptions = ("transform_input is off, as it is by default",) if name in _AUXILIARY else ()
-    return ArchitectureInfo(f"{PREFIX}{name}", f"torchvision's {name}", "named", assumptions=assumptions)
+    return Architecture(f"{PREFIX}{name}", f"torchvision's {name}", "named", assumptions=assumptions)
 
 
 def _options(name: str, state: Mapping[str, Tensor]) -> dict[str, bool]:

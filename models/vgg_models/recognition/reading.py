@@ -18,7 +18,7 @@ class Reading:
     """An architecture that fits the keys and shapes of a state dict.
 
     Attributes:
-        name: as in ArchitectureInfo.
+        name: as in Architecture.
         build: makes the module; its weights are of no account, so call it under ``torch.device("meta")``.
         input_size: (height, width), or None where the checkpoint does not decide it; then ``question`` asks for it.
         reasons: what in the checkpoint speaks for this reading.

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import IO, Any
@@ -53,7 +53,8 @@ class Timings:
 
 def bundle_subject(bundle: object, variant: str, *, threads: int | None = None, batch_size: int = 1) -> list[str]:
     """Return the command of the worker process that times a variant of a bundle."""
-    command = [sys.executable, "-m", "vgg_runtime.benchmark.worker", str(bundle), "--variant", variant]
+    # -P: what lies in the current folder, beside a checkpoint, is not imported.
+    command = [sys.executable, "-P", "-m", "vgg_runtime.benchmark.worker", str(bundle), "--variant", variant]
     command += ["--batch-size", str(batch_size)]
     return command if threads is None else [*command, "--threads", str(threads)]
 
@@ -95,8 +96,9 @@ class _Worker:
     process: subprocess.Popen[str]
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        _pipe(self.process.stdin).write(json.dumps(request) + "\n")
-        _pipe(self.process.stdin).flush()
+        with suppress(BrokenPipeError):  # it has ended; what it said comes as its answer
+            _pipe(self.process.stdin).write(json.dumps(request) + "\n")
+            _pipe(self.process.stdin).flush()
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
@@ -118,6 +120,8 @@ def _started(name: str, command: Sequence[str]) -> Iterator[_Worker]:
             yield worker
         finally:
             process.kill()
+            with suppress(BrokenPipeError):  # closing flushes what it did not read
+                _pipe(process.stdin).close()
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:
