@@ -5,9 +5,9 @@ export VGG_DEPLOY_CACHE := $(CURDIR)/build/cache
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-gpu check bench clean
+.PHONY: demo test test-gpu check bench lessons clean
 
-demo: .venv/ready
+demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
 test: .venv/ready .venv-runtime/ready
@@ -24,6 +24,9 @@ check: .venv/ready
 
 bench: .venv/ready
 	.venv/bin/python tests/benchmark/bench.py
+
+lessons: .venv/ready
+	.venv/bin/python tests/lessons/table.py
 
 # torch comes first and by itself: the exact version decides which build the rest is matched to.
 .venv/ready: $(INPUTS)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from vgg_runtime.benchmark.rounds import Timings
 from vgg_runtime.bundle import Bundle
+from vgg_runtime.manifest import Manifest
+
+# Where Debian's package dataset-fashion-mnist puts all of it.
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,14 @@ class Example:
         }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ranges are neither taken from the user's cache nor left there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VGG_DEPLOY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def example() -> Example:
     return Example(Path(__file__).parent.parent / "examples" / "fashion_mnist")
@@ -46,3 +64,59 @@ def example_bundle(example: Example, tmp_path_factory: pytest.TempPathFactory) -
     from vgg_export import export
 
     return export(example.checkpoint, tmp_path_factory.mktemp("example") / "slim_vgg.bundle", **example.options)
+
+
+@pytest.fixture(scope="session")
+def calibration_photos(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of real images that the example was trained on, in class folders; its few test images without them."""
+    if not FASHION_MNIST.is_dir():
+        return example.images
+    folder = tmp_path_factory.mktemp("photos")
+    names = json.loads((example.folder / "class_indices.json").read_text())
+    images, labels = fashion_mnist("train")
+    for i in range(300):
+        (folder / names[str(labels[i])]).mkdir(exist_ok=True)
+        Image.fromarray(images[i]).save(folder / names[str(labels[i])] / f"{i:05d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def test_photos() -> tuple[np.ndarray, np.ndarray]:
+    """2,000 images that the example was not trained on, uint8 (2000, 28, 28), and their classes."""
+    if not FASHION_MNIST.is_dir():
+        pytest.skip(f"the data set is not there: apt-get install dataset-fashion-mnist puts it into {FASHION_MNIST}")
+    images, labels = fashion_mnist("t10k")
+    return images[:2000], labels[:2000]
+
+
+@pytest.fixture(scope="session")
+def whole_bundle(
+    example: Example, calibration_photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bundle]:
+    """The example in every variant that there is, not timed. Tests read it and do not change it."""
+    from vgg_export import export
+    from vgg_export.variants import QUANTIZE_OPTIONS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vgg_export.pipeline.time_variants", every_variant_takes_a_millisecond)
+        output = tmp_path_factory.mktemp("whole") / "slim_vgg.bundle"
+        yield export(
+            example.checkpoint, output, quantize=QUANTIZE_OPTIONS, calibration=calibration_photos, **example.options
+        )
+
+
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports do not measure latencies, which takes longer than all the rest."""
+    monkeypatch.setattr("vgg_export.pipeline.time_variants", every_variant_takes_a_millisecond)
+
+
+def every_variant_takes_a_millisecond(bundle: Path, manifest: Manifest) -> Timings:
+    return Timings({variant.name: [[0.001]] for variant in manifest.variants})
+
+
+def fashion_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (images, 28, 28) and classes uint8 (images,) of "train" or "t10k"."""
+    images = gzip.decompress((FASHION_MNIST / f"{split}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((FASHION_MNIST / f"{split}-labels-idx1-ubyte.gz").read_bytes())
+    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)

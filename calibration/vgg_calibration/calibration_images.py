@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vgg_calibration.image_choice import name_below
 from vgg_runtime.errors import CalibrationError, ImageError
 from vgg_runtime.images import read_image
 from vgg_runtime.preprocessing import Preprocessing
@@ -68,27 +69,31 @@ def read_calibration_images(
     files: Sequence[Path],
     folder: Path,
     preprocessing: Preprocessing,
+    size: tuple[int, int],
     *,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> CalibrationImages:
     """Decode ``files``, which lie below ``folder``.
 
     Args:
+        size: what the network takes, (height, width).
         on_image: called with the number of images done.
 
     Raises:
-        CalibrationError: too many of them are unreadable.
+        CalibrationError: too many of them are unreadable, or preprocessing brings one to another size.
     """
     names, skipped, digests, pixels = [], [], [], []
     for number, file in enumerate(files, start=1):
-        name = file.relative_to(folder).as_posix()
+        name = name_below(file, folder)
         try:
             content = file.read_bytes()
-            pixels.append(np.ascontiguousarray(preprocessing.pixels(read_image(content))))
+            found = np.ascontiguousarray(preprocessing.pixels(read_image(content)))
         except (ImageError, OSError) as error:
             skipped.append(f"{name} ({error})")
             continue
+        _check_size(name, found, size)
         names.append(name)
+        pixels.append(found)
         digests.append(hashlib.sha256(content).hexdigest())
         on_image(number)
     if len(skipped) > MAX_UNREADABLE * len(files):
@@ -98,3 +103,12 @@ def read_calibration_images(
             hint=f"Remove them from {folder}, or give another folder to --calibration.",
         )
     return CalibrationImages(tuple(names), tuple(skipped), tuple(digests), tuple(pixels), preprocessing)
+
+
+def _check_size(name: str, pixels: NDArray[np.uint8], size: tuple[int, int]) -> None:
+    height, width = pixels.shape[:2]
+    if (height, width) != size:
+        raise CalibrationError(
+            f"{name} has {width} x {height} pixels after preprocessing; the network takes {size[1]} x {size[0]}.",
+            hint="Give a --preprocess that resizes or crops to that size, such as plain.",
+        )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 
-__all__ = ["read_onnx", "write_onnx"]
+if TYPE_CHECKING:
+    import onnx_ir
+
+__all__ = ["read_onnx", "save_model", "write_onnx"]
 
 
 def read_onnx(file: Path) -> onnx.ModelProto:
@@ -25,9 +29,19 @@ def write_onnx(model: onnx.ModelProto, file: Path, *, single_file: bool) -> Path
 
     written = onnx_ir.from_proto(model)
     written.graph.sort()  # some passes append nodes behind those that use them
+    return save_model(written, file, single_file=single_file)
+
+
+def save_model(model: onnx_ir.Model, file: Path, *, single_file: bool) -> Path | None:
+    """The same for a model as onnx_ir holds it."""
+    import onnx_ir
+
     if single_file:
-        onnx_ir.save(written, file)
+        onnx_ir.save(model, file)
         return None
     data = file.with_name(file.name + ".data")
-    onnx_ir.save(written, file, external_data=data.name)
-    return data if data.exists() else None
+    onnx_ir.save(model, file, external_data=data.name)
+    if data.exists() and data.stat().st_size:
+        return data
+    data.unlink(missing_ok=True)  # small weights are inside the file, and nothing was left for this one
+    return None

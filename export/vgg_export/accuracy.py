@@ -23,11 +23,12 @@ Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 def true_classes(names: Sequence[str], labels: Sequence[str] | None) -> list[int] | None:
     """Return the class of each image by the folder it lies in, or None where a folder is not named after a label.
 
-    Case, spaces, dashes, underscores and slashes are not told apart.
+    Case, spaces, dashes, underscores and slashes are not told apart. A folder that fits two labels is named after none.
     """
     if labels is None:
         return None
-    known = {_plain(label): index for index, label in enumerate(labels)}
+    plain = [_plain(label) for label in labels]
+    known = {label: index for index, label in enumerate(plain) if plain.count(label) == 1}
     found = [known.get(_plain(PurePosixPath(name).parent.name)) for name in names]
     return [index for index in found if index is not None] if None not in found else None
 

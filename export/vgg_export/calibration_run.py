@@ -24,7 +24,7 @@ from vgg_calibration.targets import TARGETS
 from vgg_export.image_split import Chosen
 from vgg_export.quantized_onnx import write_quantized
 from vgg_runtime.backends import Placement, open_backend
-from vgg_runtime.manifest import Calibration, ParityFigures
+from vgg_runtime.manifest import Calibration, Input, ParityFigures
 from vgg_runtime.parity import compare
 from vgg_runtime.preprocessing import Preprocessing
 from vgg_runtime.threads import available_threads
@@ -62,19 +62,21 @@ def calibrate(
     preprocessing: Preprocessing,
     options: Options,
     *,
-    batch_size: int,
+    takes: Input,
     on_step: Callable[[str], None],
 ) -> Calibrated:
     """Run the float model over the chosen images; find ranges, each layer's noise, and what stays in float.
 
     Args:
         model_digests: SHA-256 of each file of the model.
-        batch_size: images that the model takes at once.
+        takes: the input of the model.
     """
+    batch_size = takes.batch_size or 1
     images = read_calibration_images(
         chosen.files,
         chosen.folder,
         preprocessing,
+        takes.size,
         on_image=lambda done: on_step(f"reading calibration images: {done} of {len(chosen.files)}"),
     )
     # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.

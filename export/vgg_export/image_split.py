@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from vgg_calibration.image_choice import choose_images
 from vgg_runtime.checksum import sha256_of
-from vgg_runtime.errors import CalibrationError
+from vgg_runtime.errors import CalibrationError, ImageError
+from vgg_runtime.images import read_image
 
 __all__ = ["DEFAULT_CALIBRATION_SIZE", "Chosen", "ImageSplit", "split_images"]
 
@@ -31,7 +34,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Disjoint sets of real images; None where the user gave no folder to take them from."""
+    """Sets of real images that share no content; None where the user gave no folder to take them from."""
 
     samples: Chosen | None
     calibration: Chosen | None
@@ -49,30 +52,48 @@ def split_images(
 
     Raises:
         ImageError: a folder holds no image.
-        CalibrationError: there are fewer calibration images than asked for.
+        CalibrationError: there is no such folder, or it has fewer images than asked for.
     """
     count = min(max(SAMPLE_MACS // max(macs, 1), LEAST_SAMPLES), MOST_SAMPLES)
     if calibration is None:
         return ImageSplit(None if samples is None else Chosen(samples, _choose(samples, count, seed)), None)
+    if not calibration.exists():
+        raise CalibrationError(f"there is no folder {calibration}.", hint="Give a folder of images to --calibration.")
     wanted = size or DEFAULT_CALIBRATION_SIZE
     if samples is None or samples.resolve() == calibration.resolve():
         found = choose_images(calibration, wanted + count, seed=seed)
         held_out = min(count, max(1, int(len(found) * HELD_OUT)), len(found) - 1)
-        chosen = tuple(found[: len(found) - held_out])[:wanted]
-        judged = Chosen(calibration, tuple(found[len(found) - held_out :])) if held_out else None
+        # Unreadable ones are left to the calibration, which skips a few of them.
+        judged = Chosen(calibration, tuple(islice(filter(_is_readable, reversed(found)), held_out))[::-1])
     else:
+        found = choose_images(calibration, sys.maxsize, seed=seed)
         judged = Chosen(samples, _choose(samples, count, seed))
-        same = {sha256_of(file) for file in judged.files}
-        candidates = choose_images(calibration, wanted + count, seed=seed)
-        chosen = tuple(file for file in candidates if sha256_of(file) not in same)[:wanted]
+    same = {_digest(file) for file in judged.files}
+    chosen = tuple(islice((file for file in found if _digest(file) not in same), wanted))
     if not chosen or (size is not None and len(chosen) < size):
         raise CalibrationError(
             f"{calibration} has {len(chosen)} images for calibration beside those held out to judge by; "
             f"{size or 1} were asked for.",
             hint="Add images, ask for fewer with --calibration-size, or judge by other images with --samples DIR.",
         )
-    return ImageSplit(judged, Chosen(calibration, chosen))
+    return ImageSplit(judged if judged.files else None, Chosen(calibration, chosen))
 
 
 def _choose(folder: Path, count: int, seed: int) -> tuple[Path, ...]:
     return tuple(choose_images(folder, count, seed=seed))
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        read_image(file)
+    except ImageError:
+        return False
+    return True
+
+
+def _digest(file: Path) -> str | Path:
+    """The SHA-256 of a file; itself, where it cannot be read: whoever decodes it says so."""
+    try:
+        return sha256_of(file)
+    except OSError:
+        return file

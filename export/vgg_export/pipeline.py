@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
@@ -13,12 +12,9 @@ from typing import Literal, cast
 import numpy as np
 
 from vgg_calibration.mixed_precision import Budget
-from vgg_calibration.quantizers import Context
 from vgg_calibration.ranges import DEFAULT_METHOD
-from vgg_calibration.targets import ANY_CPU, TARGETS
-from vgg_export.accuracy import compare_accuracy, true_classes
+from vgg_calibration.targets import ANY_CPU
 from vgg_export.bundle_writer import check_destination, staged_directory
-from vgg_export.calibration_run import calibrate
 from vgg_export.end_to_end import EndToEnd
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
 from vgg_export.output_kind import detect_output_kind
@@ -26,13 +22,12 @@ from vgg_export.plan import FORMATS, Options, Plan, make_plan
 from vgg_export.reference import Reference, run_eager
 from vgg_export.report import report
 from vgg_export.samples import Samples, pink_noise_samples, real_samples
-from vgg_export.variants import ONNX_FP32, Format, Job, Recipe, open_variant
+from vgg_export.variant_writer import write_variants
+from vgg_export.variants import Format
 from vgg_export.verdict import judge, measured, time_variants
-from vgg_runtime.bundle import GOLDEN, MANIFEST, MEASURED, REPORT, Bundle, open_bundle
-from vgg_runtime.checksum import sha256_of
-from vgg_runtime.classifier import METADATA_KEY
-from vgg_runtime.errors import ParityError
-from vgg_runtime.manifest import Manifest, Output, Source, Variant
+from vgg_export.verification import verify_variants
+from vgg_runtime.bundle import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
+from vgg_runtime.manifest import Manifest, Output, Source
 
 __all__ = ["export", "write_bundle"]
 
@@ -134,35 +129,13 @@ def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: 
         on_step("running eager PyTorch")
         samples = _samples(plan)
         reference = run_eager(plan.loaded.module, samples, plan.takes)
-        manifest = _manifest(plan, reference)
-        job = Job(
-            module=plan.loaded.module,
-            takes=manifest.input,
-            gives=manifest.output,
-            opset=plan.options.opset,
-            single_file=plan.options.single_file,
-            metadata={METADATA_KEY: manifest.dump()},
-            staging=staging,
-            quantization=Context(TARGETS[plan.options.target]),
-        )
-        variants: list[Variant] = []
-        for recipe in plan.recipes:
-            if recipe.quantize and manifest.calibration is None and plan.images.calibration is not None:
-                job, manifest = _calibrate(plan, job, manifest, variants, on_step)
-            on_step(f"writing {recipe.name}")
-            variants.append(_write(recipe, job))
+        manifest = write_variants(plan, _first_manifest(plan, reference), staging, on_step)
         if plan.options.verify:
-            end_to_end = EndToEnd.of(plan, samples)
-            truth = true_classes(samples.names, plan.labels)
-            for i, recipe in enumerate(plan.recipes):
-                on_step(f"verifying {recipe.name}")
-                variants[i] = _verify(recipe, variants[i], reference, truth, plan.options.budget, staging)
-            manifest = replace(manifest, golden=_write_golden(reference, staging))
-        manifest = replace(manifest, variants=tuple(variants))
+            manifest = verify_variants(plan, manifest, reference, staging, on_step)
         (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
         if plan.options.verify:
             on_step("verifying image bytes to labels")
-            end_to_end.check(staging, manifest)
+            EndToEnd.of(plan, samples).check(staging, manifest)
         verdicts = {}
         if plan.options.quantize:
             on_step("timing the variants in turns")
@@ -178,8 +151,8 @@ def _samples(plan: Plan) -> Samples:
     return pink_noise_samples(plan.preprocessing, plan.takes.size, seed=plan.options.seed)
 
 
-def _manifest(plan: Plan, reference: Reference) -> Manifest:
-    """The manifest as far as it is known before any file is written; this much travels inside the files too."""
+def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
+    """The manifest as far as it is known before any file is written."""
     outputs = np.concatenate(reference.outputs)
     checkpoint = plan.loaded.checkpoint
     origins = {"random": "random", "torchvision": "pretrained"}
@@ -209,84 +182,3 @@ def _tool_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def _calibrate(
-    plan: Plan, job: Job, manifest: Manifest, written: Sequence[Variant], on_step: OnStep
-) -> tuple[Job, Manifest]:
-    """Take the ranges of activations from the calibration images, for the variants that are written from now on."""
-    assert plan.images.calibration is not None
-    float_onnx = next((variant for variant in written if variant.name == ONNX_FP32.name), None)
-    if float_onnx is None:
-        return job, manifest  # TorchScript's dynamic quantization takes no ranges
-    found = calibrate(
-        job.staging / float_onnx.file,
-        float_onnx.sha256,
-        plan.images.calibration,
-        plan.preprocessing,
-        plan.options,
-        takes=plan.takes,
-        on_step=on_step,
-    )
-    context = replace(job.quantization, ranges=found.ranges)
-    job = replace(job, quantization=context, int8_static_in_float=found.in_float)
-    return job, replace(manifest, calibration=found.record)
-
-
-def _write(recipe: Recipe, job: Job) -> Variant:
-    file = job.staging / recipe.file
-    file.parent.mkdir()
-    written = recipe.write(job, file)
-    data = written.external_data
-    files = [file] if data is None else [file, data]
-    return Variant(
-        name=recipe.name,
-        format=recipe.format,
-        precision=recipe.precision,
-        file=recipe.file,
-        external_data=None if data is None else data.relative_to(job.staging).as_posix(),
-        bytes=sum(path.stat().st_size for path in files),
-        sha256={path.relative_to(job.staging).as_posix(): sha256_of(path) for path in files},
-        opset=job.opset if recipe.format == "onnx" else None,
-        target=job.quantization.target.name if recipe.quantize else None,
-        notes=written.notes,
-    )
-
-
-def _verify(
-    recipe: Recipe, variant: Variant, reference: Reference, truth: Sequence[int] | None, budget: Budget, staging: Path
-) -> Variant:
-    outputs = reference.run(recipe.name, open_variant(recipe, staging))
-    figures = reference.compare(outputs, tie=recipe.tolerance.tie)
-    if recipe.budgeted and not budget.is_met(figures):
-        snr_db = math.inf if figures.snr_db is None else figures.snr_db
-        raise ParityError(
-            f"{recipe.name} reaches {budget} on the calibration images, but on the images held out "
-            f"{figures.top1_agreement:g} and {snr_db:.1f} dB. No bundle was written.",
-            hint="Calibrate on more images, or ask for a margin: a higher --min-agreement or --min-snr.",
-        )
-    if misses := figures.misses(recipe.tolerance):
-        raise ParityError(
-            f"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}: {'; '.join(misses)} "
-            f"(worst on {figures.worst_sample}). No bundle was written.",
-            hint=_hint(recipe),
-        )
-    accuracy = None
-    if truth is not None and len(truth) == len(reference.per_sample):
-        accuracy = compare_accuracy(truth, reference.per_sample, reference.rows_per_sample(outputs))
-    return replace(variant, parity=figures, tolerance=recipe.tolerance, accuracy=accuracy)
-
-
-def _hint(recipe: Recipe) -> str:
-    if recipe.quantize is None:
-        return "Report it with the checkpoint's architecture, or export the other format with --format."
-    return (
-        f"Leave out --quantize {recipe.quantize}, or calibrate on more images, or images more like those of the "
-        "training, or by another --calibration-method."
-    )
-
-
-def _write_golden(reference: Reference, staging: Path) -> str:
-    inputs, outputs = reference.golden
-    np.savez_compressed(staging / GOLDEN, input=inputs, output=outputs)
-    return sha256_of(staging / GOLDEN)

@@ -165,7 +165,7 @@ def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, rec
     """Refuse calibration on nothing: ranges taken from noise fit no photograph."""
     if options.calibration is not None:
         return
-    if needing := [recipe.quantize for recipe in recipes if recipe.calibrated]:
+    if needing := [recipe.quantize for recipe in recipes if recipe.ranges == "required"]:
         words = " ".join(f"--quantize {word}" for word in needing)
         raise UsageError(
             f"--quantize {', '.join(map(str, needing))} takes ranges from real images, and none are given.",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
+from vgg_export.permutation_file import read_permutation
 from vgg_runtime.errors import PreprocessingError
 from vgg_runtime.json_dataclass import MismatchError, from_json
 from vgg_runtime.preprocessing import Preprocessing
@@ -14,7 +17,7 @@ __all__ = ["resolve_preprocessing", "stated_size"]
 
 _FIELDS = (
     "Its fields: channels (RGB, BGR, L), resize (N or [height, width]), interpolation, crop ([height, width]), "
-    "divide_by, mean, std, exif_orientation."
+    "divide_by, mean, std, exif_orientation, permutation (a list, or the path of a file beside this one)."
 )
 
 
@@ -43,12 +46,17 @@ def resolve_preprocessing(option: str, *, size: tuple[int, int], channels: int) 
             f"{option} makes images of {found.output_size} (height, width); the network takes {size}.",
             hint="Make resize, crop and --input-size agree.",
         )
+    if len(found.permutation or ()) not in (0, math.prod(size)):
+        raise PreprocessingError(
+            f"{option} permutes {len(found.permutation or ())} pixels; the network takes images of {size} "
+            f"(height, width), {math.prod(size)} pixels."
+        )
     return found
 
 
 def _read(path: Path) -> Preprocessing:
     try:
-        return from_json(Preprocessing, json.loads(path.read_text(encoding="utf-8")))
+        return from_json(Preprocessing, _with_permutation(json.loads(path.read_text(encoding="utf-8")), path.parent))
     except FileNotFoundError as error:
         raise PreprocessingError(
             f"{str(path)!r} is neither a preset nor a file.", hint=f"Presets: {', '.join(PRESETS)}."
@@ -57,3 +65,10 @@ def _read(path: Path) -> Preprocessing:
         raise PreprocessingError(f"{path} cannot be read: {error}.") from error
     except (MismatchError, json.JSONDecodeError) as error:
         raise PreprocessingError(f"{path} is no description of preprocessing: {error}.", hint=_FIELDS) from error
+
+
+def _with_permutation(description: Any, folder: Path) -> Any:
+    """Put the list in the place of a file's name; a path is relative to the folder of the description."""
+    if isinstance(description, dict) and isinstance(file := description.get("permutation"), str):
+        return description | {"permutation": read_permutation(folder / file)}
+    return description

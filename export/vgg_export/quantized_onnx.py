@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,19 @@ def write_quantized(
     notes = [f"{len(layers) - len(in_float)} of {len(layers)} layers with weights quantized"]
     if in_float:
         notes.append(f"in float: {', '.join(in_float)}")
+    notes += _padding_notes(model, layers)
     return write_onnx(model, file, single_file=single_file), tuple(notes)
+
+
+def _padding_notes(model: onnx.ModelProto, layers: Mapping[str, str]) -> list[str]:
+    """Say which layers' inputs their blocks do not divide; the last block is filled up with zeros."""
+    notes = []
+    for node in model.graph.node:
+        sizes = {item.name: item.i for item in node.attribute}
+        if node.op_type == "MatMulNBits" and sizes["K"] % sizes["block_size"]:
+            label = layers[node.name.removesuffix("_matmul")]
+            notes.append(f"padded: {label}, {sizes['K']} inputs in blocks of {sizes['block_size']}")
+    return notes
 
 
 def layer_names(model: onnx.ModelProto) -> dict[str, str]:

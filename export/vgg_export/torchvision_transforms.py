@@ -43,5 +43,7 @@ def torchvision_preprocess(preprocessing: Preprocessing, file: bytes) -> NDArray
         tensor = tensor.flip(0)
     zeros, ones = (0.0,) * preprocessing.channel_count, (1.0,) * preprocessing.channel_count
     tensor = functional.normalize(tensor, preprocessing.mean or zeros, preprocessing.std or ones)
+    if preprocessing.permutation is not None:
+        tensor = tensor.flatten(1)[:, list(preprocessing.permutation)].view_as(tensor)
     result: NDArray[np.float32] = tensor.numpy()
     return result

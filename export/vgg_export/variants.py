@@ -85,7 +85,7 @@ class Recipe:
         tolerance: what it is held to.
         write: writes the model to the given path.
         quantize: the word of ``--quantize`` that asks for it, None for what is always exported.
-        calibrated: whether it needs the ranges of activations.
+        ranges: what ranges of activations are to it, which take real images to find.
         budgeted: whether ``--min-agreement`` and ``--min-snr`` apply to it.
     """
 
@@ -94,7 +94,7 @@ class Recipe:
     tolerance: Tolerance
     write: Callable[[Job, Path], Written]
     quantize: str | None = None
-    calibrated: bool = False
+    ranges: Literal["unused", "used where given", "required"] = "unused"
     budgeted: bool = False
 
     @property
@@ -165,9 +165,9 @@ VARIANTS: tuple[Recipe, ...] = (
     ONNX_FP32,
     Recipe("onnx", "fp16", HALF_ROUNDING, _quantized(float16), "fp16"),
     Recipe("onnx", "int8-dynamic", INT8_LINEAR, _quantized(linear_int8_dynamic), "dynamic"),
-    Recipe("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", calibrated=True, budgeted=True),
+    Recipe("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", "required", budgeted=True),
     Recipe("onnx", "int8-weights", INT8_LINEAR, _quantized(linear_weights_int8, conv_weights_fp16), "int8-weights"),
-    Recipe("onnx", "int4-weights", INT4_WEIGHTS, _onnx_int4_weights, "int4-weights"),
+    Recipe("onnx", "int4-weights", INT4_WEIGHTS, _onnx_int4_weights, "int4-weights", "used where given"),
     Recipe("torchscript", "fp32", FLOAT_ROUNDING, _torchscript_fp32),
     Recipe("torchscript", "int8-dynamic", INT8_LINEAR, _torchscript_int8_dynamic, "dynamic"),
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import partial
 
 from vgg_models.architectures.known_models import KNOWN_MODELS
 from vgg_models.architectures.named_vgg import build_vgg
+from vgg_models.architectures.names import MODEL_NAMES
 from vgg_models.architectures.paper_table import VGG_NAMES, describe
 from vgg_models.architectures.random_weights import build_random
 from vgg_models.architectures.torchvision_models import (
@@ -14,9 +16,11 @@ from vgg_models.architectures.torchvision_models import (
     default_input_size,
     fetch_pretrained,
     torchvision_info,
+    torchvision_names,
 )
 from vgg_models.loaded_model import CheckpointInfo
 from vgg_models.request import Built, Request
+from vgg_runtime.errors import UsageError
 from vgg_runtime.manifest import Architecture
 
 __all__ = ["pretrained_model", "random_model"]
@@ -28,7 +32,8 @@ def random_model(name: str, request: Request) -> Built:
     """Build one of MODEL_NAMES, or one of torchvision's classifiers, with seeded weights.
 
     Raises:
-        ArchitectureError: there is no such name, or the images are too small.
+        UsageError: there is no such name.
+        ArchitectureError: the images are too small.
     """
     checkpoint = CheckpointInfo("random", notes=(f"random weights of seed {request.seed}: for size and speed only",))
     if name in VGG_NAMES:
@@ -36,6 +41,14 @@ def random_model(name: str, request: Request) -> Built:
     if name in KNOWN_MODELS:
         return _random_known(name, request, checkpoint)
     name = name.removeprefix(PREFIX)
+    if name not in torchvision_names():
+        close = get_close_matches(name, (*MODEL_NAMES, *torchvision_names()), n=5)
+        raise UsageError(
+            f"there is no architecture called {name!r}.",
+            hint=f"Close to it are {', '.join(close)}."
+            if close
+            else f"Ours are {', '.join(MODEL_NAMES)}. Others: any of torchvision's classifiers, by its name.",
+        )
     size = request.input_size or default_input_size(name)
     build = partial(build_torchvision, name, num_classes=request.num_classes)
     module = build_random(build, seed=request.seed, input_channels=3, input_size=size, kaiming=False)

@@ -92,7 +92,7 @@ def verify(bundle: Path, device: Any) -> None:
     click.echo("checksums: every file is as it was written")
     for name, found in figures.items():
         agreement = "equal to the bit" if found.snr_db is None else f"{found.snr_db:.1f} dB signal-to-noise"
-        click.echo(f"{name}: {agreement}, top-1 agreement {found.top1_agreement:.0%} on {found.samples} golden samples")
+        click.echo(f"{name}: {agreement}, top-1 agreement {found.top1_agreement:.1%} on {found.samples} golden samples")
     if not figures:
         click.echo("self-test: none, as no ONNX variant was verified when the bundle was exported")
 
@@ -130,9 +130,9 @@ def _print_predictions(results: list[tuple[Path, list[Prediction] | str]]) -> No
         if isinstance(found, str):
             click.echo(f"{file}: error: {found}", err=True)
             continue
-        click.echo(file)
-        for prediction in found:
-            click.echo(f"  {prediction.probability:7.2%}  {prediction.label}")
+        lines = [f"  {prediction.probability:7.2%}  {prediction.label}" for prediction in found]
+        # A single answer goes on the line of its image, so that a folder reads as a list.
+        click.echo(f"{file}{lines[0]}" if len(lines) == 1 else "\n".join([str(file), *lines]))
 
 
 def _progress(files: list[Path]) -> Any:
@@ -163,7 +163,7 @@ def variant_line(variant: Variant) -> str:
     elif variant.parity.snr_db is None:
         parity = "equal to eager PyTorch to the bit"
     else:
-        parity = f"{variant.parity.snr_db:.1f} dB, top-1 agreement {variant.parity.top1_agreement:.0%}"
+        parity = f"{variant.parity.snr_db:.1f} dB, top-1 agreement {variant.parity.top1_agreement:.1%}"
     return f"{variant.name:<26}{variant.bytes / 1e6:9.1f} MB  {parity}"
 
 
@@ -174,6 +174,8 @@ def _preprocessing(manifest: Manifest) -> str:
         parts.append(f"resize {steps.resize} ({steps.interpolation})")
     if steps.crop is not None:
         parts.append(f"centre crop {steps.crop}")
+    if steps.permutation is not None:
+        parts.append(f"permute {len(steps.permutation)} pixels")
     parts.append(f"divide by {steps.divide_by:g}")
     if steps.mean is not None:
         parts.append(f"subtract {steps.mean}")

@@ -300,6 +300,9 @@ class Manifest:
             )
         if self.preprocessing.output_size not in (None, self.input.size):
             raise ValueError(f"preprocessing makes {self.preprocessing.output_size}, input has {self.input.size}")
+        permuted = len(self.preprocessing.permutation or ())
+        if permuted not in (0, math.prod(self.input.size)):
+            raise ValueError(f"preprocessing permutes {permuted} pixels, input has {self.input.size}")
 
     def dump(self) -> str:
         """Return the manifest as JSON text."""

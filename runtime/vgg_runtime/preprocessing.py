@@ -30,7 +30,7 @@ MAX_SIDE = 10_000
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What training did to an image, in this order: orient, convert, resize, crop, scale, normalize.
+    """What training did to an image, in this order: orient, convert, resize, crop, permute, scale, normalize.
 
     Attributes:
         channels: planes of the result and their order; "L" is one plane of luma (ITU-R 601-2, as Pillow computes it).
@@ -41,6 +41,8 @@ class Preprocessing:
         mean: subtracted after that, one value per channel in the order of ``channels``; None subtracts nothing.
         std: divided by last, one value per channel; None divides by nothing.
         exif_orientation: turn the image as its EXIF tag says. torchvision's loader does not.
+        permutation: pixel i of each plane, counted row by row, becomes the image's pixel permutation[i], as
+            ``images.view(n, c, -1)[:, :, permutation].view(n, c, h, w)`` does; None leaves the pixels in place.
     """
 
     channels: Channels = "RGB"
@@ -51,6 +53,7 @@ class Preprocessing:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     exif_orientation: bool = False
+    permutation: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         sizes = [self.resize] if isinstance(self.resize, int) else [*(self.resize or ()), *(self.crop or ())]
@@ -69,6 +72,16 @@ class Preprocessing:
             raise ValueError("divide_by and std are finite and greater than 0")
         if not all(map(math.isfinite, self.mean or ())):
             raise ValueError("mean is finite")
+        if self.permutation is not None:
+            self._check_permutation(self.permutation)
+
+    def _check_permutation(self, permutation: tuple[int, ...]) -> None:
+        count = len(permutation)
+        if not count or sorted(permutation) != list(range(count)):
+            raise ValueError(f"permutation has {count} entries, but not each of 0 to {count - 1} once")
+        if self.output_size is not None and math.prod(self.output_size) != count:
+            height, width = self.output_size
+            raise ValueError(f"permutation has {count} entries; {height} x {width} are {height * width} pixels")
 
     @property
     def channel_count(self) -> int:
@@ -85,12 +98,13 @@ class Preprocessing:
         """Return ``image`` as float32 (channels, height, width).
 
         Raises:
-            ImageError: it is so long and thin that resizing its shorter side makes more than ``MAX_PIXELS``.
+            ImageError: it is so long and thin that resizing its shorter side makes more than ``MAX_PIXELS``, or the
+                permutation is for another number of pixels.
         """
         return self.normalize(self.pixels(image))
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the image before scaling: uint8 (height, width, channels), oriented, converted, resized, cropped."""
+        """Return the image before scaling: uint8 (height, width, channels), oriented to permuted."""
         if self.exif_orientation:
             from PIL import ImageOps
 
@@ -102,6 +116,8 @@ class Preprocessing:
         image = image.convert("L" if self.channels == "L" else "RGB")
         image = _center_crop(_resize(image, self.resize, self.interpolation), self.crop)
         array = np.asarray(image)
+        if self._order is not None:
+            array = _permute(array, self._order)
         if self.channels == "L":
             return array[:, :, np.newaxis]
         return array[:, :, ::-1] if self.channels == "BGR" else array
@@ -113,6 +129,10 @@ class Preprocessing:
         for plane, values, table in zip(planes, np.moveaxis(pixels, 2, 0), self._tables, strict=True):
             np.take(table, values, out=plane, mode="clip")  # "clip" writes into `out` unbuffered
         return planes
+
+    @cached_property
+    def _order(self) -> NDArray[np.intp] | None:
+        return None if self.permutation is None else np.array(self.permutation, dtype=np.intp)
 
     @cached_property
     def _tables(self) -> NDArray[np.float32]:
@@ -164,3 +184,14 @@ def _center_crop(image: Image.Image, size: tuple[int, int] | None) -> Image.Imag
         image = image.crop((-left, -top, image.width + right, image.height + bottom))
     top, left = round((image.height - height) / 2.0), round((image.width - width) / 2.0)
     return image.crop((left, top, left + width, top + height))
+
+
+def _permute(pixels: NDArray[np.uint8], order: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Take the pixels of (height, width, ...) in ``order``: while they are bytes, and all channels of one at once."""
+    height, width = pixels.shape[:2]
+    if height * width != len(order):
+        raise ImageError(
+            f"the image has {width} x {height} pixels where the permutation takes {len(order)}.",
+            hint="Resize or crop it to that many: give resize or crop beside the permutation.",
+        )
+    return pixels.reshape(height * width, -1)[order].reshape(pixels.shape)

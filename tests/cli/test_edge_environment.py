@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vgg_export.variants import VARIANTS
 from vgg_runtime import Classifier
 from vgg_runtime.bundle import Bundle
 
@@ -42,6 +43,25 @@ def test_predict_gives_the_build_machines_answers(example, example_bundle: Bundl
     assert sum(right) >= 18
 
 
+@pytest.mark.parametrize("variant", [recipe.name for recipe in VARIANTS if recipe.format == "onnx"])
+def test_every_onnx_variant_runs_and_gives_the_build_machines_answers(
+    example, whole_bundle: Bundle, tmp_path: Path, variant: str
+) -> None:
+    command = ("vgg-run", "predict", whole_bundle.directory, example.images, "--variant", variant, "--device", "cpu")
+    found = json.loads(on_the_device(*command, "--top-k", "1", "--json", folder=tmp_path).stdout)
+    assert [entry["variant"] for entry in found] == [variant] * 20
+    with Classifier.open(whole_bundle.directory, variant=variant, device="cpu") as classifier:
+        for entry in found:
+            (there,), (here,) = entry["predictions"], classifier.predict(entry["image"], top_k=1)
+            assert there["label"] == here.label
+            assert there["probability"] == pytest.approx(here.probability, abs=1e-5)
+
+
+def test_every_variant_that_the_device_runs_passes_its_self_test(whole_bundle: Bundle, tmp_path: Path) -> None:
+    done = on_the_device("vgg-run", "verify", whole_bundle.directory, "--device", "cpu", folder=tmp_path)
+    assert {recipe.name for recipe in VARIANTS if recipe.format == "onnx"} <= set(done.stdout.replace(":", " ").split())
+
+
 def test_info(example_bundle: Bundle, tmp_path: Path) -> None:
     found = json.loads(on_the_device("vgg-run", "info", example_bundle.directory, "--json", folder=tmp_path).stdout)
     assert found["labels"][8] == "bag"
@@ -50,7 +70,7 @@ def test_info(example_bundle: Bundle, tmp_path: Path) -> None:
 
 def test_verify(example_bundle: Bundle, tmp_path: Path) -> None:
     done = on_the_device("vgg-run", "verify", example_bundle.directory, "--device", "cpu", folder=tmp_path)
-    assert "top-1 agreement 100%" in done.stdout
+    assert "top-1 agreement 100.0%" in done.stdout
 
 
 def test_what_the_device_lacks_is_said_with_exit_code_5(example, example_bundle: Bundle, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -200,6 +201,9 @@ def test_overwrite_replaces_a_bundle(vgg_export: Command) -> None:
     assert [variant.name for variant in open_bundle("slim.bundle").manifest.variants] == ["onnx-fp32"]
 
 
+STATIC = ["slim_vgg.pth", "-o", "b", "--format", "onnx", "--quantize", "static", "--calibration"]
+
+
 @pytest.mark.parametrize(
     ("code", "arguments", "message"),
     [
@@ -214,6 +218,19 @@ def test_overwrite_replaces_a_bundle(vgg_export: Command) -> None:
         (2, ["slim_vgg.pth", "-o", "b", "--model", "vgg99"], "vgg99"),
         (2, ["slim_vgg.pth", "-o", "photos", "--overwrite"], "is no bundle"),
         (2, ["slim_vgg.pth", "-o", "preprocess.json", "--overwrite"], "is no bundle"),
+        (2, ["slim_vgg.pth", "-o", "b", "--quantize", "int3"], "no quantization is called int3(.|\n)*dynamic, static"),
+        (2, ["slim_vgg.pth", "-o", "b", "--target", "sparc"], "no target is called sparc(.|\n)*any, vnni"),
+        (2, ["slim_vgg.pth", "-o", "b", "--calibration-method", "max"], "called max(.|\n)*minmax, percentile"),
+        (2, ["slim_vgg.pth", "-o", "b", "--calibration-size", "0"], "--calibration-size"),
+        (
+            2,
+            ["slim_vgg.pth", "-o", "b", "--quantize", "static", "--format", "torchscript"],
+            "TorchScript takes dynamic",
+        ),
+        (3, [*STATIC, "photos"], "holds no image"),
+        (3, [*STATIC, "none"], "there is no folder none"),
+        (3, [*STATIC, "one", "--calibration-size", "2"], "has 1 images for calibration .* 2 were asked for"),
+        (3, [*STATIC, "broken"], r"1 of 1 calibration images are unreadable, .* cut\.png"),
         (3, ["none.pth", "-o", "b"], r"none\.pth"),
         (3, ["preprocess.json", "-o", "b"], r"preprocess\.json"),
         (3, ["slim_vgg.pth", "-o", "b", "--labels", "none.json"], r"no file of labels none\.json"),
@@ -231,10 +248,77 @@ def test_overwrite_replaces_a_bundle(vgg_export: Command) -> None:
 def test_refusals(vgg_export: Command, folder: Path, code: int, arguments: list[str], message: str) -> None:
     (folder / "photos").mkdir()
     (folder / "photos" / "diary.txt").write_text("mine")
+    for name, content in (("one", b"P5 1 1 255 x"), ("broken", b"P5")):
+        (folder / name).mkdir()
+        (folder / name / "cut.png").write_bytes(content)
     (folder / "nan.json").write_text('{"channels": "L", "mean": [NaN]}')
     refused = vgg_export(*arguments)
     assert refused.code == code
     assert re.search(message, refused.stderr), refused.stderr
+
+
+def test_static_without_images_is_refused_with_the_command_that_would_do_it(
+    vgg_export: Command, folder: Path, calibration_photos: Path, untimed: None
+) -> None:
+    """The command that the hint gives, with a path that a shell would split, works as it stands."""
+    (folder / "slim_vgg.pth").rename(folder / "my slim vgg.pth")
+    refused = vgg_export("my slim vgg.pth", "-o", "slim.bundle", "--quantize", "static", "--format", "onnx")
+    assert refused.code == 2
+    assert "--quantize static takes ranges from real images, and none are given" in refused.stderr
+    program, *arguments = shlex.split(refused.stderr.splitlines()[-1])
+    assert program == "vgg-export"
+    given = [str(calibration_photos) if word == "FOLDER_OF_PHOTOS" else word for word in arguments]
+    assert vgg_export(*given).code == 0
+    assert "onnx-int8-static" in {variant.name for variant in open_bundle("BUNDLE").manifest.variants}
+
+
+def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vgg_export.verdict.ROUNDS", 2)
+    monkeypatch.setattr("vgg_export.verdict.SECONDS", 0)
+    Path("json.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
+    done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--quantize", "dynamic")
+    assert done.code == 0
+    found = json.loads(Path("slim.bundle/measured.json").read_text())["variants"]
+    assert set(found) == {"onnx-fp32", "onnx-int8-dynamic"}
+    assert sum(verdict["rank"] == "recommended" for verdict in found.values()) == 1
+    text = Path("slim.bundle/report.md").read_text()
+    for name, verdict in found.items():
+        assert verdict["latency_ms"] > 0
+        assert f"| {name} | {verdict['latency_ms']:.1f} |" in text
+        assert f"{verdict['rank']}: {verdict['why']}" in text
+
+
+def test_a_network_without_linear_layers_has_nothing_for_dynamic(vgg_export: Command, folder: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 8), torch.nn.Flatten()), "flat.pth")
+    options = ("--quantize", "dynamic", "--input-size", "8")
+    refused = vgg_export("flat.pth", "-o", "a", *options)
+    assert refused.code == 3
+    assert "onnx-int8-dynamic: the network has nothing to quantize in this way; its operators: Conv" in refused.stderr
+    refused = vgg_export("flat.pth", "-o", "a", "--format", "torchscript", *options)
+    assert refused.code == 3
+    assert "no Linear layer" in refused.stderr
+
+
+def test_a_dry_run_tells_the_quantized_files(vgg_export: Command) -> None:
+    done = vgg_export("slim_vgg.pth", "--dry-run", "--quantize", "dynamic")
+    for name in ("onnx-int8-dynamic/model.onnx", "torchscript-int8-dynamic/model.pt"):
+        assert f"would write   {name}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["onnx-int8-static", "onnx-int4-weights", "torchscript-int8-dynamic"])
+def test_a_parity_miss_of_a_quantized_variant_is_exit_code_4(
+    vgg_export: Command, monkeypatch: pytest.MonkeyPatch, calibration_photos: Path, name: str
+) -> None:
+    (recipe,) = (recipe for recipe in VARIANTS if recipe.name == name)
+    strict = replace(recipe, tolerance=replace(recipe.tolerance, min_snr_db=500))
+    float32 = [found for found in FLOAT32 if found.format == recipe.format]
+    monkeypatch.setattr("vgg_export.variants.VARIANTS", (*float32, strict))
+    options = ("--format", recipe.format, "--quantize", recipe.quantize, "--calibration", calibration_photos)
+    missed = vgg_export("slim_vgg.pth", "-o", "new/slim.bundle", *options)
+    assert missed.code == 4
+    assert f"{name} differs from eager PyTorch" in missed.stderr
+    assert f"Leave out --quantize {recipe.quantize}" in missed.stderr
 
 
 @pytest.mark.parametrize("recipe", FLOAT32, ids=lambda recipe: recipe.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,36 +13,52 @@ import pytest
 import torch
 
 from vgg_export import export
-from vgg_export.variants import VARIANTS, Recipe, open_variant
+from vgg_export.variants import QUANTIZE_OPTIONS, VARIANTS, Recipe, open_variant
 from vgg_models import load_model
 from vgg_runtime import Classifier
+from vgg_runtime.benchmark.rounds import Timings
 from vgg_runtime.bundle import Bundle, open_bundle
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.images import find_images
-from vgg_runtime.manifest import Variant
+from vgg_runtime.manifest import Manifest, Variant
 from vgg_runtime.parity import snr_db
 
-# The lines of VARIANTS that the shared bundle holds.
-EXPORTED = [recipe for recipe in VARIANTS if recipe.precision == "fp32"]
+# Points of accuracy that a precision may lose on real test images; int8-static and int8-dynamic are promised 0.5.
+MOST_LOST = {
+    "fp32": 0.0,
+    "fp16": 0.1,
+    "int8-weights": 0.5,
+    "int8-dynamic": 0.5,
+    "int8-static": 0.5,
+    "int4-weights": 1.0,
+}
 
 ONE_RUN = "exported twice in one process"
 OTHER_FOLDER = "exported by the command, in another folder"
 
+# The command without its measurement of latencies, which takes longer than all the rest.
+UNTIMED = """
+from vgg_export import cli, pipeline
+from vgg_runtime.benchmark.rounds import Timings
+pipeline.time_variants = lambda bundle, manifest: Timings({variant.name: [[1]] for variant in manifest.variants})
+cli.main()
+"""
 
-@pytest.fixture(scope="module", params=EXPORTED, ids=lambda recipe: recipe.name)
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda recipe: recipe.name)
 def recipe(request: pytest.FixtureRequest) -> Recipe:
     return request.param
 
 
 @pytest.fixture
-def variant(recipe: Recipe, example_bundle: Bundle) -> Variant:
-    return example_bundle.manifest.variant(recipe.name)
+def variant(recipe: Recipe, whole_bundle: Bundle) -> Variant:
+    return whole_bundle.manifest.variant(recipe.name)
 
 
 @pytest.fixture(scope="module")
-def photos(example, example_bundle: Bundle) -> np.ndarray:
+def photos(example, whole_bundle: Bundle) -> np.ndarray:
     """Five real images, as the network takes them."""
-    with Classifier.open(example_bundle.directory) as classifier:
+    with Classifier.open(whole_bundle.directory) as classifier:
         return np.stack([classifier.preprocess(file) for file in find_images([example.images])[:5]])
 
 
@@ -52,23 +69,47 @@ def eager(example, photos: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def repetitions(example, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same export again: in this process, and by the command from another folder with relative paths."""
+def test_batch(test_photos, whole_bundle: Bundle) -> np.ndarray:
+    """The test images as the network takes them."""
+    with Classifier.open(whole_bundle.directory) as classifier:
+        return np.stack([classifier.preprocess(image) for image in test_photos[0]])
+
+
+@pytest.fixture(scope="module")
+def right_before(example, test_photos, test_batch: np.ndarray) -> np.ndarray:
+    """Which test images eager PyTorch gets right."""
+    with torch.inference_mode():
+        outputs = load_model(example.checkpoint).module(torch.from_numpy(test_batch)).numpy()
+    return outputs.argmax(axis=1) == test_photos[1]
+
+
+@pytest.fixture(scope="module")
+def repetitions(example, calibration_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same export again: in this process, and by the command from another folder with relative paths.
+
+    The first takes the ranges from the cache, the second has an empty cache.
+    """
     here, there = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there") / "some" / "deeper place"
-    export(example.checkpoint, here / "again.bundle", **example.options)
+    options = {"quantize": QUANTIZE_OPTIONS, "calibration": calibration_photos, **example.options}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vgg_export.pipeline.time_variants", every_variant_takes_two_milliseconds)
+        export(example.checkpoint, here / "again.bundle", **options)
     shutil.copytree(example.folder, there)
-    options = ["--preprocess", "preprocess.json", "--labels", "class_indices.json", "--samples", "images"]
-    command = [Path(sys.executable).with_name("vgg-export"), "slim_vgg.pth", "-o", "other.bundle", *options]
-    subprocess.run(command, cwd=there, check=True, capture_output=True)
+    shutil.copytree(calibration_photos, there / "photos")
+    quantize = [f"--quantize={word}" for word in QUANTIZE_OPTIONS]
+    command = ["slim_vgg.pth", "-o", "other.bundle", *quantize, "--calibration", "photos", "--samples", "images"]
+    command += ["--preprocess", "preprocess.json", "--labels", "class_indices.json"]
+    environment = {**os.environ, "VGG_DEPLOY_CACHE": str(there / "cache")}
+    subprocess.run([sys.executable, "-P", "-c", UNTIMED, *command], cwd=there, check=True, env=environment)
     return {ONE_RUN: here / "again.bundle", OTHER_FOLDER: there / "other.bundle"}
 
 
 class TestVariant:
     @pytest.mark.parametrize("size", [1, 2, 5])
     def test_agrees_with_eager_pytorch_on_real_images(
-        self, recipe: Recipe, example_bundle: Bundle, photos: np.ndarray, eager: np.ndarray, size: int
+        self, recipe: Recipe, whole_bundle: Bundle, photos: np.ndarray, eager: np.ndarray, size: int
     ) -> None:
-        run = open_variant(recipe, example_bundle.directory)
+        run = open_variant(recipe, whole_bundle.directory)
         outputs = np.concatenate([run(photos[i : i + size]) for i in range(0, 6 - size, size)])
         assert outputs.dtype == np.float32
         assert snr_db(eager[: len(outputs)], outputs) >= recipe.tolerance.min_snr_db
@@ -80,11 +121,33 @@ class TestVariant:
         assert variant.parity.samples == len(find_images([example.images])) + 2 + 5
         assert not variant.parity.misses(recipe.tolerance)
 
-    def test_the_manifest_tells_its_files_their_size_and_checksums(
-        self, recipe: Recipe, variant: Variant, example_bundle: Bundle
+    def test_it_loses_little_accuracy_on_real_test_images(
+        self, recipe: Recipe, whole_bundle: Bundle, test_batch: np.ndarray, right_before: np.ndarray, test_photos
     ) -> None:
-        files = [file for file in (example_bundle.directory / recipe.name).rglob("*") if file.is_file()]
-        assert {file.relative_to(example_bundle.directory).as_posix(): sha256_of(file) for file in files} == dict(
+        run = open_variant(recipe, whole_bundle.directory)
+        outputs = np.concatenate([run(test_batch[i : i + 100]) for i in range(0, len(test_batch), 100)])
+        lost = right_before.mean() - (outputs.argmax(axis=1) == test_photos[1]).mean()
+        assert lost * 100 <= MOST_LOST[recipe.precision] + 1e-9
+
+    def test_its_accuracy_on_labelled_samples_is_in_the_manifest(self, variant: Variant, example) -> None:
+        assert variant.accuracy is not None
+        assert variant.accuracy.images == len(find_images([example.images]))
+        assert min(variant.accuracy.eager, variant.accuracy.variant) >= 0.9
+        assert variant.accuracy.low <= variant.accuracy.variant - variant.accuracy.eager <= variant.accuracy.high
+
+    def test_what_was_quantized_and_for_what_is_told(self, recipe: Recipe, variant: Variant) -> None:
+        assert variant.target == (None if recipe.quantize is None else "any")
+        assert bool(variant.notes) == (recipe.quantize is not None)
+
+    def test_a_quantized_one_is_smaller_than_fp32(self, variant: Variant, whole_bundle: Bundle) -> None:
+        fp32 = whole_bundle.manifest.variant(f"{variant.format}-fp32")
+        assert variant.bytes < fp32.bytes or variant is fp32
+
+    def test_the_manifest_tells_its_files_their_size_and_checksums(
+        self, recipe: Recipe, variant: Variant, whole_bundle: Bundle
+    ) -> None:
+        files = [file for file in (whole_bundle.directory / recipe.name).rglob("*") if file.is_file()]
+        assert {file.relative_to(whole_bundle.directory).as_posix(): sha256_of(file) for file in files} == dict(
             variant.sha256
         )
         assert variant.bytes == sum(file.stat().st_size for file in files)
@@ -92,21 +155,21 @@ class TestVariant:
         assert (variant.opset is None) == (recipe.format != "onnx")
 
     def test_a_lone_file_still_knows_its_preprocessing_and_labels(
-        self, variant: Variant, example, example_bundle: Bundle, tmp_path: Path
+        self, variant: Variant, example, whole_bundle: Bundle, tmp_path: Path
     ) -> None:
         for name in variant.sha256:
-            shutil.copy(example_bundle.path(name), tmp_path)
+            shutil.copy(whole_bundle.path(name), tmp_path)
         with Classifier.open(tmp_path / Path(variant.file).name, device="cpu") as lone:
-            assert lone.manifest.labels == example_bundle.manifest.labels
-            assert lone.manifest.preprocessing == example_bundle.manifest.preprocessing
+            assert lone.manifest.labels == whole_bundle.manifest.labels
+            assert lone.manifest.preprocessing == whole_bundle.manifest.preprocessing
             assert lone.predict(example.images / "bag" / "00018.png")[0].label == "bag"
 
     @pytest.mark.parametrize("repetition", [ONE_RUN, OTHER_FOLDER])
     def test_the_same_export_gives_the_same_bytes(
-        self, variant: Variant, example_bundle: Bundle, repetitions: dict[str, Path], repetition: str
+        self, variant: Variant, whole_bundle: Bundle, repetitions: dict[str, Path], repetition: str
     ) -> None:
         for name in variant.sha256:
-            assert (repetitions[repetition] / name).read_bytes() == example_bundle.path(name).read_bytes(), name
+            assert (repetitions[repetition] / name).read_bytes() == whole_bundle.path(name).read_bytes(), name
 
     def test_no_path_of_the_build_machine_is_inside(
         self, recipe: Recipe, repetitions: dict[str, Path], example
@@ -118,17 +181,51 @@ class TestVariant:
 
 @pytest.mark.parametrize("repetition", [ONE_RUN, OTHER_FOLDER])
 def test_the_rest_of_the_bundle_is_reproducible_and_tells_no_paths(
-    example, example_bundle: Bundle, repetitions: dict[str, Path], repetition: str
+    example, whole_bundle: Bundle, repetitions: dict[str, Path], repetition: str
 ) -> None:
     for name in ("bundle.json", "golden.npz"):
-        assert (repetitions[repetition] / name).read_bytes() == example_bundle.path(name).read_bytes(), name
+        assert (repetitions[repetition] / name).read_bytes() == whole_bundle.path(name).read_bytes(), name
     for file in repetitions[repetition].glob("*.*"):
         assert not paths_in(file, repetitions[repetition], example.folder), file
 
 
-def test_the_bundle_holds_every_variant_and_is_whole(example_bundle: Bundle) -> None:
-    assert [variant.name for variant in example_bundle.manifest.variants] == [recipe.name for recipe in EXPORTED]
-    assert open_bundle(example_bundle.directory).changed_files() == []
+def test_the_bundle_holds_every_variant_and_is_whole(whole_bundle: Bundle) -> None:
+    assert [variant.name for variant in whole_bundle.manifest.variants] == [recipe.name for recipe in VARIANTS]
+    assert open_bundle(whole_bundle.directory).changed_files() == []
+
+
+def test_the_calibration_is_told_and_shares_no_image_with_the_samples(
+    whole_bundle: Bundle, calibration_photos: Path, example
+) -> None:
+    calibration = whole_bundle.manifest.calibration
+    assert calibration is not None
+    assert {"input", "output"} <= calibration.ranges.keys()
+    if calibration_photos != example.images:
+        assert len(calibration.images) == 100
+        used = {(calibration_photos / name).read_bytes() for name in calibration.images}
+        assert not used & {file.read_bytes() for file in find_images([example.images])}
+
+
+def test_quantized_layers_are_named_by_their_modules(whole_bundle: Bundle) -> None:
+    notes = whole_bundle.manifest.variant("onnx-int8-dynamic").notes
+    assert notes[0] == "2 of 8 layers with weights quantized"
+    assert "features.0, features.3" in notes[1]
+    for name in ("onnx-int8-static", "onnx-int4-weights", "onnx-int8-weights"):
+        assert whole_bundle.manifest.variant(name).notes[0] == "8 of 8 layers with weights quantized"
+
+
+def test_only_what_tells_of_the_machine_differs(whole_bundle: Bundle, repetitions: dict[str, Path]) -> None:
+    differing = {
+        file.relative_to(whole_bundle.directory).as_posix()
+        for file in whole_bundle.directory.rglob("*")
+        if file.is_file()
+        and file.read_bytes() != (repetitions[ONE_RUN] / file.relative_to(whole_bundle.directory)).read_bytes()
+    }
+    assert differing == {"measured.json", "report.md"}
+
+
+def every_variant_takes_two_milliseconds(bundle: Path, manifest: Manifest) -> Timings:
+    return Timings({variant.name: [[0.002]] for variant in manifest.variants})
 
 
 def paths_in(file: Path, bundle: Path, example: Path) -> list[str]:

@@ -9,21 +9,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, numpy_helper
 from PIL import Image
 from torch import nn
 
+from vgg_calibration.onnx_file import read_onnx, write_onnx
 from vgg_export import export, pipeline, variants
-from vgg_export.variants import VARIANTS, Job, Recipe
+from vgg_export.variants import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, Job, Recipe, Written
 from vgg_runtime import Classifier, verify_bundle
-from vgg_runtime.errors import ParityError, PreprocessingError, UsageError
+from vgg_runtime.errors import CalibrationError, ParityError, PreprocessingError, UsageError
 
 FLOAT32 = [recipe for recipe in VARIANTS if recipe.precision == "fp32"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of forty grey images of 8 x 8."""
+    (tmp_path / "photos").mkdir()
+    random = np.random.default_rng(0)
+    for i in range(40):
+        image = Image.fromarray(random.integers(0, 256, (8, 8), np.uint8))
+        image.save(tmp_path / "photos" / f"{i:02d}.png")
+    return tmp_path / "photos"
 
 
 def of_another_network(recipe: Recipe, change) -> Recipe:
     """``recipe``, but of a network that ``change`` was done to."""
 
-    def write(job: Job, file: Path) -> Path | None:
+    def write(job: Job, file: Path) -> Written:
         other = torch.load(io.BytesIO(saved(job.module)), weights_only=False)
         with torch.no_grad():
             change(other)
@@ -64,6 +77,100 @@ def test_a_variant_with_other_weights_is_a_miss_and_no_bundle(
     with pytest.raises(ParityError, match=rf"{recipe.name} differs from eager PyTorch.*No bundle was written"):
         export(checkpoint, tmp_path / "new" / "a.bundle", input_size=8)
     assert [file.name for file in tmp_path.iterdir()] == ["small.pth"]
+
+
+QUANTIZED_ONNX = [recipe for recipe in VARIANTS if recipe.format == "onnx" and recipe.quantize]
+
+
+def with_the_next_channels_constants(recipe: Recipe) -> Recipe:
+    """``recipe``, but every weight, scale and bias is that of the channel before: a broken quantizer."""
+
+    def write(job: Job, file: Path) -> Written:
+        written = recipe.write(job, file)
+        model = read_onnx(file)
+        for tensor in model.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.ndim and values.dtype != np.int64:  # those are shapes
+                tensor.CopyFrom(numpy_helper.from_array(np.roll(values, 1, axis=0), tensor.name))
+        write_onnx(model, file, single_file=False)
+        return written
+
+    return replace(recipe, write=write)
+
+
+@pytest.mark.parametrize("recipe", QUANTIZED_ONNX, ids=lambda recipe: recipe.name)
+def test_a_quantizer_that_is_broken_is_a_miss_and_no_bundle(
+    small_checkpoint, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe
+) -> None:
+    options = {"input_size": 8, "formats": ["onnx"], "quantize": [recipe.quantize], "calibration": photos}
+    checkpoint = small_checkpoint()
+    monkeypatch.setattr("vgg_export.variants.VARIANTS", (ONNX_FP32, with_the_next_channels_constants(recipe)))
+    with pytest.raises(ParityError, match=rf"{recipe.name} differs from eager PyTorch.*No bundle was written") as miss:
+        export(checkpoint, tmp_path / "new" / "a.bundle", **options)
+    assert f"Leave out --quantize {recipe.quantize}" in miss.value.hint
+    assert {file.name for file in tmp_path.iterdir()} == {"small.pth", "photos"}
+
+
+def test_a_dynamically_quantized_torchscript_of_other_weights_is_a_miss_and_no_bundle(
+    small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fp32, quantized = (recipe for recipe in VARIANTS if recipe.format == "torchscript")
+    checkpoint = small_checkpoint()
+    broken = (fp32, of_another_network(quantized, swap_two_classes))
+    monkeypatch.setattr("vgg_export.variants.VARIANTS", broken)
+    with pytest.raises(ParityError, match=r"torchscript-int8-dynamic differs from eager PyTorch"):
+        export(checkpoint, tmp_path / "a.bundle", input_size=8, formats=["torchscript"], quantize=["dynamic"])
+    assert [file.name for file in tmp_path.iterdir()] == ["small.pth"]
+
+
+def test_what_is_not_broken_passes_with_a_fixed_batch_in_single_files(
+    small_checkpoint, photos: Path, tmp_path: Path, untimed: None
+) -> None:
+    bundle = export(
+        small_checkpoint(),
+        tmp_path / "a.bundle",
+        input_size=8,
+        formats=["onnx"],
+        quantize=QUANTIZE_OPTIONS,
+        calibration=photos,
+        calibration_size=20,
+        calibration_method="minmax",
+        target="vnni",
+        batch=3,
+        single_file=True,
+    )
+    assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32", *(r.name for r in QUANTIZED_ONNX)]
+    for variant in bundle.manifest.variants:
+        assert variant.external_data is None
+        assert variant.target == (None if variant.precision == "fp32" else "vnni")
+    assert bundle.manifest.calibration is not None
+    assert (len(bundle.manifest.calibration.images), bundle.manifest.calibration.method) == (20, "minmax")
+    assert set(verify_bundle(bundle.directory)) == {variant.name for variant in bundle.manifest.variants}
+
+
+def test_without_calibration_images_int4_has_float16_convolutions_and_with_them_int8(
+    small_checkpoint, photos: Path, tmp_path: Path, untimed: None
+) -> None:
+    options = {"input_size": 8, "formats": ["onnx"], "quantize": ["int4-weights"]}
+    for name, calibration, kind in (("bare", None, TensorProto.FLOAT16), ("calibrated", photos, TensorProto.INT8)):
+        bundle = export(small_checkpoint(), tmp_path / name, calibration=calibration, **options)
+        model = read_onnx(bundle.path("onnx-int4-weights/model.onnx"))
+        assert [tensor.data_type for tensor in model.graph.initializer if list(tensor.dims) == [4, 1, 3, 3]] == [kind]
+        assert (bundle.manifest.calibration is None) == (calibration is None)
+
+
+def test_calibration_images_of_another_size_are_refused(small_checkpoint, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.json").write_text('{"channels": "L", "resize": 8}')
+    Image.new("L", (20, 16)).save(photos / "wide.png")
+    with pytest.raises(CalibrationError, match=r"wide\.png has 10 x 8 pixels"):
+        export(
+            small_checkpoint(),
+            tmp_path / "a.bundle",
+            input_size=8,
+            preprocess=tmp_path / "short.json",
+            quantize=["static"],
+            calibration=photos / "wide.png",
+        )
 
 
 def test_a_batch_size_that_tracing_made_a_constant_is_a_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ CASES = {name: preset(name, (40, 40), 1 if name == "mnist" else 3) for name in P
     "BGR 0..255": Preprocessing("BGR", resize=(30, 50), divide_by=1.0, mean=(104, 117, 123)),
     "crop larger than the image": Preprocessing(resize=20, crop=(33, 61)),
     "turned by EXIF": Preprocessing("L", resize=24, exif_orientation=True),
+    "permuted": Preprocessing(resize=(4, 6), std=(0.2, 0.3, 0.4), permutation=tuple(range(23, -1, -1))),
     "bicubic": Preprocessing(resize=33, crop=(32, 32), interpolation="bicubic", std=(0.2, 0.3, 0.4)),
 }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
+from lesson_saving import STRANGER, class_not_at_hand
 from torch import nn
 
 SaveForgotten = Callable[[nn.Module], Path]
@@ -28,19 +28,13 @@ def saved(tmp_path: Path) -> Callable[[object], Path]:
 
 @pytest.fixture
 def saved_by_a_stranger(tmp_path: Path) -> Iterator[SaveForgotten]:
-    """Save a whole module, its own class and those inside it belonging to a module that no longer exists."""
+    """Save a whole module, its own class and those inside it belonging to a script that no longer exists."""
 
     def save(module: nn.Module) -> Path:
-        stranger = ModuleType("their_training_script")
-        classes = {type(layer) for layer in module.modules() if not type(layer).__module__.startswith("torch.")}
-        for cls in classes:
-            cls.__module__, cls.__qualname__ = stranger.__name__, cls.__name__
-            setattr(stranger, cls.__name__, cls)
-        sys.modules[stranger.__name__] = stranger
         path = tmp_path / "whole.pth"
-        torch.save(module, path)
-        del sys.modules[stranger.__name__]
+        with class_not_at_hand(module):
+            torch.save(module, path)
         return path
 
     yield save
-    assert "their_training_script" not in sys.modules  # nothing imported it
+    assert STRANGER not in sys.modules  # nothing imported it

@@ -237,6 +237,15 @@ def test_pretrained_weights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (loaded.architecture.name, loaded.num_classes) == ("torchvision:squeezenet1_1", 1000)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("nope", "Ours are vgg11"), ("resnt18", "resnet18"), ("torchvision:vgg61", "vgg16")]
+)
+def test_random_weights_of_a_name_that_nothing_has(name: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="there is no architecture called") as caught:
+        load_model(f"random:{name}")
+    assert hint in caught.value.hint
+
+
 @pytest.mark.parametrize("source", ["random:vgg11", "torchvision:resnet18"])
 def test_a_name_and_a_model_are_one_too_many(source: str) -> None:
     with pytest.raises(UsageError, match="names its own architecture"):

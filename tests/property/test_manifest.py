@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -60,6 +61,7 @@ CALIBRATION = built(
     skipped=texts(),
     sha256=TEXT,
     ranges=st.dictionaries(TEXT, st.tuples(FLOAT, FLOAT), max_size=2),
+    layer_snr_db=st.dictionaries(TEXT, st.none() | FLOAT, max_size=2),
 )
 
 
@@ -83,6 +85,10 @@ def variants(draw: st.DrawFn) -> Variant:
     )
 
 
+def permutations(pixels: int) -> st.SearchStrategy[tuple[int, ...] | None]:
+    return st.none() | st.permutations(range(pixels)).map(tuple) if pixels <= 64 else st.none()
+
+
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     channels = draw(st.sampled_from(["RGB", "BGR", "L"]))
@@ -101,6 +107,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             mean=draw(values),
             std=draw(values),
             exif_orientation=draw(st.booleans()),
+            permutation=draw(permutations(math.prod(size))),
         ),
         draw(st.none() | st.tuples(*[TEXT] * classes)),
         tuple(draw(st.lists(variants(), max_size=2, unique_by=lambda variant: variant.name))),

@@ -156,7 +156,7 @@ def test_verify_tells_what_was_held_against_what(bundle: Path) -> None:
     shown = vgg_run("verify", bundle).stdout
     assert "checksums: every file is as it was written" in shown
     assert "onnx-fp32: " in shown
-    assert "top-1 agreement 100% on 4 golden samples" in shown
+    assert "top-1 agreement 100.0% on 4 golden samples" in shown
 
 
 def test_verify_of_a_bundle_without_golden_samples_says_so(make_bundle: MakeBundle) -> None:

@@ -55,6 +55,19 @@ def test_the_alpha_of_a_palette_is_dropped_and_the_image_left_alone() -> None:
     assert image.info["transparency"] == b"\x80"
 
 
+def test_a_permutation_takes_pixels_from_where_it_points() -> None:
+    permutation = (5, 0, 1, 2, 3, 4)
+    planes = Preprocessing("BGR", crop=(2, 3), divide_by=1, permutation=permutation)(GRADIENT)
+    plain = Preprocessing("BGR", crop=(2, 3), divide_by=1)(GRADIENT)
+    np.testing.assert_array_equal(planes, plain.reshape(3, 6)[:, permutation].reshape(3, 2, 3))
+
+
+def test_an_image_with_other_pixels_than_the_permutation_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"6 x 4 pixels where the permutation takes 2") as refused:
+        Preprocessing(permutation=(1, 0))(GRADIENT)
+    assert "resize" in refused.value.hint
+
+
 def test_a_long_thin_image_is_refused_before_it_is_resized() -> None:
     with pytest.raises(ImageError, match=r"20000 x 1 pixels; resizing.*5120000 x 256"):
         Preprocessing(resize=256)(Image.new("RGB", (20_000, 1)))
@@ -90,6 +103,10 @@ def test_the_output_size_is_known_where_it_does_not_depend_on_the_image(
         ({"divide_by": math.inf}, "finite"),
         ({"std": (1.0, math.nan, 1.0)}, "finite"),
         ({"mean": (1.0, math.nan, 1.0)}, "mean is finite"),
+        ({"permutation": ()}, "has 0 entries"),
+        ({"permutation": (0, 1, 1)}, "3 entries, but not each of 0 to 2 once"),
+        ({"permutation": (1, 2, 3)}, "not each of 0 to 2"),
+        ({"permutation": (1, 0), "crop": (2, 2)}, "2 entries; 2 x 2 are 4 pixels"),
         ({"channels": "HSV"}, "channels is 'HSV', not one of RGB, BGR, L"),
         ({"interpolation": "area"}, "interpolation is 'area', not one of nearest"),
     ],

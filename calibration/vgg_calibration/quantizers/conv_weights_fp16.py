@@ -24,7 +24,8 @@ def conv_weights_fp16(model: onnx.ModelProto, context: Context) -> list[str]:
     for tensor in graph.initializer:
         if tensor.name not in weights or tensor.data_type != onnx.TensorProto.FLOAT:
             continue
-        half = numpy_helper.to_array(tensor).astype(np.float16)
+        with np.errstate(over="ignore"):
+            half = numpy_helper.to_array(tensor).astype(np.float16)
         if not np.isfinite(half).all():
             continue  # beyond float16's 65504: this one stays in float32
         name, stored = tensor.name, f"{tensor.name}_fp16"

@@ -17,8 +17,9 @@ def float16(model: onnx.ModelProto, context: Context) -> list[str]:
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    computing = [node.name for node in model.graph.node if node.name not in context.in_float]
     converted = convert_float_to_float16(
         model, keep_io_types=True, disable_shape_infer=True, node_block_list=sorted(context.in_float)
     )
     model.CopyFrom(converted)
-    return [node.name for node in model.graph.node if node.op_type != "Cast"]
+    return computing

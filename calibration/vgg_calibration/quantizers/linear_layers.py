@@ -61,7 +61,7 @@ def find_linear_layers(model: onnx.ModelProto, context: Context) -> list[LinearL
         if len(weight.dims) != 2 or _is_scaled(attributes):
             continue
         values = numpy_helper.to_array(weight)
-        bias = node.input[2] if len(node.input) > 2 else None
+        bias = (node.input[2] or None) if len(node.input) > 2 else None  # an input left out has no name
         found.append(LinearLayer(node, values.T if attributes.get("transB") else values, bias))
     return found
 
@@ -73,16 +73,17 @@ def replace_nodes(
 ) -> None:
     """Put ``replacements`` in the place of the nodes that give the named tensors; add ``constants``.
 
-    Constants that nothing uses any more are removed.
+    Constants that only the replaced nodes used are removed.
     """
     graph = model.graph
+    replaced = {name for node in graph.node if node.output[0] in replacements for name in node.input}
     nodes = [new for node in graph.node for new in replacements.get(node.output[0], [node])]
     del graph.node[:]
     graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input} | {value.name for value in graph.output}
-    kept = [tensor for tensor in [*graph.initializer, *constants] if tensor.name in used]
+    kept = [tensor for tensor in graph.initializer if tensor.name in used or tensor.name not in replaced]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend([*kept, *constants])
 
 
 def _is_scaled(attributes: dict[str, Any]) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vgg_calibration.onnx_file import save_model
 from vgg_runtime.errors import ArchitectureError, UsageError
 
 if TYPE_CHECKING:
@@ -51,22 +53,18 @@ def torch2onnx(
         ArchitectureError: PyTorch cannot trace the module.
         UsageError: the exporter cannot write that opset.
     """
-    import onnx_ir
-
     model = _export(module, takes, gives, opset)
     _strip_developer_paths(model)
     model.metadata_props.update(metadata)
-    if single_file:
-        onnx_ir.save(model, file)
-        return None
-    data = file.with_name(file.name + ".data")
-    onnx_ir.save(model, file, external_data=data.name)
-    return data if data.exists() else None
+    return save_model(model, file, single_file=single_file)
 
 
 def _export(module: nn.Module, takes: Input, gives: Output, opset: int) -> onnx_ir.Model:
     import torch
 
+    if {takes.name, gives.name} & module.state_dict().keys():
+        # Parameters keep their names in the file, where each name stands for one value only.
+        module = torch.nn.Sequential(OrderedDict(network=module))
     dynamic = takes.batch_size is None
     # An example batch of 1 would be taken for a constant; 2 stands for "any".
     example = torch.zeros(takes.batch_size or 2, *map(int, takes.shape[1:]))

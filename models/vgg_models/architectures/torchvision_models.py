@@ -20,6 +20,7 @@ __all__ = [
     "empty_torchvision",
     "fetch_pretrained",
     "torchvision_info",
+    "torchvision_names",
 ]
 
 PREFIX = "torchvision:"
@@ -100,6 +101,11 @@ def torchvision_info(name: str) -> Architecture:
     return Architecture(f"{PREFIX}{name}", f"torchvision's {name}", "named", assumptions=assumptions)
 
 
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's classifiers."""
+    return list(_models().list_models(module=_models()))
+
+
 def _options(name: str, state: Mapping[str, Tensor]) -> dict[str, bool]:
     if name not in _AUXILIARY:
         return {}
@@ -112,7 +118,7 @@ def _models() -> Any:
 
 
 def _check_name(name: str) -> None:
-    known = _models().list_models(module=_models())
+    known = torchvision_names()
     if name not in known:
         close = get_close_matches(name, known, n=3, cutoff=0.5) or known
         raise ArchitectureError(f"torchvision has no classifier called {name!r}.", hint=f"It has {', '.join(close)}.")

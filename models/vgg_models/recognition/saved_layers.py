@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice, permutations
 from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["Kind", "SavedLayer", "describe_layers", "saved_layers"]
+__all__ = ["Kind", "SavedLayer", "describe_layers", "other_orders", "saved_layers"]
 
 Kind = Literal["convolution", "linear", "batch norm", "other"]
 
 _AFFINE = ({"weight"}, {"weight", "bias"})
+_MOST_GROUPS = 5  # 120 orders
 _BATCH_NORM = {"weight", "bias", "running_mean", "running_var"}
 
 
@@ -58,6 +60,14 @@ def saved_layers(state: Mapping[str, Tensor]) -> list[SavedLayer]:
     layers = [_layer(path, tensors) for path, tensors in grouped.items()]
     groups = list(dict.fromkeys(_group(layer) for layer in layers))
     return sorted(layers, key=lambda layer: (groups.index(_group(layer)), _index(layer)))
+
+
+def other_orders(layers: Sequence[SavedLayer]) -> Iterator[list[SavedLayer]]:
+    """Yield the layers with the Sequentials, and the layers outside of any, in every other order; few of them only."""
+    groups = [list(members) for _, members in groupby(layers, _group)]
+    if len(groups) <= _MOST_GROUPS:
+        for order in islice(permutations(groups), 1, None):  # the first is the order as it is
+            yield [layer for group in order for layer in group]
 
 
 def _group(layer: SavedLayer) -> str:

@@ -70,7 +70,8 @@ def _reading(saved: SavedVGG, size: SizeReading) -> Reading:
 def _description(saved: SavedVGG) -> str:
     title = "a VGG of its own configuration" if saved.name == "vgg" else describe(saved.name)
     classes = f"{saved.head.num_classes} classes"
-    return f"{title}, {saved.input_channels} input channels, {classes}"
+    plural = "" if saved.input_channels == 1 else "s"
+    return f"{title}, {saved.input_channels} input channel{plural}, {classes}"
 
 
 def _reasons(saved: SavedVGG) -> list[str]:

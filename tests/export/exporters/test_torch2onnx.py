@@ -43,6 +43,20 @@ def test_input_and_output_have_their_names_and_a_readable_batch_dimension(
     assert shapes(model) == {"input": ["batch", 1, 8, 8], "output": ["batch", 6]}
 
 
+@pytest.mark.parametrize("name", ["input", "output"])
+def test_a_parameter_may_have_the_name_of_the_input_or_the_output(name: str, takes: Input, tmp_path: Path) -> None:
+    class Offset(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_parameter(name, nn.Parameter(torch.arange(64.0)))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1) - getattr(self, name)
+
+    model = export(Offset().eval(), tmp_path / "model.onnx", takes)
+    assert shapes(model) == {"input": ["batch", 1, 8, 8], "output": ["batch", 64]}
+
+
 def test_a_fixed_batch(small_network, tmp_path: Path) -> None:
     model = export(small_network(), tmp_path / "model.onnx", Input((3, 1, 8, 8)))
     assert shapes(model) == {"input": [3, 1, 8, 8], "output": [3, 6]}

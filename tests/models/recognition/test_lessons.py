@@ -1,7 +1,7 @@
 """What people train from the lessons: each model as its owner wrote it, saved as its owner saves it.
 
-The numbers are the rows of the table of models that this project takes. Every class here stands for code that is not
-at hand when the checkpoint is read; what comes back must compute the same.
+The numbers are those of tests/lessons/lesson_rows.py. The class is not at hand when the checkpoint is read; what comes
+back must compute the same.
 """
 
 from __future__ import annotations
@@ -11,8 +11,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from lesson_networks import (
+    MLP,
+    Attributes,
+    CifarLeNet,
+    CifarVGG,
+    FullyConnected,
+    LeNet,
+    MnistCNN,
+    NamedFullyConnected,
+    OneSequential,
+    Residual,
+    WideVGG,
+    deep_batch_norm,
+    quick_features,
+    relu_head,
+    settled,
+)
+from lesson_saving import training_loops
+from torch import nn
 
 from vgg_models import LoadedModel, load_model
 from vgg_models.architectures.head import make_head, paper_head
@@ -26,21 +43,6 @@ Save = Callable[[object], Path]
 SaveWhole = Callable[[nn.Module], Path]
 
 
-def settled(module: nn.Module) -> nn.Module:
-    """Seeded weights of a useful size, and BatchNorm statistics that are not the identity."""
-    generator = torch.Generator().manual_seed(0)
-    for layer in module.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            fan_in = layer.weight[0].numel()
-            layer.weight.data.normal_(0, fan_in**-0.5, generator=generator)
-            layer.bias.data.normal_(0, 0.5, generator=generator)
-        elif isinstance(layer, nn.BatchNorm2d):
-            for tensor in (layer.weight.data, layer.bias.data, layer.running_mean):
-                tensor.uniform_(-0.5, 1, generator=generator)
-            layer.running_var.uniform_(0.5, 2, generator=generator)
-    return module.eval()
-
-
 def assert_same(loaded: LoadedModel, owner: nn.Module, rtol: float = 0) -> None:
     """The same outputs at batch 1, 2 and 5."""
     generator = torch.Generator().manual_seed(1)
@@ -52,17 +54,6 @@ def assert_same(loaded: LoadedModel, owner: nn.Module, rtol: float = 0) -> None:
 
 def shape_of(loaded: LoadedModel) -> tuple[int, int, int]:
     return (loaded.input_channels, *loaded.input_size)
-
-
-class OneSequential(nn.Module):
-    """One attribute that holds everything."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.model = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
 
 
 # 1, 2: the VGG paper's table, both heads ------------------------------------------------------------------------------
@@ -99,13 +90,6 @@ def test_row_3_torchvision_s_vgg16_with_another_last_layer(saved: Save, change: 
 # 4, 5, 6: the CIFAR-10 quick net --------------------------------------------------------------------------------------
 
 
-def quick_features() -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for channels, width in ((3, 32), (32, 32), (32, 64)):
-        layers += [nn.Conv2d(channels, width, 5, padding=2), nn.MaxPool2d(2)]
-    return [*layers, nn.Flatten()]
-
-
 def test_row_4_quick_net(saved: Save, saved_by_a_stranger: SaveWhole) -> None:
     owner = settled(OneSequential(*quick_features(), nn.Linear(1024, 64), nn.Linear(64, 10)))
     for loaded in (load_model(saved_by_a_stranger(owner)), load_model(saved(owner.state_dict()))):
@@ -120,13 +104,6 @@ def test_row_5_first_form(saved: Save) -> None:
     assert any("nothing follows the last Linear" in line for line in loaded.architecture.assumptions)
 
 
-def relu_head(*, last: bool) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for width, out in ((1024, 256), (256, 64), (64, 10)):
-        layers += [nn.Linear(width, out), nn.ReLU(), nn.Dropout(0.4)]
-    return layers if last else layers[:-2]
-
-
 @pytest.mark.parametrize("last", [False, True])
 def test_row_5_second_form_is_not_taken_for_another_in_silence(
     saved: Save, saved_by_a_stranger: SaveWhole, last: bool
@@ -139,20 +116,6 @@ def test_row_5_second_form_is_not_taken_for_another_in_silence(
     assert "--model cifar10-quick-relu-end: " in caught.value.message
     assert_same(load_model(path, model="cifar10-quick-relu-end" if last else "cifar10-quick-relu"), owner)
     assert_same(load_model(saved_by_a_stranger(owner)), owner)
-
-
-class Attributes(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.maxpool1 = nn.Conv2d(3, 32, 5, padding=2), nn.MaxPool2d(2)
-        self.conv2, self.maxpool2 = nn.Conv2d(32, 32, 5, padding=2), nn.MaxPool2d(2)
-        self.conv3, self.maxpool3 = nn.Conv2d(32, 64, 5, padding=2), nn.MaxPool2d(2)
-        self.flatten = nn.Flatten()
-        self.linear1, self.linear2 = nn.Linear(1024, 64), nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool2(self.conv2(self.maxpool1(self.conv1(x))))
-        return self.linear2(self.linear1(self.flatten(self.maxpool3(self.conv3(x)))))
 
 
 def test_row_6_the_order_of_attributes_runs_once_it_is_confirmed(saved_by_a_stranger: SaveWhole) -> None:
@@ -198,21 +161,6 @@ def test_attribute_order_is_not_offered_where_it_does_not_run(saved_by_a_strange
 # 7: wide CIFAR VGG ----------------------------------------------------------------------------------------------------
 
 
-class WideVGG(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (96, 96, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,) * 3, "M")
-        self.features = nn.Sequential(*make_features(widths, batch_norm=True), nn.AvgPool2d(1, 1))
-        self.dense = nn.Sequential(
-            *(nn.Linear(512, 4096), nn.ReLU(), nn.Dropout(0.4)), *(nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(0.4))
-        )
-        self.classifier = nn.Linear(4096, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.features(x)
-        return self.classifier(self.dense(x.view(x.size(0), -1)))
-
-
 def test_row_7_wide_vgg(saved: Save) -> None:
     owner = settled(WideVGG())
     loaded = load_model(saved(owner.state_dict()))
@@ -220,15 +168,22 @@ def test_row_7_wide_vgg(saved: Save) -> None:
     assert_same(loaded, owner)
 
 
+def test_row_7_in_the_order_of_its_names(saved: Save) -> None:
+    """As safetensors writes it: ``classifier`` first."""
+    owner = settled(WideVGG())
+    assert_same(load_model(saved(dict(sorted(owner.state_dict().items())))), owner)
+
+
+def test_layers_that_were_made_last_first(saved: Save) -> None:
+    layers = {"out": nn.Linear(512, 10), "hidden": nn.Linear(512, 512), "first": nn.Linear(784, 512)}
+    relu, flatten = nn.ReLU(), nn.Flatten()
+    owner = nn.Sequential(flatten, layers["first"], relu, layers["hidden"], relu, layers["out"])
+    loaded = load_model(saved(nn.ModuleDict(layers).state_dict()))
+    assert loaded.architecture.name == "mlp-512"
+    assert_same(loaded, owner)
+
+
 # 8: deep BN net -------------------------------------------------------------------------------------------------------
-
-
-def deep_batch_norm(kernel: int, padding: int) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for channels, width in ((3, 64), (64, 128), (128, 256), (256, 512)):
-        layers += [nn.Conv2d(channels, width, kernel, padding=padding), nn.BatchNorm2d(width)]
-        layers += [nn.Conv2d(width, width, kernel, padding=padding), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
-    return [*layers, nn.Flatten(), nn.Linear(2048, 256), nn.Linear(256, 64), nn.Linear(64, 10)]
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
@@ -246,19 +201,6 @@ def test_row_8_is_recognised_without_the_size_too(saved: Save) -> None:
 
 
 # 9: residual net ------------------------------------------------------------------------------------------------------
-
-
-class Residual(nn.Module):
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.left = nn.Sequential(
-            *(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
-            *(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)),
-        )
-        self.shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.left(x) + self.shortcut(x))
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["state dict", "whole module"])
@@ -284,28 +226,6 @@ def test_sums_between_sequentials_are_not_read_as_a_row(saved: Save) -> None:
 # 10, 11: the MNIST nets -----------------------------------------------------------------------------------------------
 
 
-class FullyConnected(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = nn.Sequential(
-            *(nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 10), nn.LogSoftmax(dim=1))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x.view(-1, 784))
-
-
-class NamedFullyConnected(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc1, self.fc2, self.fc3 = nn.Linear(784, 8), nn.Linear(8, 8), nn.Linear(8, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.log_softmax(
-            self.fc3(functional.relu(self.fc2(functional.relu(self.fc1(x.flatten(1)))))), dim=1
-        )
-
-
 @pytest.mark.parametrize("make", [FullyConnected, NamedFullyConnected])
 def test_row_10_fully_connected(saved: Save, make: Callable[[], nn.Module]) -> None:
     owner = settled(make())
@@ -313,20 +233,6 @@ def test_row_10_fully_connected(saved: Save, make: Callable[[], nn.Module]) -> N
     loaded = load_model(saved(owner.state_dict()))
     assert (loaded.architecture.name, shape_of(loaded)) == ("mnist-mlp", (1, 28, 28))
     assert_same(loaded, owner)
-
-
-class MnistCNN(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.n_feature = 6
-        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 6, 5)
-        self.fc1, self.fc2 = nn.Linear(96, 50), nn.Linear(50, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.max_pool2d(functional.relu(self.conv1(x)), 2)
-        x = functional.max_pool2d(functional.relu(self.conv2(x)), 2)
-        x = functional.relu(self.fc1(x.view(-1, self.n_feature * 4 * 4)))
-        return functional.log_softmax(self.fc2(x), dim=1)
 
 
 def test_row_11_mnist_cnn(saved: Save, saved_by_a_stranger: SaveWhole) -> None:
@@ -350,34 +256,11 @@ def test_a_reading_that_the_saved_layers_speak_against_is_refused(saved_by_a_str
 # 13, 14, 15: LeNets and the CIFAR VGG-11 ------------------------------------------------------------------------------
 
 
-class CifarLeNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.pool, self.conv2 = nn.Conv2d(3, 6, 5), nn.MaxPool2d(2, 2), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.pool(functional.relu(self.conv2(self.pool(functional.relu(self.conv1(x))))))
-        return self.fc3(functional.relu(self.fc2(functional.relu(self.fc1(torch.flatten(x, 1))))))
-
-
 def test_row_13_cifar_lenet(saved: Save) -> None:
     owner = settled(CifarLeNet())
     loaded = load_model(saved(owner.state_dict()))
     assert (loaded.architecture.name, shape_of(loaded)) == ("lenet-cifar", (3, 32, 32))
     assert_same(loaded, owner)
-
-
-class CifarVGG(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
-        self.features = nn.Sequential(*make_features(widths, batch_norm=True), nn.AvgPool2d(kernel_size=1, stride=1))
-        self.classifier = nn.Linear(512, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.features(x)
-        return self.classifier(x.view(x.size(0), -1))
 
 
 def test_row_14_cifar_vgg(saved: Save) -> None:
@@ -389,27 +272,6 @@ def test_row_14_cifar_vgg(saved: Save) -> None:
     assert load_model(path, likely_size=(32, 32)).input_size == (32, 32)
     with pytest.raises(ArchitectureError, match=r"--input-size 32 \(or --preprocess cifar10\)"):
         load_model(path)
-
-
-class LeNet(nn.Module):
-    """With average pooling; its layers in two Sequentials, in one, or as attributes."""
-
-    def __init__(self, form: str) -> None:
-        super().__init__()
-        features = [nn.Conv2d(1, 6, 5), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.AvgPool2d(2)]
-        head = [nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
-        self.row = [*features, nn.Flatten(), *head]  # a list, so that it makes no keys
-        if form == "two Sequentials":
-            self.conv, self.fc = nn.Sequential(*features), nn.Sequential(*head)
-        elif form == "one Sequential":
-            self.net = nn.Sequential(*self.row)
-        else:
-            self.c1, self.c2, self.f1, self.f2, self.f3 = features[0], features[3], head[0], head[2], head[4]
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.row:
-            x = layer(x)
-        return x
 
 
 @pytest.mark.parametrize("form", ["two Sequentials", "one Sequential", "attributes"])
@@ -425,19 +287,6 @@ def test_row_15_lenet_with_average_pooling(saved: Save, form: str) -> None:
 
 
 # 16: MLP --------------------------------------------------------------------------------------------------------------
-
-
-class MLP(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.flatten = nn.Flatten()
-        self.layers = nn.Sequential(
-            *(nn.Linear(784, 512), nn.ReLU(), nn.Dropout(0.2), nn.Linear(512, 512), nn.ReLU(), nn.Dropout(0.2)),
-            nn.Linear(512, 10),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(self.flatten(x))
 
 
 def test_row_16_mlp_of_attributes(saved: Save) -> None:
@@ -461,26 +310,18 @@ def test_row_16_mlp(saved: Save, saved_by_a_stranger: SaveWhole, one: bool) -> N
 # 18: checkpoints of a training loop -----------------------------------------------------------------------------------
 
 
-def _loop(weights: dict[str, Tensor], average: dict[str, Tensor]) -> dict[str, tuple[object, str]]:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.9).state_dict()
-
-    def prefixed(prefix: str) -> dict[str, Tensor]:
-        return {prefix + key: value for key, value in weights.items()}
-
-    return {
-        "loop": ({"model": weights, "optimizer": optimizer, "epoch": 7, "best": 0.9}, "under the key 'model'"),
-        "Lightning": ({"state_dict": prefixed("model."), "optimizer_states": [optimizer], "epoch": 7}, "'model.'"),
-        "DataParallel": ({"state_dict": prefixed("module.")}, "DataParallel"),
-        "EMA beside": ({"model": weights, "model_ema": average}, "not the average of them under model_ema"),
-        "compiled": (prefixed("_orig_mod."), "torch.compile"),
-    }
+SAID = {
+    "loop": "under the key 'model'",
+    "Lightning": "'model.'",
+    "DataParallel": "DataParallel",
+    "EMA beside": "not the average of them under model_ema",
+    "compiled": "torch.compile",
+}
 
 
-@pytest.mark.parametrize("kind", ["loop", "Lightning", "DataParallel", "EMA beside", "compiled"])
+@pytest.mark.parametrize("kind", SAID)
 def test_row_18_training_loops(saved: Save, kind: str) -> None:
     owner = settled(CifarLeNet())
-    weights = owner.state_dict()
-    content, said = _loop(weights, {key: value + 1 for key, value in weights.items()})[kind]
-    loaded = load_model(saved(content))
+    loaded = load_model(saved(training_loops(owner.state_dict())[kind]))
     assert_same(loaded, owner)
-    assert any(said in note for note in loaded.checkpoint.notes)
+    assert any(SAID[kind] in note for note in loaded.checkpoint.notes)

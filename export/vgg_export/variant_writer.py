@@ -1,0 +1,87 @@
+"""Writing every variant of a plan into the staging directory, calibrating on the way where one of them asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from vgg_calibration.quantizers import Context
+from vgg_calibration.targets import TARGETS
+from vgg_export.calibration_run import calibrate
+from vgg_export.plan import Plan
+from vgg_export.variants import ONNX_FP32, Job, Recipe
+from vgg_runtime.checksum import sha256_of
+from vgg_runtime.classifier import METADATA_KEY
+from vgg_runtime.manifest import Calibration, Manifest, Variant
+
+__all__ = ["write_variants"]
+
+
+def write_variants(plan: Plan, manifest: Manifest, staging: Path, on_step: Callable[[str], None]) -> Manifest:
+    """Write the files of every recipe of ``plan`` below ``staging``.
+
+    Args:
+        manifest: what is known so far; this much travels inside the files.
+
+    Returns:
+        the manifest with the variants, and with the calibration where there was one.
+
+    Raises:
+        ArchitectureError: PyTorch cannot trace the network.
+        CalibrationError: it cannot be quantized as asked, or the calibration images are refused.
+    """
+    job = Job(
+        module=plan.loaded.module,
+        takes=manifest.input,
+        gives=manifest.output,
+        opset=plan.options.opset,
+        single_file=plan.options.single_file,
+        metadata={METADATA_KEY: manifest.dump()},
+        staging=staging,
+        quantization=Context(TARGETS[plan.options.target]),
+    )
+    variants: dict[str, Variant] = {}
+    calibration = None
+    for recipe in plan.recipes:
+        if recipe.ranges != "unused" and calibration is None and plan.images.calibration is not None:
+            job, calibration = _calibrated(plan, job, variants[ONNX_FP32.name], on_step)
+        on_step(f"writing {recipe.name}")
+        variants[recipe.name] = _write(recipe, job)
+    return replace(manifest, variants=tuple(variants.values()), calibration=calibration)
+
+
+def _calibrated(plan: Plan, job: Job, float_onnx: Variant, on_step: Callable[[str], None]) -> tuple[Job, Calibration]:
+    """Return the job with ranges of activations, for the variants that are written from now on, and their record."""
+    assert plan.images.calibration is not None
+    found = calibrate(
+        job.staging / float_onnx.file,
+        float_onnx.sha256,
+        plan.images.calibration,
+        plan.preprocessing,
+        plan.options,
+        takes=plan.takes,
+        on_step=on_step,
+    )
+    context = replace(job.quantization, ranges=found.ranges)
+    return replace(job, quantization=context, int8_static_in_float=found.in_float), found.record
+
+
+def _write(recipe: Recipe, job: Job) -> Variant:
+    file = job.staging / recipe.file
+    file.parent.mkdir()
+    written = recipe.write(job, file)
+    data = written.external_data
+    files = [file] if data is None else [file, data]
+    return Variant(
+        name=recipe.name,
+        format=recipe.format,
+        precision=recipe.precision,
+        file=recipe.file,
+        external_data=None if data is None else data.relative_to(job.staging).as_posix(),
+        bytes=sum(path.stat().st_size for path in files),
+        sha256={path.relative_to(job.staging).as_posix(): sha256_of(path) for path in files},
+        opset=job.opset if recipe.format == "onnx" else None,
+        target=job.quantization.target.name if recipe.quantize else None,
+        notes=written.notes,
+    )

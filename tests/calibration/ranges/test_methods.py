@@ -1,0 +1,127 @@
+"""Every method against the answer that is known, or found by trying all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from vgg_calibration.ranges import DEFAULT_METHOD, METHODS, Histogram, Range
+from vgg_calibration.ranges.clipping_search import FACTORS, LEVELS
+from vgg_calibration.ranges.percentile import percentile
+
+
+def seen(*chunks: np.ndarray) -> Histogram:
+    histogram = Histogram()
+    for chunk in chunks:
+        histogram.add(np.asarray(chunk, np.float32))
+    return histogram
+
+
+def quantized(values: np.ndarray, covered: Range) -> np.ndarray:
+    """What 8 bits make of ``values``, as ONNX defines QuantizeLinear and DequantizeLinear."""
+    scale = (covered.high - covered.low) / (LEVELS - 1)
+    zero_point = round(-covered.low / scale)
+    levels = np.clip(np.rint(values / scale) + zero_point, 0, LEVELS - 1)
+    return (levels - zero_point) * scale
+
+
+def error_of(values: np.ndarray, covered: Range) -> float:
+    return float(np.mean((quantized(values, covered) - values) ** 2))
+
+
+RANDOM = np.random.default_rng(0)
+SAMPLES = {
+    "normal": RANDOM.standard_normal(50_000),
+    "heavy tails": RANDOM.standard_t(3, 50_000),
+    "relu": np.maximum(RANDOM.standard_normal(50_000) - 1, 0),
+    "uniform": RANDOM.uniform(-1, 3, 50_000),
+    "one outlier": np.append(RANDOM.standard_normal(50_000), 100),
+    "negative": -RANDOM.exponential(1, 50_000),
+}
+
+
+def test_the_default_is_one_of_them() -> None:
+    assert DEFAULT_METHOD in METHODS
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("zeros", [[], [0.0, 0.0]])
+def test_nothing_but_zeros_has_the_range_of_zero(method: str, zeros: list[float]) -> None:
+    assert METHODS[method](seen(zeros) if zeros else Histogram()) == Range(0, 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(
+    chunks=st.lists(
+        arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e6, 1e6, width=32)), min_size=1, max_size=3
+    )
+)
+def test_a_range_holds_zero_and_lies_inside_what_was_seen(method: str, chunks: list[np.ndarray]) -> None:
+    values = np.concatenate(chunks)
+    found = METHODS[method](seen(*chunks))
+    assert min(0, values.min()) <= found.low <= 0 <= found.high <= max(0, values.max())
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_minmax_is_numpys(name: str) -> None:
+    values = SAMPLES[name].astype(np.float32)
+    assert METHODS["minmax"](seen(values)) == Range(min(0, values.min()), max(0, values.max()))
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("name", ["normal", "uniform", "heavy tails"])
+def test_percentile_is_numpys_quantile_to_the_width_of_a_bin(name: str, kept: float) -> None:
+    values = SAMPLES[name].astype(np.float32)
+    histogram = seen(values)
+    found = percentile(histogram, kept=kept)
+    bin_width = 1.01 * (histogram.centres[1] - histogram.centres[0])
+    low, high = np.quantile(values, [(1 - kept) / 2, (1 + kept) / 2])
+    assert found.low == pytest.approx(min(0, low), abs=bin_width)
+    assert found.high == pytest.approx(high, abs=bin_width)
+
+
+def test_percentile_drops_an_outlier_and_minmax_does_not() -> None:
+    histogram = seen(SAMPLES["one outlier"])
+    assert percentile(histogram).high < 6
+    assert METHODS["minmax"](histogram).high == 100
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_mse_finds_the_best_of_all_factors(name: str) -> None:
+    values = SAMPLES[name].astype(np.float32).astype(np.float64)
+    found = METHODS["mse"](seen(values))
+    low, high = min(0, values.min()), max(0, values.max())
+    best = min(error_of(values, Range(low * factor, high * factor)) for factor in FACTORS.tolist())
+    assert error_of(values, found) <= best * 1.01
+    assert found.low * high == pytest.approx(found.high * low)
+
+
+def test_mse_keeps_the_whole_of_a_uniform_distribution_and_clips_heavy_tails() -> None:
+    uniform, heavy = (seen(SAMPLES[name]) for name in ("uniform", "heavy tails"))
+    assert METHODS["mse"](uniform) == Range(uniform.low, uniform.high)
+    assert METHODS["mse"](heavy).high < 0.95 * heavy.high
+
+
+def test_entropy_keeps_the_whole_of_a_uniform_distribution() -> None:
+    histogram = seen(SAMPLES["uniform"])
+    assert METHODS["entropy"](histogram).high >= 0.95 * histogram.high
+
+
+def test_entropy_leaves_out_what_is_rare_and_far() -> None:
+    histogram = seen(SAMPLES["normal"], [-20, 20])
+    assert 4 < METHODS["entropy"](histogram).high < 6
+
+
+def test_entropy_does_not_count_relus_zeros() -> None:
+    """However many they are, the rest decides: a million zeros change nothing."""
+    positive = np.abs(SAMPLES["normal"]) + 0.01
+    bare, sparse = seen(positive), seen(np.zeros(1_000_000), positive)
+    assert METHODS["entropy"](sparse) == METHODS["entropy"](bare)
+
+
+def test_entropy_of_two_values_clips_neither() -> None:
+    """The greater one lies at the end of the widest range, not beyond it."""
+    assert METHODS["entropy"](seen(np.repeat([1.0, 2.0], 50))) == Range(0, 2)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from vgg_export.accuracy import compare_accuracy, true_classes
+
+
+def outputs(answers: list[int]) -> np.ndarray:
+    """Outputs whose best class is the answer."""
+    return np.eye(3, dtype=np.float32)[answers]
+
+
+def compared(both_right: int, gained: int, lost: int, both_wrong: int = 0):
+    """Two classifiers that agree or not on so many images, all of class 0."""
+    eager = [0] * both_right + [1] * gained + [0] * lost + [1] * both_wrong
+    variant = [0] * both_right + [0] * gained + [1] * lost + [2] * both_wrong
+    return compare_accuracy([0] * len(eager), outputs(eager), outputs(variant))
+
+
+def test_shares_of_right_answers() -> None:
+    found = compared(both_right=5, gained=1, lost=3, both_wrong=1)
+    assert (found.images, found.eager, found.variant) == (10, 0.8, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p_value"),
+    [
+        (0, 0, 1),
+        (0, 1, 1),
+        (1, 1, 1),
+        (0, 5, 2 / 32),
+        (5, 0, 2 / 32),
+        (1, 6, 2 * (1 + 7) / 128),
+        (2, 8, 2 * (1 + 10 + 45) / 1024),
+        (3, 3, 1),
+        (10, 10, 1),
+    ],
+)
+def test_mcnemars_exact_test_by_hand(gained: int, lost: int, p_value: float) -> None:
+    assert compared(30, gained, lost).p_value == pytest.approx(p_value)
+
+
+def test_mcnemars_test_of_thousands_is_its_normal_approximation() -> None:
+    found = compared(0, 1600, 1500).p_value
+    z = (1600 - 1500 - 1) / math.sqrt(3100)
+    assert found == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.01)
+
+
+def test_the_interval_by_hand() -> None:
+    """Agresti and Min (2005): 100 images, 3 gained and 8 lost, one half added to each of the four counts."""
+    found = compared(both_right=80, gained=3, lost=8, both_wrong=9)
+    b, c, n = 3.5, 8.5, 102
+    error = 1.96 * math.sqrt((b + c) / n - ((b - c) / n) ** 2) / math.sqrt(n)
+    assert found.low == pytest.approx(-5 / 102 - error, abs=1e-5)
+    assert found.high == pytest.approx(-5 / 102 + error, abs=1e-5)
+
+
+def test_the_interval_is_not_empty_where_all_answers_are_the_same() -> None:
+    found = compared(20, 0, 0)
+    assert found.low == -found.high
+    assert found.high > 0.05
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    covered, trials = 0, 1000
+    for _ in range(trials):
+        gained, lost, same = random.multinomial(200, [0.03, 0.06, 0.91])
+        found = compared(int(same), int(gained), int(lost))
+        covered += found.low <= -0.03 <= found.high
+    assert 0.93 <= covered / trials <= 0.99
+
+
+LABELS = ("T-shirt/top", "ankle boot", "bag")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["bag/1.png", "ankle boot/2.png"], [2, 1]),
+        (["Ankle_Boot/1.png", "t-shirt-top/2.png", "BAG/3.png"], [1, 0, 2]),
+        (["test/bag/1.png", "bag/bag/ankle-boot/2.png"], [2, 1]),
+        ([], []),
+        (["bag/1.png", "cat/1.png"], None),
+        (["bag.png"], None),
+    ],
+)
+def test_the_folder_tells_the_class(names: list[str], found: list[int] | None) -> None:
+    assert true_classes(names, LABELS) == found
+
+
+def test_without_labels_nothing_is_known() -> None:
+    assert true_classes(["bag/1.png"], None) is None
+
+
+def test_a_folder_that_fits_two_labels_is_named_after_none() -> None:
+    """ImageNet has the bird and the machine."""
+    labels = ("crane", "bag", "Crane")
+    assert true_classes(["bag/1.png"], labels) == [1]
+    assert true_classes(["crane/1.png"], labels) is None

@@ -1,0 +1,57 @@
+"""Every row of the table as its owner uses it: saved, exported, verified, and run on real images by the runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from lesson_export import Exported, answers, export_row, owners_answers
+from lesson_images import DIGITS
+from lesson_rows import Row, lesson_rows
+
+# Small images for most of the paper's VGGs: 224 pixels for each of them would take minutes.
+ROWS = lesson_rows(paper_side=64)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_the_runtime_answers_as_the_owner_s_module_does(row: Row, images: Path) -> None:
+    with TemporaryDirectory() as folder:  # rather than tmp_path, which would keep gigabytes
+        exported = export_row(row, Path(folder), images, formats=("onnx",) if row.large else ("onnx", "torchscript"))
+        check_parameters(exported)
+        check_answers(exported)
+        if row.trained:
+            check_accuracy(exported)
+
+
+def check_parameters(exported: Exported) -> None:
+    if exported.row.parameters is not None:
+        assert sum(parameter.numel() for parameter in exported.owner.parameters()) == exported.row.parameters
+
+
+def check_answers(exported: Exported) -> None:
+    expected, manifest = owners_answers(exported), exported.bundle.manifest
+    assert (np.ptp(expected, axis=0) / expected.mean(axis=0)).max() > 0.1, (
+        "the network sees no difference between the images"
+    )
+    for variant in manifest.variants:
+        found, labels = answers(exported, variant.name)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+        if exported.labels is not None:
+            assert labels == [exported.labels[index] for index in found.argmax(axis=1)]
+        assert variant.parity is not None
+        assert variant.parity.top1_agreement_with_ties == 1
+    assert (exported.labels is None) == (manifest.labels is not None and manifest.labels[0] == "tench")
+
+
+def check_accuracy(exported: Exported) -> None:
+    truth = [DIGITS.index(file.parent.name) for file in exported.files]
+    before, after = (
+        (found.argmax(axis=1) == truth).mean() for found in (owners_answers(exported), answers(exported)[0])
+    )
+    assert after == before > 0.5
+    for variant in exported.bundle.manifest.variants:
+        assert variant.accuracy is not None
+        assert (variant.accuracy.images, variant.accuracy.eager) == (len(truth), before)
+        assert variant.accuracy.variant == before
