@@ -15,7 +15,18 @@ from torch import Tensor
 
 from vgg_models.torchvision_import import import_torchvision
 
-__all__ = ["DIGITS", "PERMUTATION", "Images", "Pixels", "digits", "held_out", "image_folder", "plain", "preset"]
+__all__ = [
+    "DIGITS",
+    "PERMUTATION",
+    "Images",
+    "Pixels",
+    "digits",
+    "held_out",
+    "image_folder",
+    "photographs",
+    "plain",
+    "preset",
+]
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PERMUTATION = torch.randperm(784, generator=torch.Generator().manual_seed(0))
@@ -51,7 +62,7 @@ def image_folder(root: Path, kind: Images) -> Path:
     """Write the images below ``root``, digits in folders named after their class; where they are, leave them."""
     folder = root / kind
     if not folder.exists():
-        images = _photographs() if kind == "photographs" else held_out(kind)
+        images = [(image, None) for image in photographs()] if kind == "photographs" else held_out(kind)
         for number, (image, label) in enumerate(images):
             file = folder / ("" if label is None else DIGITS[label]) / f"{number:04}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +70,7 @@ def image_folder(root: Path, kind: Images) -> Path:
     return folder
 
 
-def _photographs() -> list[tuple[Image.Image, None]]:
+def photographs() -> list[Image.Image]:
     """The photographs that come with scikit-learn and matplotlib, whole and by quarters; they are of no class."""
     from matplotlib import cbook
     from sklearn.datasets import load_sample_images
@@ -67,7 +78,7 @@ def _photographs() -> list[tuple[Image.Image, None]]:
     whole = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     with cbook.get_sample_data("grace_hopper.jpg") as file:
         whole.append(Image.open(file).convert("RGB"))
-    return [(part, None) for image in whole for part in _parts(image)]
+    return [part for image in whole for part in _parts(image)]
 
 
 def _parts(image: Image.Image) -> list[Image.Image]:

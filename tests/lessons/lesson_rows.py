@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from lesson_images import IMAGENET_STATISTICS_AT_32, PERMUTED_MNIST, Images, Pixels, plain, preset
+from lesson_images import IMAGENET_STATISTICS_AT_32, PERMUTED_MNIST, Images, Pixels, photographs, plain, preset
 from lesson_networks import (
     MLP,
     Attributes,
@@ -237,7 +237,18 @@ CLASSIFIERS = (
 
 def _classifier(name: str) -> nn.Module:
     build = partial(import_torchvision().models.get_model, name, weights=None)
-    return build_random(build, seed=0, input_channels=3, input_size=(224, 224), kaiming=False)
+    module = build_random(build, seed=0, input_channels=3, input_size=(224, 224), kaiming=False)
+    _soften(module)
+    return module
+
+
+def _soften(module: nn.Module) -> None:
+    """Untrained residual networks may be certain of one class for any photograph: scale the logits to say more."""
+    *_, head = (layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
+    with torch.no_grad():
+        deviation = module(preset("imagenet", 224)(photographs()[:3])).std()
+        for parameter in head.parameters():
+            parameter /= deviation
 
 
 TORCHVISION = tuple(

@@ -35,12 +35,18 @@ def predictions(*arguments: str | Path, code: int = 0) -> Any:
     return json.loads(vgg_run("predict", *arguments, "--json", code=code).stdout)
 
 
-def test_predict_prints_the_labels_of_each_image_in_a_folder(bundle: Path, photos: Path) -> None:
+def test_predict_prints_the_best_label_of_each_image_in_a_folder_on_its_line(bundle: Path, photos: Path) -> None:
     done = vgg_run("predict", bundle, photos, "--top-k", "1")
-    lines = done.stdout.splitlines()
-    assert lines[0::2] == [str(photos / f"{colour}.png") for colour in ("blue", "lime", "red")]
-    assert lines[1::2] == ["   99.99%  blue", "   99.99%  lime", "   99.99%  red"]
+    assert done.stdout.splitlines() == [
+        f"{photos / colour}.png   99.99%  {colour}" for colour in ("blue", "lime", "red")
+    ]
     assert done.stderr.startswith("device: ")
+
+
+def test_predict_prints_the_labels_of_an_image_below_it(bundle: Path, photos: Path) -> None:
+    lines = vgg_run("predict", bundle, photos / "red.png", "--top-k", "2").stdout.splitlines()
+    assert lines[:2] == [f"{photos}/red.png", "   99.99%  red"]
+    assert len(lines) == 3
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 10])
