@@ -80,6 +80,8 @@ def session_with_outputs(model: onnx.ModelProto, outputs: Sequence[str], *, besi
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_threads()
     options.log_severity_level = 3
+    # Weights stay mapped from the file; packed copies would double them.
+    options.add_session_config_entry("session.disable_prepacking", "1")
     # External data is found relative to the model's file, so the changed model goes beside the original for a moment.
     file = beside.with_name(f".{beside.name}.with-outputs")
     try:

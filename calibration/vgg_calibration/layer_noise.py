@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from vgg_calibration.activations import session_with_outputs
-from vgg_calibration.onnx_file import read_onnx
+from vgg_calibration.onnx_file import read_tensor
 from vgg_calibration.quantizers.activations_int8 import LAYER_TYPES
 from vgg_calibration.ranges import Range
 from vgg_calibration.ranges.clipping_search import LEVELS
@@ -75,9 +75,9 @@ def measure_layer_noise(
         ranges: of every activation, by name.
         batches: float32, NCHW.
     """
-    layers = _layers(file, ranges, target)
-    names = list(dict.fromkeys(name for layer in layers for name in (layer.node.input[0], layer.node.output[0])))
     model = onnx.load(file, load_external_data=False)
+    layers = _layers(model, file, ranges, target)
+    names = list(dict.fromkeys(name for layer in layers for name in (layer.node.input[0], layer.node.output[0])))
     taken = model.graph.input[0].name
     wanted = [name for name in names if name != taken]
     with session_with_outputs(model, wanted, beside=file) as session:
@@ -88,14 +88,15 @@ def measure_layer_noise(
     return [layer.result() for layer in layers]
 
 
-def _layers(file: Path, ranges: Mapping[str, Range], target: Target) -> list[_Layer]:
-    model = read_onnx(file)
+def _layers(model: onnx.ModelProto, file: Path, ranges: Mapping[str, Range], target: Target) -> list[_Layer]:
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = []
     for node in model.graph.node:
         if node.op_type in LAYER_TYPES and node.input[1] in constants and node.input[0] in ranges:
-            weight = numpy_helper.to_array(constants[node.input[1]])
-            bias = [constants[name] for name in node.input[2:]]
+            weight = cast("NDArray[np.float32]", read_tensor(constants[node.input[1]], beside=file))
+            bias = [
+                numpy_helper.from_array(read_tensor(constants[name], beside=file), name) for name in node.input[2:]
+            ]
             small = _quantized_layer(node, weight, bias, ranges[node.input[0]], target, model.opset_import)
             layers.append(_Layer(node, 3 * weight.size, _session(small)))
     return layers
@@ -159,5 +160,6 @@ def _session(model: onnx.ModelProto) -> Any:
     options = onnxruntime.SessionOptions()
     # Without optimization the weights stay in 8 bits instead of being folded back to float.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_cpu_mem_arena = False  # gives the float weights of a call back when it ends
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -157,15 +157,20 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
+    from vgg_export.verdict import read_verdicts
     from vgg_runtime.cli import variant_line
     from vgg_runtime.json_dataclass import to_json
 
+    verdicts = read_verdicts(bundle)
     if as_json:
-        command_line.echo_json({"bundle": str(bundle.directory), "manifest": to_json(bundle.manifest)})
+        found = {"manifest": to_json(bundle.manifest), "verdicts": to_json(verdicts)}
+        command_line.echo_json({"bundle": str(bundle.directory), **found})
         return
     click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
     for variant in bundle.manifest.variants:
         click.echo(f"  {variant_line(variant)}")
+        if variant.name in verdicts:
+            click.echo(f"      {verdicts[variant.name].rank}: {verdicts[variant.name].why}")
         for note in variant.notes:
             click.echo(f"      {note}")
 

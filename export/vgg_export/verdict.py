@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from vgg_runtime.benchmark.rounds import Ratio, Timings, bundle_subject, measure
-from vgg_runtime.json_dataclass import to_json
+from vgg_runtime.bundle import MEASURED, Bundle
+from vgg_runtime.json_dataclass import from_json, to_json
 from vgg_runtime.manifest import Manifest, Variant
 
-__all__ = ["Verdict", "judge", "measured", "time_variants"]
+__all__ = ["Verdict", "judge", "measured", "read_verdicts", "time_variants"]
 
 ROUNDS, SECONDS = 5, 0.3
 
@@ -69,6 +70,15 @@ def judge(manifest: Manifest, timings: Timings) -> dict[str, Verdict]:
 def measured(verdicts: Mapping[str, Verdict]) -> str:
     """Return ``measured.json``: the verdicts and the machine they hold for."""
     return json.dumps({"machine": _machine(), "variants": to_json(verdicts)}, indent=2) + "\n"
+
+
+def read_verdicts(bundle: Bundle) -> dict[str, Verdict]:
+    """Return the verdicts by variant as they were when ``bundle`` was written, none where nothing was timed."""
+    file = bundle.path(MEASURED)
+    if not file.exists():
+        return {}
+    stored = json.loads(file.read_text(encoding="utf-8"))["variants"]
+    return {name: from_json(Verdict, verdict) for name, verdict in stored.items()}
 
 
 def _machine() -> dict[str, str | int]:

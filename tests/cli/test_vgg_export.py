@@ -286,6 +286,7 @@ def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch
         assert verdict["latency_ms"] > 0
         assert f"| {name} | {verdict['latency_ms']:.1f} |" in text
         assert f"{verdict['rank']}: {verdict['why']}" in text
+        assert f"{verdict['rank']}: {verdict['why']}" in done.stdout
 
 
 def test_a_network_without_linear_layers_has_nothing_for_dynamic(vgg_export: Command, folder: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import onnx
+from onnx import helper
 
 from vgg_calibration.quantizers import Context
 
@@ -47,6 +48,7 @@ def activations_int8(
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     layers = [node.name for node in model.graph.node if node.op_type in layer_types]
+    _declare_float(model, context.ranges)
     bounds = {name: (np.float32(found.low), np.float32(found.high)) for name, found in context.ranges.items()}
     quantizer = QDQQuantizer(
         model,
@@ -63,4 +65,25 @@ def activations_int8(
     )
     quantizer.quantize_model()
     model.CopyFrom(quantizer.model.model)
+    _forget_declarations(model)
     return [name for name in layers if name not in context.in_float]
+
+
+# By this the quantizer knows that a model went through shape inference. Else it would copy the model twice, weights and
+# all, to learn the types that _declare_float states.
+_INFERRED = ("onnx.infer", "onnxruntime.quant")
+
+
+def _declare_float(model: onnx.ModelProto, names: Iterable[str]) -> None:
+    declared = {value.name for value in (*model.graph.input, *model.graph.output)}
+    model.graph.value_info.extend(
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names if name not in declared
+    )
+    model.metadata_props.add(key=_INFERRED[0], value=_INFERRED[1])
+
+
+def _forget_declarations(model: onnx.ModelProto) -> None:
+    del model.graph.value_info[:]
+    kept = [entry for entry in model.metadata_props if (entry.key, entry.value) != _INFERRED]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
