@@ -10,7 +10,7 @@ INPUTS := pyproject.toml constraints.txt
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
-test: .venv/ready .venv-runtime/ready
+test: .venv/ready .venv-runtime/ready build/flask/ready
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
 test-gpu: .venv/ready
@@ -27,6 +27,7 @@ bench: .venv/ready
 
 lessons: .venv/ready
 	.venv/bin/python tests/lessons/table.py
+	.venv/bin/python tests/lessons/quantized.py
 
 # torch comes first and by itself: the exact version decides which build the rest is matched to.
 .venv/ready: $(INPUTS)
@@ -40,6 +41,11 @@ lessons: .venv/ready
 	$(PYTHON) -m venv .venv-runtime
 	.venv-runtime/bin/python $(PIP) --force-reinstall --no-deps .
 	.venv-runtime/bin/python $(PIP) ".[cpu]"
+	@touch $@
+
+# What examples/http_endpoint needs beyond that, in a folder of its own: the device's environment stays as it is.
+build/flask/ready: examples/http_endpoint/requirements.txt constraints.txt
+	$(PYTHON) $(PIP) --upgrade --target build/flask --requirement examples/http_endpoint/requirements.txt
 	@touch $@
 
 clean:

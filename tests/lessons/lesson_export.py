@@ -48,13 +48,20 @@ class Exported:
     files: tuple[Path, ...]
 
 
-def export_row(row: Row, folder: Path, images: Path, *, formats: tuple[Format, ...]) -> Exported:
-    """Save the row's network in ``folder`` and export it from there; ``images`` is where the images are kept."""
+def export_row(
+    row: Row, folder: Path, images: Path, *, formats: tuple[Format, ...], samples: Path | None = None
+) -> Exported:
+    """Save the row's network in ``folder`` and export it from there.
+
+    Args:
+        images: where the images are kept.
+        samples: images to judge by; by default those of the row.
+    """
     owner = row.make()
     name, save = SAVED_AS[row.saved]
     checkpoint = folder / name
     save(owner, checkpoint)
-    samples = image_folder(images, row.images)
+    samples = samples or image_folder(images, row.images)
     labels, labels_file = _labels(row, owner, folder)
     options = row.options | {"preprocess": _preprocess(row, folder), "labels": labels_file}
     if not row.large:

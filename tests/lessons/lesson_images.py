@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ __all__ = [
     "photographs",
     "plain",
     "preset",
+    "write_images",
 ]
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -62,12 +63,16 @@ def image_folder(root: Path, kind: Images) -> Path:
     """Write the images below ``root``, digits in folders named after their class; where they are, leave them."""
     folder = root / kind
     if not folder.exists():
-        images = [(image, None) for image in photographs()] if kind == "photographs" else held_out(kind)
-        for number, (image, label) in enumerate(images):
-            file = folder / ("" if label is None else DIGITS[label]) / f"{number:04}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            image.save(file)
+        write_images(folder, [(image, None) for image in photographs()] if kind == "photographs" else held_out(kind))
     return folder
+
+
+def write_images(folder: Path, images: Iterable[tuple[Image.Image, int | None]]) -> None:
+    """Write ``images`` below ``folder``, those with a class in a folder named after it."""
+    for number, (image, label) in enumerate(images):
+        file = folder / ("" if label is None else DIGITS[label]) / f"{number:04}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image.save(file)
 
 
 def photographs() -> list[Image.Image]:
