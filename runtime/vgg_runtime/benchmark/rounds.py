@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
-from typing import IO, Any
 
+from vgg_runtime.benchmark.memory import available_share
+from vgg_runtime.benchmark.worker_process import Failure, Turn, Worker, WorkerEndedError
 from vgg_runtime.errors import VggDeployError
 
-__all__ = ["Ratio", "Timings", "bundle_subject", "measure"]
+__all__ = ["WORKER", "Effort", "Ratio", "Timings", "bundle_subject", "measure", "turns"]
+
+
+# -P: what lies in the current folder, beside a checkpoint, is not imported.
+WORKER = (sys.executable, "-P", "-m", "vgg_runtime.benchmark.worker")
+
+# A process is kept for its next turn while this share of the machine's memory is left.
+LEAST_AVAILABLE = 0.25
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rounds: turns of each subject.
+        seconds: that the calls of a turn take together at least, where that is no more than ``most`` calls.
+        least: calls of a turn.
+        most: calls of a turn.
+        starts: processes that each subject is started in anew, one a round; the last of them is kept for the rounds
+            that remain.
+    """
+
+    rounds: int
+    seconds: float
+    least: int
+    most: int = 500
+    starts: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,78 +78,54 @@ class Timings:
 
 
 def bundle_subject(bundle: object, variant: str, *, threads: int | None = None, batch_size: int = 1) -> list[str]:
-    """Return the command of the worker process that times a variant of a bundle."""
-    # -P: what lies in the current folder, beside a checkpoint, is not imported.
-    command = [sys.executable, "-P", "-m", "vgg_runtime.benchmark.worker", str(bundle), "--variant", variant]
-    command += ["--batch-size", str(batch_size)]
+    """Return the command of the worker process that times a variant of a bundle by its format's own backend."""
+    command = [*WORKER, str(bundle), "--variant", variant, "--batch-size", str(batch_size)]
     return command if threads is None else [*command, "--threads", str(threads)]
 
 
-def measure(
-    subjects: Mapping[str, Sequence[str]],
-    *,
-    rounds: int = 5,
-    seconds: float = 1.0,
-    least: int = 3,
-    on_round: Callable[[int], None] = lambda _: None,
-) -> Timings:
-    """Start every subject's worker, then time them in turns.
+def measure(subjects: Mapping[str, Sequence[str]], *, rounds: int = 5, seconds: float = 1.0, least: int = 3) -> Timings:
+    """Time every subject in turns.
 
     Args:
         subjects: the worker's command by name.
         rounds: how often each subject has its turn.
-        seconds: time that a turn takes at least.
+        seconds: time that the calls of a turn take at least.
         least: calls that a turn takes at least.
-        on_round: called with the number of the round that begins.
 
     Raises:
         VggDeployError: a worker fails; the message holds what it said.
     """
-    taken: dict[str, list[list[float]]] = {name: [] for name in subjects}
-    with ExitStack() as stack:
-        workers = {name: stack.enter_context(_started(name, command)) for name, command in subjects.items()}
-        for number in range(rounds):
-            on_round(number)
-            # Every other round backwards, so that nobody always follows the same neighbour.
-            for name in list(subjects)[:: 1 if number % 2 == 0 else -1]:
-                taken[name].append(workers[name].ask({"seconds": seconds, "least": least})["latencies"])
+    taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in subjects}
+    for name, turn in turns(subjects, Effort(rounds, seconds, least)):
+        if isinstance(turn, Failure):
+            raise VggDeployError(f"the process that measures {name} failed: {turn.message}")
+        taken[name].append(turn.latencies)
     return Timings(taken)
 
 
-@dataclass(frozen=True)
-class _Worker:
-    name: str
-    process: subprocess.Popen[str]
+def turns(subjects: Mapping[str, Sequence[str]], effort: Effort) -> Generator[tuple[str, Turn | Failure]]:
+    """Yield each turn as it is done: every subject once a round, one after another.
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        with suppress(BrokenPipeError):  # it has ended; what it said comes as its answer
-            _pipe(self.process.stdin).write(json.dumps(request) + "\n")
-            _pipe(self.process.stdin).flush()
-        return self.answer()
+    A subject that fails has no more turns. Closing the generator ends every process.
 
-    def answer(self) -> dict[str, Any]:
-        line = _pipe(self.process.stdout).readline()
-        if not line:
-            said = _pipe(self.process.stderr).read().strip().splitlines()
-            raise VggDeployError(f"the process that measures {self.name} failed: {said[-1] if said else 'no output'}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-
-@contextmanager
-def _started(name: str, command: Sequence[str]) -> Iterator[_Worker]:
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        worker = _Worker(name, process)
-        try:
-            worker.answer()  # it has loaded and warmed up; the next one may start without disturbing it
-            yield worker
-        finally:
-            process.kill()
-            with suppress(BrokenPipeError):  # closing flushes what it did not read
-                _pipe(process.stdin).close()
-
-
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None  # Popen was asked for all three
-    return stream
+    Args:
+        subjects: the worker's command by name.
+    """
+    running = dict(subjects)
+    with ExitStack() as stack:
+        kept: dict[str, Worker] = {}
+        for number in range(effort.rounds):
+            # Every other round backwards, so that nobody always follows the same neighbour.
+            for name in list(running)[:: 1 if number % 2 == 0 else -1]:
+                worker = kept.pop(name, None) or stack.enter_context(Worker(running[name]))
+                try:
+                    turn = worker.turn(seconds=effort.seconds, least=effort.least, most=effort.most)
+                except WorkerEndedError as ended:
+                    del running[name]
+                    yield name, ended.failure
+                    continue
+                if number + 1 >= effort.starts and available_share() > LEAST_AVAILABLE:
+                    kept[name] = worker
+                else:
+                    worker.end()
+                yield name, turn

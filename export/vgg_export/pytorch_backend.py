@@ -1,0 +1,75 @@
+"""The checkpoint itself in PyTorch, eager and compiled: what ``vgg-bench --checkpoint`` sets beside the variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vgg_runtime.backends import Placement
+from vgg_runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+__all__ = ["PyTorchBackend", "compiled", "eager"]
+
+
+class PyTorchBackend:
+    """A module on the CPU.
+
+    Args:
+        module: in eval mode.
+        threads: of one call; PyTorch has one setting for the whole process.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    device_reason = "as asked"
+
+    def __init__(self, module: nn.Module, threads: int) -> None:
+        import torch
+
+        from vgg_export.reference import eager_function
+
+        torch.set_num_threads(threads)
+        self.metadata: Mapping[str, str] = {}
+        self._run = eager_function(module)
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order."""
+        return self._run(batch)
+
+
+def eager(checkpoint: Path, placement: Placement, manifest: Manifest) -> PyTorchBackend:
+    """Run the checkpoint as it was when ``manifest`` was written.
+
+    Raises:
+        CheckpointError: the checkpoint is refused.
+    """
+    return PyTorchBackend(_module(checkpoint, manifest), placement.threads)
+
+
+def compiled(checkpoint: Path, placement: Placement, manifest: Manifest) -> PyTorchBackend:
+    """Run the same through ``torch.compile``; the first call compiles, which needs a C++ compiler.
+
+    Raises:
+        CheckpointError: the checkpoint is refused.
+    """
+    module = _module(checkpoint, manifest)
+    module.compile()
+    return PyTorchBackend(module, placement.threads)
+
+
+def _module(checkpoint: Path, manifest: Manifest) -> nn.Module:
+    from vgg_models import load_model
+
+    found = manifest.architecture
+    return load_model(
+        checkpoint,
+        model=found.name if found.origin in ("named", "user code") else None,
+        input_size=manifest.input.size,
+        input_channels=manifest.input.channels,
+        num_classes=manifest.output.classes,
+    ).module

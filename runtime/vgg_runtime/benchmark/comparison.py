@@ -1,0 +1,160 @@
+"""``vgg-bench --compare``: two runs side by side."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from vgg_runtime.benchmark.differences import COLD_START, EQUAL, LATENCY, QUANTITIES, Difference
+from vgg_runtime.benchmark.results import Results, Row, Subject
+from vgg_runtime.benchmark.verdict import NOISE, judge
+from vgg_runtime.json_dataclass import to_json
+
+__all__ = ["Comparison", "as_text", "compare"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes:
+        names: of the first and the second run.
+        same_machine: whether latencies that moved together with the baseline's count as equal.
+        noise: least share by which a latency must differ: the noise of both runs together.
+        notes: how the runs differ otherwise: machine, versions, checkpoint, failures, what is recommended.
+        differences: every quantity of every row that both runs measured.
+        only_before, only_after: what one run alone has.
+    """
+
+    names: tuple[str, str]
+    same_machine: bool
+    noise: float
+    notes: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+
+    @property
+    def changes(self) -> list[Difference]:
+        """The differences beyond noise."""
+        return [each for each in self.differences if each.verdict != EQUAL]
+
+    def dump(self) -> str:
+        """Return the comparison as JSON text."""
+        return json.dumps(to_json(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def compare(before: Results, after: Results, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
+    """Return what differs in ``after``.
+
+    A difference counts where the intervals do not overlap and the values differ by more than the noise that either
+    run states. On one machine a baseline that has moved shows that the machine has; latencies then count only where
+    their ratio to it differs as well.
+    """
+    same_machine = _machine(before) == _machine(after)
+    noise = max(NOISE, before.machine.noise or 0, after.machine.noise or 0)
+    ours, theirs = _by_subject(before, after)
+    pairs = [(row, theirs[subject]) for subject, row in ours.items() if subject in theirs]
+    baselines = [(a, b) for a, b in pairs if same_machine and _is_baseline(a, before)]
+    moved = {_setting(a) for a, b in baselines if LATENCY.verdict(a, b, noise) != EQUAL}
+    quantities = [each for each in QUANTITIES if each is not COLD_START or _starts(before, after) > 1]
+    differences = [
+        Difference.of(a, b, quantity, noise, by_ratio=_setting(a) in moved and not _is_baseline(a, before))
+        for a, b in pairs
+        for quantity in quantities
+    ]
+    return Comparison(
+        names,
+        same_machine,
+        noise,
+        tuple(_notes(before, after, names)),
+        tuple(each for each in differences if each is not None),
+        tuple(row.subject.name for subject, row in ours.items() if subject not in theirs),
+        tuple(row.subject.name for subject, row in theirs.items() if subject not in ours),
+    )
+
+
+def as_text(comparison: Comparison) -> str:
+    """Return the comparison for people, changes first."""
+    first, second = comparison.names
+    lines = [f"{first} -> {second}", *comparison.notes, ""]
+    if comparison.changes:
+        lines.append(f"Changed beyond noise (latencies: intervals apart, and {comparison.noise:.1%} or more):")
+        for subject in dict.fromkeys(each.subject for each in comparison.changes):
+            lines.append(f"  {subject.name}")
+            lines += [f"    {each}" for each in comparison.changes if each.subject == subject]
+    else:
+        lines.append(f"Nothing changed beyond noise (latencies: {comparison.noise:.1%}).")
+    if equal := Counter(each.quantity for each in comparison.differences if each.verdict == EQUAL):
+        lines.append(f"Equal within noise: {', '.join(f'{count} x {what}' for what, count in equal.items())}.")
+    lines += [f"Only in {first}: {name}" for name in comparison.only_before]
+    lines += [f"Only in {second}: {name}" for name in comparison.only_after]
+    return "\n".join(lines)
+
+
+def _starts(before: Results, after: Results) -> int:
+    return min(before.method.starts, after.method.starts)
+
+
+def _is_baseline(row: Row, results: Results) -> bool:
+    return (row.subject.variant, row.subject.backend) == results.baseline
+
+
+def _setting(row: Row) -> tuple[int, int]:
+    return row.subject.batch_size, row.subject.threads
+
+
+def _by_subject(before: Results, after: Results) -> tuple[dict[Subject, Row], dict[Subject, Row]]:
+    """Return the rows of both that did not fail, by what they are matched on.
+
+    Where each run has one number of threads, such as all that its machine has, that number is no part of it.
+    """
+    one = all(len({row.subject.threads for row in results.rows}) == 1 for results in (before, after))
+
+    def rows(results: Results) -> dict[Subject, Row]:
+        measured = (row for row in results.rows if row.latency is not None)
+        return {replace(row.subject, threads=0) if one else row.subject: row for row in measured}
+
+    return rows(before), rows(after)
+
+
+def _machine(results: Results) -> dict[str, str]:
+    machine = results.machine
+    # The kernel may hold back a little more or less of the same memory.
+    memory = f"{machine.memory_gb:.0f} GB"
+    return {"processor": machine.processor, "CPUs": str(machine.cpus), "memory": memory, "GPU": machine.gpu or "none"}
+
+
+def _notes(before: Results, after: Results, names: tuple[str, str]) -> Iterator[str]:
+    for name, results in zip(names, (before, after), strict=True):
+        noise = "unknown" if results.machine.noise is None else f"{results.machine.noise:.1%}"
+        unfinished = "" if results.method.finished else "; it was interrupted"
+        yield f"Noise of {name}: {noise}{unfinished}."
+    if _starts(before, after) < 2:
+        yield "Cold starts are not compared: one start tells no interval."
+    about = (("checkpoint", before.source, after.source), ("bundle", before.bundle, after.bundle))
+    yield from (f"The {what} differs: {a} -> {b}." for what, a, b in about if a != b)
+    for what, a, b in _unequal(_machine(before), _machine(after)):
+        yield f"Another machine, {what}: {a} -> {b}."
+    system, versions = (before.machine.system, after.machine.system), _unequal(before.versions, after.versions)
+    yield from (f"Version of {what}: {a} -> {b}." for what, a, b in versions)
+    if system[0] != system[1]:
+        yield f"System: {system[0]} -> {system[1]}."
+    for name, results in zip(names, (before, after), strict=True):
+        yield from (f"Failed in {name}: {row.subject.name}: {row.failure}" for row in results.rows if row.failure)
+    best, then = _recommended(before), _recommended(after)
+    if best != then:
+        yield f"Recommended: {best} -> {then}."
+
+
+def _unequal(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for name in dict.fromkeys([*a, *b]):
+        if a.get(name) != b.get(name):
+            yield name, a.get(name, "none"), b.get(name, "none")
+
+
+def _recommended(results: Results) -> str:
+    verdicts = judge(results)
+    return next((s.name for s, verdict in verdicts.items() if verdict.rank == "recommended"), "nothing")

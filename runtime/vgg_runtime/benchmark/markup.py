@@ -1,0 +1,30 @@
+"""HTML and SVG as element trees, so that every text and attribute is escaped."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element, tostring
+
+__all__ = ["Element", "as_html", "element"]
+
+
+def element(tag: str, *children: Element | str, **attributes: str | float) -> Element:
+    """Return an element; ``class_`` stands for "class", ``aria_label`` for "aria-label", a number for its digits."""
+    found = Element(tag, {name.strip("_").replace("_", "-"): _text(value) for name, value in attributes.items()})
+    for child in children:
+        if not isinstance(child, str):
+            found.append(child)
+        elif len(found):
+            found[-1].tail = (found[-1].tail or "") + child
+        else:
+            found.text = (found.text or "") + child
+    return found
+
+
+def as_html(root: Element) -> str:
+    """Return a document; what <script> and <style> hold stands there as it is."""
+    text = "<!doctype html>\n" + tostring(root, encoding="unicode", method="html") + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()  # file names may be no text
+
+
+def _text(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"

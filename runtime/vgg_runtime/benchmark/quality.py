@@ -1,0 +1,82 @@
+"""How variants answer: agreement with eager PyTorch from the manifest, accuracy from labelled samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgg_runtime.benchmark.results import Estimate, Quality
+from vgg_runtime.errors import ImageError, UsageError
+from vgg_runtime.image_choice import choose_images, enough_to_judge, name_below
+from vgg_runtime.images import read_image
+from vgg_runtime.manifest import Manifest
+from vgg_runtime.true_classes import true_classes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LabelledImages", "quality_of", "read_labelled", "share_right"]
+
+Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Preprocessed images and the class of each.
+
+    Attributes:
+        batch: float32 (images, channels, height, width).
+    """
+
+    batch: NDArray[np.float32]
+    classes: tuple[int, ...]
+
+
+def read_labelled(folder: Path, manifest: Manifest, *, seed: int = 0) -> LabelledImages:
+    """Read images from class folders: as many as it takes to judge, the same ones for the same seed.
+
+    Raises:
+        ImageError: there is none, or one is unreadable or of another size than the network takes.
+        UsageError: there is no folder, or those in it are not named after the bundle's labels.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}.", hint="Give a folder of class folders to --samples.")
+    files = choose_images(folder, enough_to_judge(manifest.architecture.macs or 0), seed=seed)
+    classes = true_classes([name_below(file, folder) for file in files], manifest.labels)
+    if classes is None:
+        known = "none" if manifest.labels is None else ", ".join(manifest.labels[:5])
+        raise UsageError(
+            f"the folders in {folder} are not named after the bundle's labels ({known}).",
+            hint="Accuracy needs one folder of images per class; export with --labels where the bundle has none.",
+        )
+    return LabelledImages(np.stack([_planes(file, manifest) for file in files]), tuple(classes))
+
+
+def quality_of(variant: str, manifest: Manifest) -> Quality:
+    """Return what the manifest tells of a variant; nothing of a name that it does not know."""
+    if variant == "eager":
+        return Quality(top1_agreement=1.0)  # it is what the others are held against
+    parity = next((each.parity for each in manifest.variants if each.name == variant), None)
+    return Quality() if parity is None else Quality(parity.top1_agreement, parity.snr_db)
+
+
+def share_right(answers: Sequence[int], classes: Sequence[int]) -> Estimate:
+    """Return the share of right answers with Wilson's interval (JASA 22 (1927), 209-212)."""
+    n, right = len(classes), sum(a == b for a, b in zip(answers, classes, strict=True))
+    share = right / n
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    # Rounding may take the end that is the share itself, at 0 and at 1, past it.
+    return Estimate(share, min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share))
+
+
+def _planes(file: Path, manifest: Manifest) -> NDArray[np.float32]:
+    planes = manifest.preprocessing(read_image(file))
+    if planes.shape[1:] != manifest.input.size:
+        raise ImageError(f"{file} has {planes.shape[1:]} pixels after preprocessing, not {manifest.input.size}.")
+    return planes

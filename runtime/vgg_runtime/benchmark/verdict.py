@@ -1,0 +1,175 @@
+"""What each measured thing is worth on this machine: ranks, and the Pareto front of size, latency and agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from vgg_runtime.benchmark.results import Estimate, Results, Row, Subject
+
+__all__ = [
+    "LEAST_AGREEMENT",
+    "NOISE",
+    "SAME_SIZE",
+    "Rank",
+    "Verdict",
+    "candidates",
+    "equally_fast",
+    "judge",
+    "preferred",
+    "versus",
+]
+
+# A difference of latency within this share is no reason to prefer a variant: timings of one machine repeat no better.
+NOISE = 0.05
+
+# A variant that answers differently more often than this may be acceptable, but is not recommended unasked.
+LEAST_AGREEMENT = 0.98
+
+# Files of one precision in two formats differ by less than this share, which is no reason to prefer either.
+SAME_SIZE = 0.01
+
+# Variants of a bundle that run without PyTorch begin so. What else is measured is there to compare with.
+DEPLOYABLE = "onnx-"
+
+Rank = Literal["recommended", "acceptable", "pointless here"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a measured row is worth.
+
+    Attributes:
+        rank: "recommended" for at most one row of a run.
+        beaten_by: the fastest of those at the same batch size and threads that are no worse in size, latency and
+            agreement and better in one of them.
+        why: size and latency against the baseline, in words.
+    """
+
+    rank: Rank
+    beaten_by: Subject | None
+    why: str
+
+    @property
+    def on_front(self) -> bool:
+        """Whether it is on the Pareto front of what is not pointless."""
+        return self.beaten_by is None and self.rank != "pointless here"
+
+    @property
+    def label(self) -> str:
+        """The rank, or where that says little, the place on the Pareto front."""
+        if self.rank != "acceptable":
+            return self.rank
+        return "on the front" if self.on_front else "dominated"
+
+
+def judge(results: Results) -> dict[Subject, Verdict]:
+    """Return a verdict on every row that did not fail.
+
+    Recommended is, of the rows at the smallest batch size that run without PyTorch and answer as eager PyTorch does,
+    the fastest; of equally fast ones the smallest. Pointless is one that is slower than the float32 baseline for all
+    its lower precision.
+    """
+    measured = [row for row in results.rows if row.latency is not None]
+    best = preferred(row for row in candidates(results) if _agreement(row) >= LEAST_AGREEMENT)
+    baselines = {_setting(row): row for row in measured if _is_baseline(row, results)}
+    return {
+        row.subject: Verdict(
+            rank="recommended" if row is best else "pointless here" if _is_pointless(row) else "acceptable",
+            beaten_by=_beaten_by(row, measured),
+            why=_why(row, baselines),
+        )
+        for row in measured
+    }
+
+
+def candidates(results: Results) -> list[Row]:
+    """Return the rows that can be taken into use: of the bundle, without PyTorch, at the smallest batch size."""
+    found = [row for row in results.rows if row.latency is not None and row.subject.variant.startswith(DEPLOYABLE)]
+    smallest = min((row.subject.batch_size for row in found), default=0)
+    return [row for row in found if row.subject.batch_size == smallest]
+
+
+def preferred(rows: Iterable[Row]) -> Row | None:
+    """Return the fastest of ``rows``, of equally fast ones the smallest; None where there are none."""
+    by_latency = sorted(rows, key=_latency)
+    equal = [row for row in by_latency if equally_fast(row, by_latency[0])]
+    return min(equal, key=lambda row: row.bytes, default=None)
+
+
+def equally_fast(row: Row, other: Row) -> bool:
+    """Whether the intervals of the medians overlap, or the medians are within :data:`NOISE` of each other."""
+    return _equal(_p50(row), _p50(other))
+
+
+def versus(baseline: str, *, size: float, latency: float, equal: bool) -> str:
+    """Return size and latency in units of those of ``baseline``, in words."""
+    share = f"{size:.0%} of the size of {baseline}"
+    if equal:
+        return f"{share}, as fast here"
+    if latency > 1:
+        return f"{share}, but {latency:.1f} times slower here"
+    return f"{share}, {1 / latency:.1f} times faster here"
+
+
+def _p50(row: Row) -> Estimate:
+    assert row.latency is not None  # failed rows are left out before
+    return row.latency.p50
+
+
+def _latency(row: Row) -> float:
+    return _p50(row).value
+
+
+def _equal(a: Estimate, b: Estimate) -> bool:
+    return a.overlaps(b) or max(a.value, b.value) <= min(a.value, b.value) * (1 + NOISE)
+
+
+def _agreement(row: Row) -> float:
+    """The share that agrees with eager PyTorch; a variant that was not verified passes, as at the export."""
+    return 1.0 if row.quality.top1_agreement is None else row.quality.top1_agreement
+
+
+def _setting(row: Row) -> tuple[int, int]:
+    return row.subject.batch_size, row.subject.threads
+
+
+def _is_baseline(row: Row, results: Results) -> bool:
+    return (row.subject.variant, row.subject.backend) == results.baseline
+
+
+def _is_pointless(row: Row) -> bool:
+    lower_precision = not row.subject.variant.endswith("-fp32") and row.subject.backend != "pytorch"
+    return lower_precision and row.ratio is not None and row.ratio.value > 1 and not _equal(row.ratio, _ONE)
+
+
+_ONE = Estimate(1.0, 1.0, 1.0)
+
+
+def _beaten_by(row: Row, measured: list[Row]) -> Subject | None:
+    rivals = [other for other in measured if _setting(other) == _setting(row) and _dominates(other, row)]
+    return min(rivals, key=_latency).subject if rivals else None
+
+
+def _dominates(row: Row, other: Row) -> bool:
+    """Whether ``row`` is better than ``other`` in one of size, latency and agreement, and worse in none."""
+    smaller, larger = (a.bytes * (1 + SAME_SIZE) < b.bytes for a, b in ((row, other), (other, row)))
+    equal = equally_fast(row, other)
+    faster, slower = (not equal and _latency(a) < _latency(b) for a, b in ((row, other), (other, row)))
+    truer, falser = (_agreement(a) > _agreement(b) for a, b in ((row, other), (other, row)))
+    return (smaller or faster or truer) and not (larger or slower or falser)
+
+
+def _why(row: Row, baselines: Mapping[tuple[int, int], Row]) -> str:
+    baseline = baselines.get(_setting(row))
+    if baseline is row:
+        return "the baseline"
+    if baseline is None or row.ratio is None:
+        return "the baseline was not measured at this setting"
+    return versus(
+        baseline.subject.variant,
+        size=row.bytes / baseline.bytes,
+        latency=row.ratio.value,
+        equal=_equal(row.ratio, _ONE),
+    )
