@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
-__all__ = ["available_threads"]
+__all__ = ["available_threads", "cpu_quota"]
 
 
 def available_threads() -> int:
@@ -16,18 +17,44 @@ def available_threads() -> int:
     their time (the control group's quota, rounded up to whole cores).
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
+    quota = cpu_quota()
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))
 
 
-def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """CPUs' worth of time that control groups grant, by version 2's interface or version 1's; None for no limit."""
+def cpu_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Return the CPUs' worth of time that control groups grant to this process; None for no limit.
+
+    A limit holds for all groups inside, so it is the least one from the process's own group up to the root, by
+    version 2's interface or version 1's.
+    """
+    quotas = (_quota(group) for group in _groups(root, membership))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _groups(root: Path, membership: Path) -> Iterator[Path]:
+    """The folders of this process's control groups and of those around them."""
+    yield from (root, root / "cpu")
     try:
-        if (root / "cpu.max").exists():
-            limit, period = (root / "cpu.max").read_text().split()
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for controllers, path in (line.split(":", 2)[1:] for line in lines if line.count(":") > 1):
+        group = PurePosixPath(path)
+        if ".." in group.parts:  # it lies outside of the part of the tree that the container sees
+            continue
+        if not controllers or "cpu" in controllers.split(","):
+            tree = root / "cpu" if controllers else root
+            yield from (tree / each.relative_to("/") for each in (group, *group.parents))
+
+
+def _quota(group: Path) -> float | None:
+    """The limit that is set on one control group itself."""
+    try:
+        if (group / "cpu.max").exists():
+            limit, period = (group / "cpu.max").read_text().split()
             return None if limit == "max" else int(limit) / int(period)
-        limit = (root / "cpu" / "cpu.cfs_quota_us").read_text()
-        period = (root / "cpu" / "cpu.cfs_period_us").read_text()
+        limit = (group / "cpu.cfs_quota_us").read_text()
+        period = (group / "cpu.cfs_period_us").read_text()
         return int(limit) / int(period) if int(limit) > 0 else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         return None

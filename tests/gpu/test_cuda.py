@@ -2,38 +2,133 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from vgg_runtime import Classifier, verify_bundle
-from vgg_runtime.backends.onnxruntime_backend import import_onnxruntime
+from vgg_runtime import Classifier, CudaOptions, verify_bundle
+from vgg_runtime.backends import Placement
+from vgg_runtime.backends.cuda_presence import CUDA_PROVIDER, require_cuda
+from vgg_runtime.backends.onnxruntime_backend import create_session, session_options
+from vgg_runtime.backends.onnxruntime_cuda import provider_settings
+from vgg_runtime.benchmark.nvml import used_megabytes
 from vgg_runtime.bundle import Bundle
+from vgg_runtime.errors import MissingCapabilityError, OutOfMemoryError
 from vgg_runtime.parity import snr_db
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(
-        "CUDAExecutionProvider" not in import_onnxruntime().get_available_providers(),
-        reason="the installed onnxruntime has no CUDA execution provider",
-    ),
-]
+
+def why_not() -> str:
+    """What of CUDA this machine lacks; nothing where it has all of it."""
+    try:
+        require_cuda()
+    except MissingCapabilityError as error:
+        return error.message
+    return ""
 
 
-def test_the_golden_outputs_come_out_on_cuda(example_bundle: Bundle) -> None:
-    assert verify_bundle(example_bundle.directory, device="cuda")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+
+BATCH = np.random.default_rng(0).standard_normal((64, 1, 28, 28), dtype=np.float32)
+GRAPHS = CudaOptions(graph_batch_sizes=(1, 8))
+
+Open = Callable[..., Classifier]
 
 
-def test_cuda_and_cpu_agree_to_float_rounding_at_every_batch_size(example_bundle: Bundle) -> None:
-    batch = np.random.default_rng(0).standard_normal((5, 1, 28, 28), dtype=np.float32)
-    with (
-        Classifier.open(example_bundle.directory, device="cuda") as cuda,
-        Classifier.open(example_bundle.directory, device="cpu") as cpu,
-    ):
-        assert cuda.device == "cuda"
-        for size in (1, 2, 5):
-            assert snr_db(cpu.logits(batch[:size]), cuda.logits(batch[:size])) > 100
+@pytest.fixture
+def open_on_cuda(example_bundle: Bundle) -> Iterator[Open]:
+    opened: list[Classifier] = []
+
+    def open_classifier(cuda: CudaOptions | None = None) -> Classifier:
+        opened.append(Classifier.open(example_bundle.directory, variant="onnx-fp32", device="cuda", cuda=cuda))
+        return opened[-1]
+
+    yield open_classifier
+    for classifier in opened:
+        classifier.close()
+
+
+@pytest.fixture
+def cpu(example_bundle: Bundle) -> Iterator[Classifier]:
+    with Classifier.open(example_bundle.directory, variant="onnx-fp32", device="cpu") as classifier:
+        yield classifier
 
 
 def test_auto_takes_cuda_and_says_so(example_bundle: Bundle) -> None:
     with Classifier.open(example_bundle.directory, device="auto") as classifier:
         assert (classifier.device, classifier.device_reason) == ("cuda", "CUDA is available")
+
+
+class TestParity:
+    def test_the_golden_outputs_come_out_on_cuda(self, example_bundle: Bundle) -> None:
+        assert verify_bundle(example_bundle.directory, device="cuda")
+
+    @pytest.mark.parametrize("size", [1, 2, 5, 64])
+    def test_cuda_and_cpu_agree_to_float_rounding(self, open_on_cuda: Open, cpu: Classifier, size: int) -> None:
+        assert snr_db(cpu.logits(BATCH[:size]), open_on_cuda().logits(BATCH[:size])) > 100
+
+    def test_tf32_is_close_and_told(self, open_on_cuda: Open, cpu: Classifier) -> None:
+        classifier = open_on_cuda(CudaOptions(tf32=True))
+        assert classifier.device_reason == "CUDA is available, with TF32"
+        assert snr_db(cpu.logits(BATCH), classifier.logits(BATCH)) > 40
+
+
+class TestBuffersOnTheDevice:
+    def test_outputs_are_those_of_a_plain_run(self, open_on_cuda: Open, example_bundle: Bundle) -> None:
+        variant = example_bundle.manifest.variant("onnx-fp32")
+        path: Path = example_bundle.path(variant.file)
+        settings = provider_settings(CudaOptions(), captured=False)
+        plain = create_session(path, session_options(Placement("cuda", 1)), CUDA_PROVIDER, settings)
+        name = plain.get_inputs()[0].name
+        classifier = open_on_cuda()
+        for start, size in ((0, 1), (5, 8), (13, 1), (20, 8), (30, 3)):
+            batch = BATCH[start : start + size]
+            expected = plain.run(None, {name: batch})[0]
+            np.testing.assert_allclose(classifier.logits(batch), expected, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("cuda", [None, GRAPHS], ids=["plain", "graphs"])
+    def test_sixteen_threads_get_the_serial_answers(
+        self, open_on_cuda: Open, cpu: Classifier, cuda: CudaOptions | None
+    ) -> None:
+        classifier = open_on_cuda(cuda)
+        batches = [BATCH[i % 50 : i % 50 + (1, 8, 3)[i % 3]] for i in range(600)]
+        with ThreadPoolExecutor(16) as pool:
+            outputs = list(pool.map(classifier.logits, batches))
+        for output, batch in zip(outputs, batches, strict=True):
+            assert snr_db(cpu.logits(batch), output) > 100
+
+
+def test_captured_graphs_give_what_plain_sessions_give(open_on_cuda: Open) -> None:
+    plain, captured = open_on_cuda(), open_on_cuda(GRAPHS)
+    for start in range(20):  # a graph is captured at first, and replayed ever after
+        for size in (1, 8, 3):
+            batch = BATCH[start : start + size]
+            np.testing.assert_allclose(captured.logits(batch), plain.logits(batch), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("graph_batch_sizes", [(), (8,)], ids=["plain", "graphs"])
+def test_after_out_of_memory_the_next_request_works(
+    open_on_cuda: Open, cpu: Classifier, graph_batch_sizes: tuple[int, ...]
+) -> None:
+    classifier = open_on_cuda(CudaOptions(memory_limit=2**28, graph_batch_sizes=graph_batch_sizes))
+    for _ in range(3):
+        with pytest.raises(OutOfMemoryError, match="smaller batch"):
+            classifier.logits(np.zeros((8192, 1, 28, 28), np.float32))
+        assert snr_db(cpu.logits(BATCH[:8]), classifier.logits(BATCH[:8])) > 100
+
+
+@pytest.mark.parametrize("cuda", [None, GRAPHS], ids=["plain", "graphs"])
+def test_the_devices_memory_does_not_grow(open_on_cuda: Open, cuda: CudaOptions | None) -> None:
+    if used_megabytes() is None:
+        pytest.skip("the driver does not tell how much of the GPU's memory is taken, or nvidia-ml-py is missing")
+    classifier = open_on_cuda(cuda)
+
+    def used_after(calls: int) -> float:
+        for i in range(calls):
+            classifier.logits(BATCH[: i % 16 + 1])
+        return used_megabytes() or 0.0
+
+    before = used_after(200)
+    assert used_after(2000) <= before + 8

@@ -1,11 +1,8 @@
-"""ONNX Runtime on the CPU or on CUDA, strict about which of the two it is."""
+"""ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import importlib.metadata
-import logging
 import os
 import sys
 import threading
@@ -16,54 +13,74 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vgg_runtime.backends import Placement
-from vgg_runtime.errors import BundleError, MissingCapabilityError
+from vgg_runtime.backends.onnxruntime_errors import load_refusal, run_refusal
+from vgg_runtime.errors import MissingCapabilityError
+from vgg_runtime.profiles import PROFILES
+from vgg_runtime.threads import cpu_quota
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["OnnxRuntimeBackend"]
+__all__ = [
+    "OnnxRuntimeBackend",
+    "abandon_after_fork",
+    "create_session",
+    "import_onnxruntime",
+    "session_options",
+]
 
-logger = logging.getLogger(__name__)
-
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-
-# TF32 keeps 10 bits of mantissa: fast, and far from what eager PyTorch computes in float32.
-# HEURISTIC picks a convolution algorithm without trying all of them at every new batch size.
-_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+# Precisions whose weights the kernels read as they lie in the file.
+_FLOATS = ("fp32", "fp16")
 
 # Creating sessions from several threads at once is not safe in ONNX Runtime; running them is.
 _creating = threading.Lock()
 
-_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+_abandoned_after_fork: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def _abandon_inherited_sessions() -> None:
-    """Make sessions immortal in a forked child: destroying one waits for its threads, which only the parent has."""
+def abandon_after_fork(owner: object) -> None:
+    """Make ``owner`` immortal in a forked child.
+
+    Destroying a session waits for its threads, and freeing a buffer on a GPU needs its context: only the parent has
+    them.
+    """
+    _abandoned_after_fork.add(owner)
+
+
+def _abandon_what_was_inherited() -> None:
     global _creating
     _creating = threading.Lock()
-    for session in _sessions:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+    for owner in _abandoned_after_fork:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_inherited_sessions)
+    os.register_at_fork(after_in_child=_abandon_what_was_inherited)
 
 
 class OnnxRuntimeBackend:
-    """One ``InferenceSession``.
+    """One ``InferenceSession`` on the CPU.
 
     Args:
         model: an ONNX file; its external data is mapped, not copied.
-        placement: device and threads.
+        placement: threads, profile and precision.
+        device_reason: why it runs on the CPU.
 
     Raises:
-        MissingCapabilityError: onnxruntime or CUDA is missing.
+        MissingCapabilityError: onnxruntime is missing.
         BundleError: onnxruntime refuses the file.
     """
 
-    def __init__(self, model: Path, placement: Placement) -> None:
-        self.device, self.device_reason, self._session = _open_on_device(model, placement)
+    def __init__(self, model: Path, placement: Placement, device_reason: str = "as asked") -> None:
+        self.device: Literal["cpu", "cuda"] = "cpu"
+        self.device_reason = device_reason
+        try:
+            self._session = create_session(model, _cpu_options(placement), "CPUExecutionProvider")
+        except MissingCapabilityError:
+            raise
+        except Exception as error:  # onnxruntime has no common base class for its errors
+            raise load_refusal(model, error) from error
         self._input = self._session.get_inputs()[0].name
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
@@ -77,78 +94,50 @@ class OnnxRuntimeBackend:
         try:
             return cast("NDArray[np.float32]", self._session.run(None, {self._input: batch})[0])
         except Exception as error:  # onnxruntime has no common base class for its errors
-            raise _run_refusal(batch.shape, error) from error
+            raise run_refusal(batch.shape, error) from error
 
 
-def _open_on_device(model: Path, placement: Placement) -> tuple[Literal["cpu", "cuda"], str, Any]:
-    if placement.device == "cpu":
-        return "cpu", "as asked", _session(model, placement, _CPU)
-    why_not = _why_no_cuda()
-    if why_not is None:
-        try:
-            return "cuda", "CUDA is available", _session(model, placement, _CUDA)
-        except MissingCapabilityError as error:
-            why_not = error.message
-    if placement.device == "cuda":
-        raise MissingCapabilityError(
-            f"CUDA was asked for and is missing: {why_not}",
-            hint='On a machine with an NVIDIA GPU: pip install "vgg-deploy[gpu]"; elsewhere take --device cpu.',
-        )
-    logger.info("running on the CPU: %s", why_not)
-    return "cpu", why_not, _session(model, placement, _CPU)
-
-
-def _session(model: Path, placement: Placement, provider: str) -> Any:
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
+def session_options(placement: Placement) -> Any:
+    """Return the ``SessionOptions`` for ``placement``."""
+    options = import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = placement.threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only: they come back as exceptions with the same text
-    settings: dict[str, str] = {}
-    if provider == _CUDA:
-        # Without this, operators that CUDA lacks would run on the CPU without a word.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        settings = _CUDA_OPTIONS
+    options.log_severity_level = 4  # errors come back as exceptions with the same text
+    return options
+
+
+def _cpu_options(placement: Placement) -> Any:
+    profile, options = PROFILES[placement.profile], session_options(placement)
+    packs = profile.packs_floats or placement.precision not in _FLOATS
+    # Threads that wait in a loop use up the time that a quota grants.
+    spins = profile.spins and cpu_quota() is None
+    for key, value in {
+        "session.disable_prepacking": not packs,
+        "session.prepack.enable_parallel": profile.packs_in_parallel,
+        "session.intra_op.allow_spinning": spins,
+    }.items():
+        options.add_session_config_entry(key, str(int(value)))
+    options.enable_cpu_mem_arena = profile.keeps_buffers
+    return options
+
+
+def create_session(model: Path, options: Any, provider: str, settings: Mapping[str, str] | None = None) -> Any:
+    """Return an ``InferenceSession`` that runs on ``provider`` and on no other.
+
+    Raises:
+        MissingCapabilityError: it started without the provider.
+        Exception: whatever onnxruntime raises.
+    """
+    onnxruntime = import_onnxruntime()
     with _creating:
-        try:
-            # enable_fallback=0: else a session that fails is made again on the CPU, silently.
-            session = onnxruntime.InferenceSession(
-                str(model), options, providers=[(provider, settings)], enable_fallback=0
-            )
-        except Exception as error:  # onnxruntime has no common base class for its errors
-            raise _load_refusal(model, provider, error) from error
-    _sessions.add(session)
+        # enable_fallback=0: else a session that fails is made again on the CPU, silently.
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=[(provider, dict(settings or {}))], enable_fallback=0
+        )
+    abandon_after_fork(session)
     if provider not in session.get_providers():
         raise MissingCapabilityError(f"onnxruntime started without {provider}.")
     return session
-
-
-def _load_refusal(model: Path, provider: str, error: Exception) -> BundleError | MissingCapabilityError:
-    text = _first_line(error)
-    if provider == _CUDA:
-        return MissingCapabilityError(f"onnxruntime cannot start on CUDA: {text}")
-    return BundleError(f"onnxruntime cannot load {model}: {text}", hint="Run vgg-run verify on the bundle.")
-
-
-def _run_refusal(shape: tuple[int, ...], error: Exception) -> BundleError | MissingCapabilityError:
-    text = f"onnxruntime cannot run the model on a batch of shape {list(shape)}: {_first_line(error)}"
-    if type(error).__name__ == "InvalidArgument":
-        return BundleError(text, hint="The model does not fit the manifest; export the checkpoint again.")
-    return MissingCapabilityError(text, hint="Take a smaller batch, or a device with more memory.")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _why_no_cuda() -> str | None:
-    onnxruntime = import_onnxruntime()
-    if _CUDA not in onnxruntime.get_available_providers():
-        return f"the installed onnxruntime {onnxruntime.__version__} is built without CUDA."
-    if hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
-            onnxruntime.preload_dlls(directory="")  # the CUDA libraries that pip installed
-    return None
 
 
 @cache
@@ -177,8 +166,10 @@ def import_onnxruntime() -> Any:
 
 
 def _is_installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    """Whether pip's record of ``distribution`` is there; importlib.metadata would take 15 ms to import."""
+    prefix = distribution.replace("-", "_") + "-"
+    return any(
+        name.startswith(prefix) and name.endswith(".dist-info")
+        for folder in filter(os.path.isdir, sys.path)
+        for name in os.listdir(folder)
+    )

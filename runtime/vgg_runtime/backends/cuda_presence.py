@@ -1,0 +1,77 @@
+"""Whether CUDA can be used in this process, and what of it is missing where it cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import re
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from vgg_runtime.backends.onnxruntime_backend import import_onnxruntime
+from vgg_runtime.backends.onnxruntime_errors import cause_of
+from vgg_runtime.errors import MissingCapabilityError
+
+__all__ = ["CUDA_PROVIDER", "require_cuda"]
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+
+# The driver's library is no part of any wheel. cuDNN's is loaded by this name at the first convolution, which is too
+# late to choose another device (onnxruntime/core/providers/cuda/cudnn_loader.cc).
+_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
+
+_WHEEL = 'With an NVIDIA GPU: pip uninstall -y onnxruntime, then pip install "vgg-deploy[gpu]". Else take --device cpu.'
+_LIBRARIES = (
+    'pip install "vgg-deploy[gpu]" brings CUDA and cuDNN; the driver comes from NVIDIA. Else take --device cpu.'
+)
+_DEVICE = "nvidia-smi shows the GPU, its driver and its free memory. Else take --device cpu."
+
+
+def require_cuda() -> None:
+    """Load CUDA's libraries and reach for the GPU.
+
+    Raises:
+        MissingCapabilityError: something is missing; the message names it.
+    """
+    onnxruntime = import_onnxruntime()
+    if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+        raise _missing(f"the installed onnxruntime {onnxruntime.__version__} is built without CUDA", _WHEEL)
+    if libraries := _missing_libraries(onnxruntime):
+        raise _missing(f"{', '.join(libraries)} cannot be loaded", _LIBRARIES)
+    try:
+        # The surest test there is: four bytes of the device's memory.
+        onnxruntime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda")
+    except Exception as error:  # onnxruntime has no common base class for its errors
+        raise _missing(f"the GPU cannot be used: {cause_of(error)}", _DEVICE) from error
+
+
+def _missing(what: str, hint: str) -> MissingCapabilityError:
+    return MissingCapabilityError(f"CUDA is missing: {what}.", hint=hint)
+
+
+def _missing_libraries(onnxruntime: Any) -> list[str]:
+    toolkit = _preload(onnxruntime)
+    driver = [] if _loads(_DRIVER) else [f"the NVIDIA driver ({_DRIVER})"]
+    cudnn = [] if _loads(_CUDNN) else [f"cuDNN ({_CUDNN})"]
+    return driver + ([f"CUDA ({', '.join(toolkit)})"] if toolkit else []) + cudnn
+
+
+@cache
+def _preload(onnxruntime: Any) -> tuple[str, ...]:
+    """Load the CUDA libraries that pip installed, else the system's; return the names of those that are nowhere."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:  # it prints what it does not find
+        onnxruntime.preload_dlls(directory="")
+    return tuple(dict.fromkeys(re.findall(r"^Failed to load ([\w.+-]+): ", printed.getvalue(), re.MULTILINE)))
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,129 @@
+"""ONNX Runtime on CUDA, and on nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vgg_runtime.backends import Placement
+from vgg_runtime.backends.bound_session import BoundSession
+from vgg_runtime.backends.cuda_presence import CUDA_PROVIDER
+from vgg_runtime.backends.onnxruntime_backend import create_session, session_options
+from vgg_runtime.backends.onnxruntime_errors import cause_of, is_out_of_memory, load_refusal, run_refusal
+from vgg_runtime.cuda_options import CudaOptions
+from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError, VggDeployError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["CudaBackend", "provider_settings"]
+
+_MEMORY = "cuda"
+
+# What onnxruntime raises for the file itself; everything else at opening is about the device.
+_FILE_ERRORS = ("InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile")
+
+
+def provider_settings(options: CudaOptions, *, captured: bool) -> dict[str, str]:
+    """Return the settings of onnxruntime's CUDA provider, for a session that is ``captured`` as a graph or not."""
+    settings = {
+        # TF32 keeps 10 bits of mantissa: fast, and far from what eager PyTorch computes in float32.
+        "use_tf32": str(int(options.tf32)),
+        # Picks a convolution algorithm without trying all of them, which would take long at every new batch size.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "enable_cuda_graph": str(int(captured)),
+    }
+    return settings if options.memory_limit is None else settings | {"gpu_mem_limit": str(options.memory_limit)}
+
+
+class CudaBackend:
+    """A model on CUDA, its input and output in buffers on the device.
+
+    Calls from several threads run one after the other, as the device does anyway. A call that fails for want of
+    memory, or in any other way that leaves the session in doubt, raises and releases everything on the device; the
+    next call opens the model again.
+
+    Args:
+        model: an ONNX file.
+        placement: threads, and the options of CUDA.
+
+    Raises:
+        BundleError: onnxruntime refuses the file.
+        MissingCapabilityError: the device cannot run the model.
+        OutOfMemoryError: it has no memory for it.
+    """
+
+    device: Literal["cpu", "cuda"] = "cuda"
+
+    def __init__(self, model: Path, placement: Placement) -> None:
+        self._model = model
+        self._placement = placement
+        self._graph_sizes = placement.cuda.graph_batch_sizes
+        self._sessions: dict[int | None, BoundSession] = {}  # by the batch size it captured; None: any other size
+        self._lock = threading.Lock()
+        # onnxruntime captures a graph anew in every thread that runs it, so one thread runs them all.
+        self._graph_thread = ThreadPoolExecutor(1, "vgg-cuda-graphs") if self._graph_sizes else None
+        self.device_reason = "CUDA is available" + (", with TF32" if placement.cuda.tf32 else "")
+        self.metadata: Mapping[str, str] = self._session(self._graph_sizes[0] if self._graph_sizes else None).metadata
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order.
+
+        Raises:
+            BundleError: the model takes another shape or dtype.
+            OutOfMemoryError: the device has no memory for it; a smaller batch may work at once.
+            MissingCapabilityError: the device failed.
+        """
+        if self._graph_thread is not None:
+            return self._graph_thread.submit(self._run, batch).result()
+        with self._lock:
+            return self._run(batch)
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            return self._session(len(batch) if len(batch) in self._graph_sizes else None).run(batch)
+        except VggDeployError:
+            raise
+        except Exception as error:  # onnxruntime has no common base class for its errors
+            self._sessions.clear()
+            # Without its traceback, whose frames would keep the session and its memory while the caller tries again.
+            raise run_refusal(batch.shape, error) from error.with_traceback(None)
+
+    def _session(self, captured_size: int | None) -> BoundSession:
+        if captured_size not in self._sessions:
+            self._sessions[captured_size] = self._open(captured=captured_size is not None)
+        return self._sessions[captured_size]
+
+    def _open(self, *, captured: bool) -> BoundSession:
+        options = session_options(self._placement)
+        # Without this, operators that CUDA lacks would run on the CPU without a word.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        settings = provider_settings(self._placement.cuda, captured=captured)
+        try:
+            return BoundSession(create_session(self._model, options, CUDA_PROVIDER, settings), _MEMORY)
+        except VggDeployError:
+            raise
+        except Exception as error:  # onnxruntime has no common base class for its errors
+            raise _opening_refusal(self._model, error) from error.with_traceback(None)
+
+
+def _opening_refusal(model: Path, error: Exception) -> BundleError | MissingCapabilityError:
+    text = cause_of(error)
+    if type(error).__name__ in _FILE_ERRORS:
+        return load_refusal(model, error)
+    if is_out_of_memory(error):
+        return OutOfMemoryError(
+            f"the GPU has no memory for {model}: {text}", hint="Take a smaller variant, or --device cpu."
+        )
+    if "assigned to the default CPU EP" in text:
+        return MissingCapabilityError(
+            f"{model} has operators that onnxruntime has for the CPU only.",
+            hint="Take another variant, such as onnx-fp32 or onnx-fp16, or --device cpu.",
+        )
+    return MissingCapabilityError(
+        f"onnxruntime cannot start on CUDA: {text}", hint="Compare its version with the driver's (nvidia-smi)."
+    )

@@ -1,0 +1,49 @@
+"""The process of one backend in the trial: compares it with the golden outputs, then times calls on request.
+
+    python -m vgg_runtime.backends.trial_worker BUNDLE VARIANT BACKEND DEVICE THREADS PROFILE
+
+Speaks the protocol of :mod:`vgg_runtime.benchmark.worker`; a backend that does not give the golden outputs ends with
+the reason as the last line on stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import cast
+
+from vgg_runtime.backends import Device
+from vgg_runtime.benchmark.worker import image_like_batch, serve
+from vgg_runtime.bundle import open_bundle
+from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
+from vgg_runtime.errors import VggDeployError
+from vgg_runtime.profiles import ProfileName
+from vgg_runtime.self_test import golden_misses
+
+__all__: list[str] = []
+
+
+def main(directory: str, variant: str, backend: str, device: str, threads: str, profile: str) -> None:
+    """Time ``Classifier.logits`` on one image; on a batch where that is what the profile is for."""
+    bundle = open_bundle(directory)
+    with Classifier.open(
+        directory,
+        variant=variant,
+        backend=backend,
+        device=cast(Device, device),
+        threads=int(threads),
+        profile=cast(ProfileName, profile),
+        verify=False,  # whoever started this process has done so
+    ) as classifier:
+        if misses := golden_misses(bundle, classifier):
+            sys.exit(f"its outputs differ from the golden ones: {', '.join(misses)}")
+        _, *sizes = bundle.manifest.input.shape
+        size = bundle.manifest.input.batch_size or (DEFAULT_BATCH_SIZE if profile == "throughput" else 1)
+        batch = image_like_batch((size, *map(int, sizes)))
+        serve(lambda: classifier.logits(batch))
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except VggDeployError as error:
+        sys.exit(error.message)  # without its hint: who started this process shows the last line

@@ -1,0 +1,55 @@
+"""What was found out once at some cost, kept in readable files: one for each key, in a folder for each kind."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["cache_directory", "load_entry", "store_entry"]
+
+VERSION = 1
+
+
+def cache_directory() -> Path:
+    """Return $VGG_DEPLOY_CACHE, or the platform's directory for caches."""
+    if given := os.environ.get("VGG_DEPLOY_CACHE"):
+        return Path(given)
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData/Local")) / "vgg-deploy" / "Cache"
+    if sys.platform == "darwin":
+        return home / "Library/Caches/vgg-deploy"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "vgg-deploy"
+
+
+def load_entry(kind: str, key: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return what was stored under ``key``; None where there is nothing, or nothing readable."""
+    try:
+        stored = json.loads(_file(kind, key).read_text(encoding="utf-8"))
+        return stored if stored["key"] == dict(key) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent or damaged: it is found out again
+
+
+def store_entry(kind: str, key: Mapping[str, str], values: Mapping[str, Any]) -> None:
+    """Store ``values``, as JSON has them, under ``key``; a cache that cannot be written is no error."""
+    file = _file(kind, key)
+    part = file.with_suffix(f".{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps({"key": dict(key), **values}, indent=1), encoding="utf-8")
+        part.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):  # its folder may be none
+            part.unlink()
+
+
+def _file(kind: str, key: Mapping[str, str]) -> Path:
+    digest = hashlib.sha256(json.dumps({**key, "version": VERSION}, sort_keys=True).encode()).hexdigest()
+    return cache_directory() / kind / f"{digest[:32]}.json"

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from vgg_export.variants import VARIANTS
+from vgg_runtime import Classifier
+from vgg_runtime.backends import Placement
+from vgg_runtime.backends.openvino_backend import OpenVinoBackend, import_openvino
+from vgg_runtime.bundle import Bundle
+from vgg_runtime.errors import MissingCapabilityError, RefusedInputError, VggDeployError
+from vgg_runtime.self_test import golden_misses
+
+CPU = Placement("cpu", 1)
+BATCH = np.random.default_rng(0).random((2, 3, 6, 8), dtype=np.float32)
+
+
+@pytest.fixture
+def model(tmp_path: Path, write_model: Callable[..., None]) -> Path:
+    write_model(tmp_path / "model.onnx", metadata={"key": "value"})
+    return tmp_path / "model.onnx"
+
+
+def test_a_model_runs_on_the_cpu_as_asked(model: Path) -> None:
+    backend = OpenVinoBackend(model, CPU)
+    assert (backend.device, backend.device_reason, backend.metadata) == ("cpu", "as asked", {"key": "value"})
+    np.testing.assert_allclose(backend.run(BATCH), 10 * BATCH.mean(axis=(2, 3)), rtol=1e-5)
+
+
+def test_auto_takes_the_cpu_and_says_why(model: Path) -> None:
+    assert OpenVinoBackend(model, Placement("auto", 1)).device_reason == "OpenVINO runs on the CPU"
+
+
+def test_cuda_is_never_replaced_by_the_cpu(model: Path) -> None:
+    with pytest.raises(MissingCapabilityError, match="does not run on CUDA"):
+        OpenVinoBackend(model, Placement("cuda", 1))
+
+
+def test_a_model_without_metadata_has_none(tmp_path: Path, write_model: Callable[..., None]) -> None:
+    write_model(tmp_path / "bare.onnx")
+    assert OpenVinoBackend(tmp_path / "bare.onnx", CPU).metadata == {}
+
+
+def test_weights_beside_the_model_are_found(tmp_path: Path, write_model: Callable[..., None]) -> None:
+    write_model(tmp_path / "model.onnx", external_data="weights")
+    np.testing.assert_allclose(
+        OpenVinoBackend(tmp_path / "model.onnx", CPU).run(BATCH), 10 * BATCH.mean(axis=(2, 3)), rtol=1e-5
+    )
+
+
+def test_threads_are_those_of_the_placement_and_nothing_is_rounded(model: Path) -> None:
+    for threads in (1, 2):
+        compiled = OpenVinoBackend(model, Placement("cpu", threads))._model
+        assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+        assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+        assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+
+
+def test_the_batch_may_change_and_earlier_answers_stay(model: Path) -> None:
+    backend = OpenVinoBackend(model, CPU)
+    batches = [np.random.default_rng(size).random((size, 3, 6, 8), dtype=np.float32) for size in (1, 5, 2, 5)]
+    answers = [backend.run(batch) for batch in batches]
+    for batch, answer in zip(batches, answers, strict=True):
+        np.testing.assert_allclose(answer, 10 * batch.mean(axis=(2, 3)), rtol=1e-5)
+
+
+def test_an_array_of_any_stride_is_taken(model: Path) -> None:
+    turned = np.asfortranarray(BATCH)
+    np.testing.assert_array_equal(OpenVinoBackend(model, CPU).run(turned), OpenVinoBackend(model, CPU).run(BATCH))
+
+
+def test_one_model_serves_many_threads(model: Path) -> None:
+    backend = OpenVinoBackend(model, Placement("cpu", 2))
+    batches = [np.random.default_rng(i).random((1 + i % 3, 3, 6, 8), dtype=np.float32) for i in range(300)]
+    expected = [backend.run(batch) for batch in batches]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(backend.run, batches))
+    assert all(np.array_equal(answer, wanted) for answer, wanted in zip(answers, expected, strict=True))
+    assert len(backend._idle) <= 16
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x0a"])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.onnx").write_bytes(content)
+    with pytest.raises(RefusedInputError, match=r"openvino (cannot load|finds 0 inputs).*broken\.onnx"):
+        OpenVinoBackend(tmp_path / "broken.onnx", CPU)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedInputError, match=r"openvino cannot load .*none\.onnx: Could not open the file"):
+        OpenVinoBackend(tmp_path / "none.onnx", CPU)
+
+
+def test_missing_weights_are_refused(tmp_path: Path, write_model: Callable[..., None]) -> None:
+    write_model(tmp_path / "model.onnx", external_data="weights")
+    (tmp_path / "weights").unlink()
+    with pytest.raises(RefusedInputError, match=r"openvino cannot load .*weights"):
+        OpenVinoBackend(tmp_path / "model.onnx", CPU)
+
+
+def test_weights_outside_of_the_models_folder_are_refused(tmp_path: Path, write_model: Callable[..., None]) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    write_model(inside / "model.onnx", external_data="my_weights")
+    (inside / "my_weights").rename(tmp_path / "weights")
+    content = (inside / "model.onnx").read_bytes()
+    (inside / "model.onnx").write_bytes(content.replace(b"my_weights", b"../weights"))
+    with pytest.raises(RefusedInputError, match="outside"):
+        OpenVinoBackend(inside / "model.onnx", CPU)
+
+
+def test_an_operator_that_openvino_lacks_is_named(tmp_path: Path) -> None:
+    node = helper.make_node("NotInOpenVino", ["input"], ["output"], domain="com.microsoft")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 6, 8]) for name in ("input", "output")]
+    graph = helper.make_graph([node], "network", ends[:1], ends[1:])
+    versions = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=versions, ir_version=10), tmp_path / "model.onnx")
+    with pytest.raises(RefusedInputError, match=r"it has no com\.microsoft\.NotInOpenVino") as refused:
+        OpenVinoBackend(tmp_path / "model.onnx", CPU)
+    assert "--backend onnxruntime" in refused.value.hint
+
+
+@pytest.mark.parametrize("batch", [BATCH[:, :, :5], BATCH.astype(np.float64), BATCH[0]])
+def test_a_batch_that_the_model_does_not_take_is_refused_and_the_next_one_works(model: Path, batch: Any) -> None:
+    backend = OpenVinoBackend(model, CPU)
+    with pytest.raises(RefusedInputError, match="cannot run the model on a batch of"):
+        backend.run(batch)
+    assert backend.run(BATCH).shape == (2, 3)
+
+
+@pytest.mark.parametrize("variant", [recipe.name for recipe in VARIANTS if recipe.format == "onnx"])
+def test_every_onnx_variant_gives_the_golden_outputs(whole_bundle: Bundle, variant: str) -> None:
+    with Classifier.open(whole_bundle.directory, variant=variant, backend="openvino") as classifier:
+        assert (classifier.backend, classifier.backend_reason) == ("openvino", "as asked")
+        assert golden_misses(whole_bundle, classifier) == []
+
+
+def test_a_lone_file_still_knows_its_preprocessing_and_labels(example, example_bundle: Bundle) -> None:
+    lone = example_bundle.path(example_bundle.manifest.variant("onnx-fp32").file)
+    with Classifier.open(lone, backend="openvino") as classifier:
+        assert classifier.manifest.preprocessing == example_bundle.manifest.preprocessing
+        assert classifier.predict(example.images / "bag" / "00018.png")[0].label == "bag"
+
+
+def test_no_answer_leaves_from_changed_weights(bundle: Path) -> None:
+    weights = bundle / "onnx-fp32" / "model.onnx.data"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with (
+        pytest.raises(VggDeployError, match="SHA-256"),
+        Classifier.open(bundle, backend="openvino") as classifier,
+    ):
+        classifier.logits(BATCH)
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from vgg_runtime.backends import Placement, open_backend
+open_backend("openvino", Path(sys.argv[1]), Placement("cpu", 1))
+print("openvino_telemetry" in sys.modules)
+"""
+
+
+class TestImport:
+    @pytest.fixture
+    def fresh(self) -> Iterator[None]:
+        import_openvino.cache_clear()
+        yield
+        import_openvino.cache_clear()
+
+    def test_a_missing_package_says_what_to_install(
+        self, fresh: None, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "openvino", None)
+        with pytest.raises(MissingCapabilityError, match="openvino cannot be imported") as missing:
+            OpenVinoBackend(model, CPU)
+        assert 'pip install "vgg-deploy[openvino]"' in missing.value.hint
+
+    def test_its_telemetry_is_not_started_and_nothing_is_left_in_the_home(self, model: Path, tmp_path: Path) -> None:
+        home = tmp_path / "home"
+        home.mkdir()
+        environment = {
+            name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")
+        }
+        done = run_python(OPEN, model, **{**environment, "HOME": str(home)})
+        assert (done.stdout, done.stderr) == ("False\n", "")
+        assert list(home.iterdir()) == []
+
+    def test_a_telemetry_that_was_there_before_stays(self, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "openvino_telemetry", os)
+        import_openvino()
+        assert sys.modules["openvino_telemetry"] is os
+
+
+FORK = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from vgg_runtime.backends import Placement, open_backend
+batch = np.ones((2, 3, 6, 8), np.float32)
+backend = open_backend("openvino", Path(sys.argv[1]), Placement("cpu", 2))
+before = backend.run(batch)
+child = os.fork()
+if child == 0:
+    backend = open_backend("openvino", Path(sys.argv[1]), Placement("cpu", 2))
+    sys.exit(0 if np.array_equal(backend.run(batch), before) else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_opens_its_own_and_ends_in_peace(model: Path) -> None:
+    done = run_python(FORK, model, **os.environ)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def run_python(code: str, *arguments: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
