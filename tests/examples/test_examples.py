@@ -1,0 +1,176 @@
+"""The programs in examples/, run as a user runs them: on the edge device's environment, with files and over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from vgg_runtime import Classifier
+from vgg_runtime.bundle import Bundle
+from vgg_runtime.images import find_images
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
+FLASK = ROOT / "build" / "flask"
+
+pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason=".venv-runtime is not there: make .venv-runtime/ready")
+
+
+@contextmanager
+def started(*command: str | Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A process on the device with pipes for what it says; it is stopped in the end."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [PYTHON, *map(str, command)], stdout=pipe, stderr=pipe, text=True, env={**os.environ, **environment}
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run(*command: str | Path) -> tuple[list[dict[str, Any]], str]:
+    """The lines of JSON that the program prints, and what it says beside them."""
+    done = subprocess.run([PYTHON, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+@pytest.fixture(scope="module")
+def classifier(example_bundle: Bundle) -> Iterator[Classifier]:
+    with Classifier.open(example_bundle.directory, device="cpu") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def port(example_bundle: Bundle) -> Iterator[int]:
+    """Where the HTTP endpoint listens."""
+    program = EXAMPLES / "http_endpoint" / "app.py"
+    with started(program, example_bundle.directory, "0", PYTHONPATH=str(FLASK)) as process:
+        assert process.stderr is not None
+        told = (re.search(r"http://127\.0\.0\.1:(\d+)", line) for line in process.stderr)
+        yield next(int(found[1]) for found in told if found)
+
+
+class TestFolderWatcher:
+    PROGRAM = EXAMPLES / "folder_watcher" / "watch.py"
+
+    def test_what_is_there_is_answered_once(self, example, example_bundle: Bundle, tmp_path: Path, classifier) -> None:
+        for label in ("bag", "sandal"):
+            shutil.copy(next((example.images / label).iterdir()), tmp_path / f"{label}.png")
+        (tmp_path / "broken.png").write_bytes(b"no image")
+        (tmp_path / "notes.txt").write_text("no image either, and not named like one")
+        lines, said = run(self.PROGRAM, example_bundle.directory, tmp_path, "--once")
+        assert said == ""
+        assert [line["image"] for line in lines] == ["bag.png", "broken.png", "sandal.png"]
+        assert "not an image" in lines[1]["error"]
+        for line in (lines[0], lines[2]):
+            best = classifier.predict(tmp_path / line["image"])[0]
+            assert (line["label"], line["probability"]) == (best.label, pytest.approx(best.probability, abs=1e-4))
+
+    def test_an_image_that_appears_is_answered_and_again_when_it_is_replaced(
+        self, example, example_bundle: Bundle, tmp_path: Path
+    ) -> None:
+        def put(label: str) -> None:
+            shutil.copy(next((example.images / label).iterdir()), tmp_path / "part")
+            (tmp_path / "part").replace(tmp_path / "camera.png")
+
+        with started(self.PROGRAM, example_bundle.directory, tmp_path, "--every", "0.01") as process:
+            for label in ("bag", "trouser", "sandal"):
+                put(label)
+                assert process.stdout is not None
+                line = json.loads(process.stdout.readline())
+                assert (line["image"], line["label"]) == ("camera.png", label)
+
+
+class TestCameraLoop:
+    PROGRAM = EXAMPLES / "camera_loop" / "camera.py"
+
+    @pytest.fixture
+    def frames(self, example, tmp_path: Path) -> Path:
+        for number, image in enumerate(find_images([example.images])):
+            shutil.copy(image, tmp_path / f"{number:03d}.png")
+        return tmp_path
+
+    def test_the_last_frame_is_answered_however_fast_the_camera_is(self, example_bundle: Bundle, frames: Path) -> None:
+        lines, said = run(self.PROGRAM, example_bundle.directory, frames, "--rate", "1000000", "--smoothing", "0")
+        names = [line["frame"] for line in lines]
+        assert names == sorted(set(names))
+        assert names[-1] == "019.png"
+        assert re.fullmatch(rf"{len(lines)} of 20 frames, [0-9.]+ per second\n", said)
+
+    def test_shares_are_smoothed_over_the_frames_that_were_answered(
+        self, example_bundle: Bundle, frames: Path, classifier: Classifier
+    ) -> None:
+        lines, _ = run(self.PROGRAM, example_bundle.directory, frames, "--rate", "200", "--smoothing", "0.8")
+        assert len(lines) > 1
+        shares: dict[str, float] = {}
+        for line in lines:
+            now = {each.label: each.probability for each in classifier.predict(frames / line["frame"], top_k=10)}
+            shares = {label: 0.8 * shares.get(label, now[label]) + 0.2 * now[label] for label in now}
+            assert line["share"] == pytest.approx(max(shares.values()), abs=1e-3)
+            assert shares[line["label"]] == max(shares.values())
+
+
+@pytest.mark.skipif(not (FLASK / "flask").is_dir(), reason="build/flask is not there: make build/flask/ready")
+class TestHttpEndpoint:
+    def post(
+        self, port: int, body: bytes, kind: str = "image/png", path: str = "/predict", length: int = 0, **query: str
+    ) -> tuple[int, dict[str, Any]]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        headers = {"Content-Type": kind, "Content-Length": str(length or len(body))}
+        connection.request("POST", f"{path}?{urlencode(query)}", body, headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        connection.close()
+        return response.status, answer
+
+    def test_an_image_gets_its_classes(self, example, port: int, classifier: Classifier) -> None:
+        for image in find_images([example.images]):
+            status, answer = self.post(port, image.read_bytes(), top_k="3")
+            assert (status, answer["variant"]) == (200, "onnx-fp32")
+            for there, here in zip(answer["predictions"], classifier.predict(image, top_k=3), strict=True):
+                assert (there["label"], there["index"]) == (here.label, here.index)
+                assert there["probability"] == pytest.approx(here.probability, abs=1e-6)
+
+    def test_requests_at_once_get_each_its_own_answer(self, example, port: int) -> None:
+        images = [image.read_bytes() for image in find_images([example.images])] * 2
+        with ThreadPoolExecutor(8) as pool:
+            at_once = list(pool.map(lambda image: self.post(port, image), images))
+        assert at_once == [self.post(port, image) for image in images]
+
+    @pytest.mark.parametrize(
+        ("changes", "status", "message"),
+        [
+            ({"body": b"no image"}, 400, "not an image"),
+            ({"body": b""}, 400, "empty"),
+            ({"top_k": "0"}, 400, "at least 1"),
+            ({"top_k": "many"}, 400, "not a whole number"),
+            ({"kind": "text/plain"}, 415, "text/plain"),
+            ({"length": 17 * 2**20, "body": b""}, 413, "exceeds the capacity limit"),
+            ({"path": "/"}, 404, "not found"),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    def test_what_is_wrong_is_said(
+        self, example, port: int, changes: dict[str, Any], status: int, message: str
+    ) -> None:
+        image = (example.images / "bag" / "00018.png").read_bytes()
+        found, answer = self.post(port, **{"body": image, **changes})
+        assert found == status
+        assert message in answer["error"]
+        assert self.post(port, image)[0] == 200  # it goes on
