@@ -13,8 +13,10 @@ demo: .venv/ready .venv-runtime/ready
 test: .venv/ready .venv-runtime/ready build/flask/ready
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
-test-gpu: .venv/ready
-	.venv/bin/python -m pytest -m gpu $(PYTEST_ARGS)
+# Without a driver there is no use for gigabytes of CUDA: the tests then say in .venv why they are skipped.
+GPU_VENV := $(if $(shell command -v nvidia-smi),.venv-gpu,.venv)
+test-gpu: $(GPU_VENV)/ready
+	$(GPU_VENV)/bin/python -m pytest -m gpu tests/gpu $(PYTEST_ARGS)
 
 check: .venv/ready
 	.venv/bin/ruff check .
@@ -36,6 +38,15 @@ lessons: .venv/ready
 	.venv/bin/python $(PIP) --editable ".[dev]"
 	@touch $@
 
+# The same with the GPU's onnxruntime in the place of the CPU's, as the two overwrite each other's files.
+.venv-gpu/ready: $(INPUTS)
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python $(PIP) torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	.venv-gpu/bin/python $(PIP) --editable ".[dev]"
+	.venv-gpu/bin/python -m pip uninstall --quiet --yes onnxruntime
+	.venv-gpu/bin/python $(PIP) "onnxruntime-gpu[cuda,cudnn]==$$(sed -n 's/^onnxruntime==//p' constraints.txt)"
+	@touch $@
+
 # What an edge device installs: the wheel with the [cpu] extra, no torch, no onnx.
 .venv-runtime/ready: $(INPUTS) $(shell find runtime models calibration export -name '*.py')
 	$(PYTHON) -m venv .venv-runtime
@@ -49,4 +60,4 @@ build/flask/ready: examples/http_endpoint/requirements.txt constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-runtime build dist
+	rm -rf .venv .venv-gpu .venv-runtime build dist

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgg_calibration.image_choice import name_below
 from vgg_runtime.errors import CalibrationError, ImageError
+from vgg_runtime.image_choice import name_below
 from vgg_runtime.images import read_image
 from vgg_runtime.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CalibrationImages", "read_calibration_images"]
+__all__ = ["MAX_UNREADABLE", "CalibrationImages", "read_calibration_images"]
 
 # More unreadable files than this share mean that the folder is not what the user takes it for.
 MAX_UNREADABLE = 0.1
@@ -71,19 +71,24 @@ def read_calibration_images(
     preprocessing: Preprocessing,
     size: tuple[int, int],
     *,
+    count: int | None = None,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> CalibrationImages:
     """Decode ``files``, which lie below ``folder``.
 
     Args:
         size: what the network takes, (height, width).
+        count: images that are enough; the files left over by then are not opened. None takes all.
         on_image: called with the number of images done.
 
     Raises:
         CalibrationError: too many of them are unreadable, or preprocessing brings one to another size.
     """
-    names, skipped, digests, pixels = [], [], [], []
-    for number, file in enumerate(files, start=1):
+    names: list[str] = []
+    skipped, digests, pixels = [], [], []
+    for file in files:
+        if len(names) == count:
+            break
         name = name_below(file, folder)
         try:
             content = file.read_bytes()
@@ -95,10 +100,11 @@ def read_calibration_images(
         names.append(name)
         pixels.append(found)
         digests.append(hashlib.sha256(content).hexdigest())
-        on_image(number)
-    if len(skipped) > MAX_UNREADABLE * len(files):
+        on_image(len(names))
+    tried = len(names) + len(skipped)
+    if len(skipped) > MAX_UNREADABLE * tried:
         raise CalibrationError(
-            f"{len(skipped)} of {len(files)} calibration images are unreadable, more than {MAX_UNREADABLE:.0%}: "
+            f"{len(skipped)} of {tried} calibration images are unreadable, more than {MAX_UNREADABLE:.0%}: "
             f"{'; '.join(skipped[:5])}{' ...' if len(skipped) > 5 else ''}",
             hint=f"Remove them from {folder}, or give another folder to --calibration.",
         )

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vgg_calibration.activations import collect_histograms
+import onnx
+
+from vgg_calibration.activations import activation_names, collect_histograms
 from vgg_calibration.calibration_images import CalibrationImages
 from vgg_calibration.range_cache import load_ranges, store_ranges
 from vgg_calibration.ranges import METHODS, Range
+from vgg_runtime.backends.onnxruntime_backend import import_onnxruntime
 
 __all__ = ["find_ranges"]
 
@@ -35,8 +38,10 @@ def find_ranges(
         "images": images.sha256,
         "preprocessing": repr(images.preprocessing),
         "method": method,
+        "onnxruntime": import_onnxruntime().__version__,  # it computes the activations
     }
-    if (stored := load_ranges(key)) is not None:
+    names = set(activation_names(onnx.load(file, load_external_data=False)))
+    if (stored := load_ranges(key)) is not None and stored.keys() == names:
         return stored
     histograms = collect_histograms(file, images.batches(batch_size), on_image=on_image)
     ranges = {name: METHODS[method](seen) for name, seen in histograms.items()}

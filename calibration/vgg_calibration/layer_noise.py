@@ -94,9 +94,7 @@ def _layers(model: onnx.ModelProto, file: Path, ranges: Mapping[str, Range], tar
     for node in model.graph.node:
         if node.op_type in LAYER_TYPES and node.input[1] in constants and node.input[0] in ranges:
             weight = cast("NDArray[np.float32]", read_tensor(constants[node.input[1]], beside=file))
-            bias = [
-                numpy_helper.from_array(read_tensor(constants[name], beside=file), name) for name in node.input[2:]
-            ]
+            bias = [numpy_helper.from_array(read_tensor(constants[name], beside=file), name) for name in node.input[2:]]
             small = _quantized_layer(node, weight, bias, ranges[node.input[0]], target, model.opset_import)
             layers.append(_Layer(node, 3 * weight.size, _session(small)))
     return layers

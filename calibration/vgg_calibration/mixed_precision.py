@@ -48,7 +48,8 @@ class Budget:
     def is_met(self, figures: ParityFigures) -> bool:
         """Return whether ``figures`` reach the budget."""
         snr_db = math.inf if figures.snr_db is None else figures.snr_db
-        return figures.top1_agreement >= (self.min_agreement or 0) and snr_db >= (self.min_snr_db or -math.inf)
+        least = -math.inf if self.min_snr_db is None else self.min_snr_db
+        return figures.top1_agreement >= (self.min_agreement or 0) and snr_db >= least
 
 
 def choose_in_float(noise: Sequence[LayerNoise], budget: Budget, evaluate: Evaluate) -> frozenset[str]:
@@ -58,19 +59,21 @@ def choose_in_float(noise: Sequence[LayerNoise], budget: Budget, evaluate: Evalu
     is enough, then every layer of it that turns out not to be needed is quantized again, the largest first.
 
     Args:
+        budget: what other images are to reach; the ones at hand have to reach it with a margin.
         evaluate: quantizes the model but for the named nodes and compares it with the float one.
 
     Raises:
         CalibrationError: the budget is only met with every layer in float.
     """
+    goal = budget.with_margin()
     order = sorted(noise, key=lambda layer: 10 ** (-layer.snr_db / 10) / layer.bytes_saved, reverse=True)
     names = [layer.node for layer in order]
-    if budget.is_met(evaluate(frozenset())):
+    if goal.is_met(evaluate(frozenset())):
         return frozenset()
     too_few, enough = 0, len(names)
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
-        if budget.is_met(evaluate(frozenset(names[:middle]))):
+        if goal.is_met(evaluate(frozenset(names[:middle]))):
             enough = middle
         else:
             too_few = middle
@@ -81,6 +84,6 @@ def choose_in_float(noise: Sequence[LayerNoise], budget: Budget, evaluate: Evalu
         )
     chosen = set(names[:enough])
     for layer in sorted(order[: enough - 1], key=lambda layer: layer.bytes_saved, reverse=True):
-        if budget.is_met(evaluate(frozenset(chosen - {layer.node}))):
+        if goal.is_met(evaluate(frozenset(chosen - {layer.node}))):
             chosen.discard(layer.node)
     return frozenset(chosen)

@@ -1,11 +1,9 @@
-"""Accuracy before and after, on sample images that lie in folders named after their class."""
+"""Accuracy before and after, on labelled sample images."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,22 +13,9 @@ from vgg_runtime.manifest import Accuracy
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["compare_accuracy", "true_classes"]
+__all__ = ["compare_accuracy"]
 
 Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
-
-
-def true_classes(names: Sequence[str], labels: Sequence[str] | None) -> list[int] | None:
-    """Return the class of each image by the folder it lies in, or None where a folder is not named after a label.
-
-    Case, spaces, dashes, underscores and slashes are not told apart. A folder that fits two labels is named after none.
-    """
-    if labels is None:
-        return None
-    plain = [_plain(label) for label in labels]
-    known = {label: index for index, label in enumerate(plain) if plain.count(label) == 1}
-    found = [known.get(_plain(PurePosixPath(name).parent.name)) for name in names]
-    return [index for index in found if index is not None] if None not in found else None
 
 
 def compare_accuracy(truth: Sequence[int], eager: NDArray[np.float32], variant: NDArray[np.float32]) -> Accuracy:
@@ -70,7 +55,3 @@ def _mcnemar(gained: int, lost: int) -> float:
     both, fewer = gained + lost, min(gained, lost)
     tail: float = sum(math.comb(both, k) for k in range(fewer + 1)) / 2**both
     return min(1.0, 2 * tail)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_/-]+", "", name).casefold()

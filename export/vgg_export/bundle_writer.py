@@ -12,14 +12,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from vgg_export.variants import MODEL_FILE
-from vgg_runtime.bundle import GOLDEN, MANIFEST, MEASURED, REPORT
-from vgg_runtime.errors import MissingCapabilityError, UsageError
+from vgg_runtime.bundle import MANIFEST, read_bundle
+from vgg_runtime.errors import BundleError, MissingCapabilityError, UsageError
 
 __all__ = ["check_destination", "staged_directory"]
-
-# What a bundle holds beside the folders of its variants.
-_FILES = {GOLDEN, MANIFEST, MEASURED, REPORT}
 
 # The destination cannot be what was asked, or there is no room left for it.
 _REFUSALS = (
@@ -36,21 +32,33 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
     """
     if not os.path.lexists(destination):
         return
-    if not (destination / MANIFEST).is_file() or destination.is_symlink():
+    if destination.is_symlink():
+        raise UsageError(
+            f"{destination} is a link, so it is not replaced.", hint="Give the path that it leads to, or another one."
+        )
+    if not (destination / MANIFEST).is_file():
         raise UsageError(
             f"{destination} exists and is no bundle, so it is not replaced.", hint="Give another path to --output."
         )
     if not overwrite:
         raise UsageError(f"{destination} exists.", hint="Give --overwrite to replace it, or another path to --output.")
-    if strangers := sorted(entry.name for entry in destination.iterdir() if not _is_part_of_a_bundle(entry)):
+    _refuse_what_is_not_ours(destination)
+
+
+def _refuse_what_is_not_ours(destination: Path) -> None:
+    """A bundle that is replaced is deleted with all that lies in it, so its manifest must account for all of that."""
+    try:
+        strange = read_bundle(destination).strange_files()
+    except BundleError as error:
         raise UsageError(
-            f"{destination} holds more than a bundle, so it is not replaced: {', '.join(strangers)}.",
+            f"{destination} is no bundle that this release can read, so it is not replaced: {error.message}",
+            hint="Remove it yourself, or give another path to --output.",
+        ) from error
+    if strange:
+        raise UsageError(
+            f"{destination} holds more than a bundle, so it is not replaced: {', '.join(strange)}.",
             hint="Move that elsewhere, or give another path to --output.",
         )
-
-
-def _is_part_of_a_bundle(entry: Path) -> bool:
-    return entry.name in _FILES or entry.name.startswith(tuple(f"{name}-" for name in MODEL_FILE))
 
 
 @contextmanager
@@ -119,13 +127,25 @@ def _flush_to_disk(directory: Path, *, recursive: bool = True) -> None:
 def _put_in_place(staging: Path, destination: Path) -> None:
     """Rename ``staging`` to ``destination``; what was there ends up at ``staging``."""
     if not destination.exists():
-        staging.rename(destination)
+        _rename_to_new(staging, destination)
     elif not _exchange(staging, destination):
         # No system call swaps two directories here: for an instant there is none at the destination.
         aside = staging.with_suffix(".replaced")
         destination.rename(aside)
         staging.rename(destination)
         aside.rename(staging)
+
+
+def _rename_to_new(staging: Path, destination: Path) -> None:
+    try:
+        staging.rename(destination)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        raise UsageError(
+            f"{destination} was written by someone else in the meantime, so it is not replaced.",
+            hint="Give --overwrite to replace it, or another path to --output.",
+        ) from error
 
 
 def _exchange(first: Path, second: Path) -> bool:

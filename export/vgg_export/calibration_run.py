@@ -7,13 +7,12 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgg_calibration.calibration_images import read_calibration_images
+from vgg_calibration.calibration_images import CalibrationImages, read_calibration_images
 from vgg_calibration.find_ranges import find_ranges
 from vgg_calibration.layer_noise import measure_layer_noise
 from vgg_calibration.mixed_precision import Evaluate, choose_in_float
@@ -24,6 +23,7 @@ from vgg_calibration.targets import TARGETS
 from vgg_export.image_split import Chosen
 from vgg_export.quantized_onnx import write_quantized
 from vgg_runtime.backends import Placement, open_backend
+from vgg_runtime.errors import CalibrationError
 from vgg_runtime.manifest import Calibration, Input, ParityFigures
 from vgg_runtime.parity import compare
 from vgg_runtime.preprocessing import Preprocessing
@@ -70,17 +70,22 @@ def calibrate(
     Args:
         model_digests: SHA-256 of each file of the model.
         takes: the input of the model.
+
+    Raises:
+        CalibrationError: the images are refused, or too few for what is asked.
     """
     batch_size = takes.batch_size or 1
     images = read_calibration_images(
-        chosen.files,
+        (*chosen.files, *chosen.spare),
         chosen.folder,
         preprocessing,
         takes.size,
+        count=len(chosen.files),
         on_image=lambda done: on_step(f"reading calibration images: {done} of {len(chosen.files)}"),
     )
+    _refuse_too_few(images, chosen.folder, options)
     # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.
-    seen, unseen = images.split(len(images) - len(images) // 4 if options.budget else len(images))
+    seen, unseen = images.split(len(images) - max(1, len(images) // 4) if options.budget else len(images))
     ranges = find_ranges(
         float_onnx,
         hashlib.sha256("".join(sorted(model_digests.values())).encode()).hexdigest(),
@@ -91,12 +96,13 @@ def calibrate(
     )
     context = Context(TARGETS[options.target], ranges)
     on_step("measuring the noise of each layer")
-    noise = measure_layer_noise(float_onnx, ranges, context.target, islice(seen.batches(batch_size), NOISE_IMAGES))
+    some = seen.split(NOISE_IMAGES)[0]
+    noise = measure_layer_noise(float_onnx, ranges, context.target, some.batches(batch_size))
     in_float: frozenset[str] = frozenset()
     if options.budget:
         on_step("choosing what stays in float")
-        batches = list(islice(unseen.batches(batch_size), EVALUATION_IMAGES))
-        in_float = choose_in_float(noise, options.budget.with_margin(), _evaluation(float_onnx, context, batches))
+        batches = list(unseen.split(EVALUATION_IMAGES)[0].batches(batch_size))
+        in_float = choose_in_float(noise, options.budget, _evaluation(float_onnx, context, batches))
     record = Calibration(
         method=options.calibration_method,
         images=images.names,
@@ -106,6 +112,21 @@ def calibrate(
         layer_snr_db={layer.weight.removesuffix(".weight"): _finite(layer.snr_db) for layer in noise},
     )
     return Calibrated(ranges, in_float, record)
+
+
+def _refuse_too_few(images: CalibrationImages, folder: Path, options: Options) -> None:
+    if len(images) < (options.calibration_size or 0):
+        raise CalibrationError(
+            f"{folder} has {len(images)} readable images for calibration; {options.calibration_size} were asked for "
+            f"({len(images.skipped)} are unreadable: {'; '.join(images.skipped[:5])}).",
+            hint="Add images, or ask for fewer with --calibration-size.",
+        )
+    if options.budget and len(images) < 2:
+        raise CalibrationError(
+            f"--min-agreement and --min-snr take ranges from some calibration images and choose on others; {folder} "
+            f"has {len(images)}.",
+            hint="Add images.",
+        )
 
 
 def _finite(decibels: float) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +86,8 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
     if output is None and not dry_run:
         raise click.UsageError("give the directory to write with -o BUNDLE, or --dry-run.")
     _check_export_extra()
-    with _steps() as on_step:
+    # What the user's own modules print does not belong to the answer on stdout.
+    with _steps() as on_step, redirect_stdout(sys.stderr):
         from vgg_export.bundle_writer import check_destination
         from vgg_export.pipeline import write_bundle
         from vgg_export.plan import make_plan
@@ -98,8 +99,11 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
         bundle = None
         if output is not None and not dry_run:
             bundle = write_bundle(plan, output, overwrite=overwrite, on_step=on_step)
-    for assumption in plan.assumptions:
+    for assumption in plan.assumptions if bundle is None else bundle.manifest.architecture.assumptions:
         click.echo(f"assumed: {assumption}", err=True)
+    if bundle is not None and bundle.manifest.calibration is not None:
+        for skipped in bundle.manifest.calibration.skipped:
+            click.echo(command_line.printable(f"skipped: {skipped}"), err=True)
     _print_plan(plan, as_json) if bundle is None else _print_bundle(bundle, as_json)
 
 
@@ -150,10 +154,9 @@ def _steps() -> Iterator[Callable[[str], None]]:
 def _print_plan(plan: Plan, as_json: bool) -> None:
     from vgg_export.dry_run import plan_as_json, plan_as_text
 
-    if as_json:
-        command_line.echo_json(plan_as_json(plan))
-    else:
-        click.echo(plan_as_text(plan))
+    with redirect_stdout(sys.stderr):  # the costs of the layers come from running the module, as above
+        shown = plan_as_json(plan) if as_json else plan_as_text(plan)
+    click.echo(shown) if isinstance(shown, str) else command_line.echo_json(shown)
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from vgg_calibration.image_choice import choose_images
+from vgg_calibration.calibration_images import MAX_UNREADABLE
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.errors import CalibrationError, ImageError
+from vgg_runtime.image_choice import choose_images, enough_to_judge
 from vgg_runtime.images import read_image
 
 __all__ = ["DEFAULT_CALIBRATION_SIZE", "Chosen", "ImageSplit", "split_images"]
 
 DEFAULT_CALIBRATION_SIZE = 100
-
-# Images to judge by: as many as cost eager PyTorch about this many multiply-accumulates (some ten seconds of two
-# cores), at least 64 (a VGG-16: agreement in steps of 1.6 %), at most 1000 (accuracy to about 1 point).
-SAMPLE_MACS, LEAST_SAMPLES, MOST_SAMPLES = 1_000_000_000_000, 64, 1000
 
 # Of a calibration folder with no samples beside it, the share that is held out for the judgement.
 HELD_OUT = 0.25
@@ -26,10 +24,15 @@ HELD_OUT = 0.25
 
 @dataclass(frozen=True)
 class Chosen:
-    """Images below one folder."""
+    """Images below one folder.
+
+    Attributes:
+        spare: the next ones, for those among ``files`` that turn out to be unreadable.
+    """
 
     folder: Path
     files: tuple[Path, ...]
+    spare: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,15 @@ def split_images(
         ImageError: a folder holds no image.
         CalibrationError: there is no such folder, or it has fewer images than asked for.
     """
-    count = min(max(SAMPLE_MACS // max(macs, 1), LEAST_SAMPLES), MOST_SAMPLES)
+    count = enough_to_judge(macs)
     if calibration is None:
         return ImageSplit(None if samples is None else Chosen(samples, _choose(samples, count, seed)), None)
     if not calibration.exists():
         raise CalibrationError(f"there is no folder {calibration}.", hint="Give a folder of images to --calibration.")
     wanted = size or DEFAULT_CALIBRATION_SIZE
+    with_spare = math.ceil(wanted / (1 - MAX_UNREADABLE))
     if samples is None or samples.resolve() == calibration.resolve():
-        found = choose_images(calibration, wanted + count, seed=seed)
+        found = choose_images(calibration, with_spare + count, seed=seed)
         held_out = min(count, max(1, int(len(found) * HELD_OUT)), len(found) - 1)
         # Unreadable ones are left to the calibration, which skips a few of them.
         judged = Chosen(calibration, tuple(islice(filter(_is_readable, reversed(found)), held_out))[::-1])
@@ -69,14 +73,15 @@ def split_images(
         found = choose_images(calibration, sys.maxsize, seed=seed)
         judged = Chosen(samples, _choose(samples, count, seed))
     same = {_digest(file) for file in judged.files}
-    chosen = tuple(islice((file for file in found if _digest(file) not in same), wanted))
+    others = tuple(islice((file for file in found if _digest(file) not in same), with_spare))
+    chosen, spare = others[:wanted], others[wanted:]
     if not chosen or (size is not None and len(chosen) < size):
         raise CalibrationError(
             f"{calibration} has {len(chosen)} images for calibration beside those held out to judge by; "
             f"{size or 1} were asked for.",
             hint="Add images, ask for fewer with --calibration-size, or judge by other images with --samples DIR.",
         )
-    return ImageSplit(judged if judged.files else None, Chosen(calibration, chosen))
+    return ImageSplit(judged if judged.files else None, Chosen(calibration, chosen, spare))
 
 
 def _choose(folder: Path, count: int, seed: int) -> tuple[Path, ...]:

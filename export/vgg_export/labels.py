@@ -33,7 +33,7 @@ def read_labels(source: str, classes: int) -> tuple[str, ...]:
         raise LabelsError(f"the labels in {source} have no legible name for class {', '.join(unfit)}.", hint=_ACCEPTED)
     if len(labels) != classes:
         raise LabelsError(
-            f"{source} names {len(labels)} classes, the network has {classes} outputs.",
+            f"{source} names {len(labels)} class{'es' * (len(labels) != 1)}, the network has {classes} outputs.",
             hint="Give the class_indices.json of the data set that this checkpoint was trained on.",
         )
     return labels
@@ -48,7 +48,8 @@ def _parse(path: Path) -> tuple[str, ...]:
         raise LabelsError(f"the labels in {path} cannot be read: {error}.", hint=_ACCEPTED) from error
     if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
         return _from_json(text, path)
-    return tuple(line.strip() for line in text.rstrip().splitlines())
+    # Not splitlines(): that takes other characters for the end of a line too, such as U+2028 and form feeds.
+    return tuple(line.strip() for line in text.rstrip().split("\n"))
 
 
 def _from_json(text: str, path: Path) -> tuple[str, ...]:

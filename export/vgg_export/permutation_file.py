@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vgg_runtime.errors import PreprocessingError
+from vgg_runtime.errors import CheckpointError, PreprocessingError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["read_permutation"]
+
+_DAMAGED = (OSError, ValueError, EOFError, RecursionError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 def read_permutation(path: Path) -> list[int]:
@@ -29,7 +32,9 @@ def read_permutation(path: Path) -> list[int]:
         raise PreprocessingError(f"{path} is no kind of file that a permutation is read from.", hint=_HINT)
     try:
         found = read(path)
-    except (OSError, ValueError, EOFError, RecursionError, RuntimeError, pickle.UnpicklingError) as error:
+    except CheckpointError as error:
+        raise PreprocessingError(f"the permutation cannot be read: {error.message}", hint=_HINT) from error
+    except _DAMAGED as error:
         raise PreprocessingError(f"the permutation in {path} cannot be read: {error}.", hint=_HINT) from error
     if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
         raise PreprocessingError(
@@ -53,9 +58,10 @@ def _text(path: Path) -> NDArray[Any]:
 
 
 def _torch(path: Path) -> NDArray[Any]:
-    import torch
+    from vgg_models.checkpoint.container import detect_container
+    from vgg_models.checkpoint.torch_file import read_torch_file
 
-    return np.asarray(torch.load(path, map_location="cpu", weights_only=True))
+    return np.asarray(read_torch_file(path, detect_container(path)).content)
 
 
 _READERS: dict[str, Callable[[Path], NDArray[Any]]] = {

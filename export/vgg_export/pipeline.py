@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Literal, cast
 
@@ -17,7 +18,7 @@ from vgg_calibration.targets import ANY_CPU
 from vgg_export.bundle_writer import check_destination, staged_directory
 from vgg_export.end_to_end import EndToEnd
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
-from vgg_export.output_kind import detect_output_kind
+from vgg_export.output_kind import detect_output_kind, output_assumptions
 from vgg_export.plan import FORMATS, Options, Plan, make_plan
 from vgg_export.reference import Reference, run_eager
 from vgg_export.report import report
@@ -26,6 +27,7 @@ from vgg_export.variant_writer import write_variants
 from vgg_export.variants import Format
 from vgg_export.verdict import judge, measured, time_variants
 from vgg_export.verification import verify_variants
+from vgg_models.layer_costs import layer_table
 from vgg_runtime.bundle import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
 from vgg_runtime.manifest import Manifest, Output, Source
 
@@ -154,10 +156,18 @@ def _samples(plan: Plan) -> Samples:
 def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
     """The manifest as far as it is known before any file is written."""
     outputs = np.concatenate(reference.outputs)
+    kind = detect_output_kind(outputs)
     checkpoint = plan.loaded.checkpoint
+    image = (plan.takes.channels, *plan.takes.size)
+    costs = layer_table(plan.loaded.module, image)
     origins = {"random": "random", "torchvision": "pretrained"}
     return Manifest(
-        architecture=replace(plan.loaded.architecture, assumptions=plan.assumptions),
+        architecture=replace(
+            plan.loaded.architecture,
+            assumptions=(*plan.assumptions, *output_assumptions(outputs, kind)),
+            macs=costs.macs,
+            activations=prod(image) + costs.activations,
+        ),
         source=Source(
             kind=checkpoint.kind,
             weights=cast("Literal['trained', 'pretrained', 'random']", origins.get(checkpoint.kind, "trained")),
@@ -166,7 +176,7 @@ def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
             notes=checkpoint.notes,
         ),
         input=plan.takes,
-        output=Output(kind=detect_output_kind(outputs), classes=outputs.shape[1]),
+        output=Output(kind=kind, classes=outputs.shape[1]),
         preprocessing=plan.preprocessing,
         labels=plan.labels,
         variants=(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Plan", "make_plan"]
 
 FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
+
+# Ranges of fewer images depend on which ones they are.
+FEW_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Options:
             raise UsageError("--min-agreement and --min-snr apply to int8-static.", hint="Add --quantize static.")
         if not 0 <= (self.budget.min_agreement or 0) <= 1:
             raise UsageError(f"--min-agreement is {self.budget.min_agreement}; it is a share, 0 to 1.")
+        if not math.isfinite(self.budget.min_snr_db or 0):
+            raise UsageError(f"--min-snr is {self.budget.min_snr_db}; it is a number of dB.")
         if self.calibration_size is not None and self.calibration_size < 1:
             raise UsageError(f"the calibration size is {self.calibration_size}; it is at least 1.")
         if self.batch != "dynamic" and self.batch < 1:
@@ -154,7 +160,7 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
         loaded=loaded,
         takes=Input((batch, loaded.input_channels, *loaded.input_size)),
         preprocessing=preprocessing,
-        assumptions=(*loaded.architecture.assumptions, *assumed),
+        assumptions=(*loaded.architecture.assumptions, *assumed, *_few_images(images)),
         labels=None if options.labels is None else read_labels(options.labels, loaded.num_classes),
         recipes=recipes,
         images=images,
@@ -170,6 +176,14 @@ def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, rec
         raise UsageError(
             f"--quantize {', '.join(map(str, needing))} takes ranges from real images, and none are given.",
             hint=f"vgg-export {shlex.quote(os.fspath(checkpoint))} -o BUNDLE {words} --calibration FOLDER_OF_PHOTOS",
+        )
+
+
+def _few_images(images: ImageSplit) -> Iterator[str]:
+    if images.calibration is not None and (count := len(images.calibration.files)) < FEW_IMAGES:
+        yield (
+            f"the ranges of the 8-bit activations hold for every image, though taken from {count} alone "
+            f"(--calibration; better are {FEW_IMAGES} or more)"
         )
 
 

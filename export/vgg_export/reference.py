@@ -93,7 +93,8 @@ def run_eager(module: nn.Module, samples: Samples, takes: Input) -> Reference:
             output = run(samples.batch[list(batch)])
         except Exception as error:  # whatever the module's own forward raises
             raise ArchitectureError(
-                f"the network fails on a batch of {len(batch)} images of shape {samples.batch.shape[1:]}: {error}",
+                f"the network fails on a batch of {len(batch)} images of shape {samples.batch.shape[1:]}: "
+                f"{_first_line(error)}",
                 hint="Check --input-size and --model; with a fixed batch size, give --batch N.",
             ) from error
         outputs.append(output)
@@ -121,7 +122,8 @@ def _rerun(variant: str, run: Run, batch: NDArray[np.float32], shape: tuple[int,
         output = run(batch)
     except Exception as error:  # whatever its engine raises
         raise ParityError(
-            f"{variant} fails on a batch of {len(batch)}, which eager PyTorch takes: {error}. No bundle was written.",
+            f"{variant} fails on a batch of {len(batch)}, which eager PyTorch takes: {_first_line(error)}. No bundle "
+            "was written.",
             hint=_BATCH_HINT,
         ) from error
     if output.shape != shape:
@@ -131,6 +133,12 @@ def _rerun(variant: str, run: Run, batch: NDArray[np.float32], shape: tuple[int,
             hint=_BATCH_HINT,
         )
     return output
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong; in PyTorch's errors a traceback follows."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].removesuffix(".") if lines else type(error).__name__
 
 
 def _batches(count: int, fixed: int | None) -> tuple[tuple[int, ...], ...]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgg_calibration.image_choice import name_below
 from vgg_export.image_split import Chosen
 from vgg_runtime.errors import PreprocessingError
+from vgg_runtime.image_choice import name_below
 from vgg_runtime.images import read_image
 from vgg_runtime.preprocessing import Preprocessing
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vgg_export.exporters.torch2torchscript import load_torchscript
 from vgg_runtime.backends import Placement
-from vgg_runtime.classifier import METADATA_KEY
+from vgg_runtime.embedded_manifest import METADATA_KEY
 from vgg_runtime.errors import MissingCapabilityError
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ class TorchScriptBackend:
             raise MissingCapabilityError("CUDA was asked for; this PyTorch finds none.", hint="Take --device cpu.")
         self.device: Literal["cpu", "cuda"] = "cuda" if cuda and placement.device != "cpu" else "cpu"
         self.device_reason = "as asked" if placement.device != "auto" else f"torch.cuda.is_available() is {cuda}"
-        torch.set_num_threads(placement.threads)  # PyTorch has one setting for the whole process
+        # PyTorch has one setting of each for the whole process; its convolutions take TF32 unless told otherwise.
+        torch.set_num_threads(placement.threads)
+        if self.device == "cuda":
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = placement.cuda.tf32
         self._run, metadata = load_torchscript(model, device=self.device)
         self.metadata: Mapping[str, str] = {METADATA_KEY: metadata}
 

@@ -12,7 +12,7 @@ from vgg_export.calibration_run import calibrate
 from vgg_export.plan import Plan
 from vgg_export.variants import ONNX_FP32, Job, Recipe
 from vgg_runtime.checksum import sha256_of
-from vgg_runtime.classifier import METADATA_KEY
+from vgg_runtime.embedded_manifest import METADATA_KEY
 from vgg_runtime.manifest import Calibration, Manifest, Variant
 
 __all__ = ["write_variants"]

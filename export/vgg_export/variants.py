@@ -20,9 +20,9 @@ from vgg_export.exporters.torch_linear_int8_dynamic import torch_linear_int8_dyn
 from vgg_export.quantized_onnx import write_quantized
 from vgg_export.tolerances import FLOAT_ROUNDING, HALF_ROUNDING, INT4_WEIGHTS, INT8_ACTIVATIONS, INT8_LINEAR
 from vgg_runtime.backends import Placement, open_backend
-from vgg_runtime.classifier import ENGINES
 from vgg_runtime.errors import UsageError
 from vgg_runtime.manifest import Input, Output, Tolerance
+from vgg_runtime.opening import ENGINES
 from vgg_runtime.threads import available_threads
 
 if TYPE_CHECKING:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from vgg_runtime.benchmark.machine import available_cpus
 from vgg_runtime.benchmark.rounds import Ratio, Timings, bundle_subject, measure
+from vgg_runtime.benchmark.verdict import LEAST_AGREEMENT, NOISE, Rank, versus
 from vgg_runtime.bundle import MEASURED, Bundle
 from vgg_runtime.json_dataclass import from_json, to_json
 from vgg_runtime.manifest import Manifest, Variant
+from vgg_runtime.processor import processor_name
 
 __all__ = ["Verdict", "judge", "measured", "read_verdicts", "time_variants"]
 
 ROUNDS, SECONDS = 5, 0.3
-
-# A difference of latency within this share is no reason to prefer a variant: timings of one machine repeat no better.
-NOISE = 0.05
-
-# A variant that answers differently more often than this may be acceptable, but is not recommended unasked.
-LEAST_AGREEMENT = 0.98
-
-Rank = Literal["recommended", "acceptable", "pointless here"]
 
 
 @dataclass(frozen=True)
@@ -83,16 +76,7 @@ def read_verdicts(bundle: Bundle) -> dict[str, Verdict]:
 
 def _machine() -> dict[str, str | int]:
     """Return what the latencies depend on: processor, system, and how many processors this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"processor": _processor(), "system": platform.system(), "cpus": cores}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return {"processor": processor_name(), "system": platform.system(), "cpus": available_cpus()}
 
 
 def _baseline(manifest: Manifest, variant: Variant) -> str:
@@ -137,9 +121,9 @@ def _verdict(
 def _why(variant: Variant, baseline: Variant, ratio: Ratio) -> str:
     if variant is baseline:
         return "the baseline"
-    size = f"{variant.bytes / baseline.bytes:.0%} of the size of {baseline.name}"
-    if abs(ratio.value - 1) <= NOISE:
-        return f"{size}, as fast on this CPU"
-    if ratio.value > 1:
-        return f"{size}, but {ratio.value:.1f} times slower on this CPU"
-    return f"{size}, {1 / ratio.value:.1f} times faster on this CPU"
+    return versus(
+        baseline.name,
+        size=variant.bytes / baseline.bytes,
+        latency=ratio.value,
+        equal=abs(ratio.value - 1) <= NOISE,
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vgg_calibration.mixed_precision import Budget
-from vgg_export.accuracy import compare_accuracy, true_classes
+from vgg_export.accuracy import compare_accuracy
 from vgg_export.plan import Plan
 from vgg_export.reference import Reference
 from vgg_export.variants import Recipe, open_variant
@@ -18,6 +18,7 @@ from vgg_runtime.bundle import GOLDEN
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.errors import ParityError
 from vgg_runtime.manifest import Manifest, ParityFigures, Variant
+from vgg_runtime.true_classes import true_classes
 
 __all__ = ["verify_variants"]
 

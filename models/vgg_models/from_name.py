@@ -76,7 +76,7 @@ def pretrained_model(name: str, request: Request) -> Built:
     """Return one of torchvision's classifiers with the weights that torchvision publishes.
 
     Raises:
-        ArchitectureError: there is no such name.
+        UsageError: there is no such name.
         CheckpointError: the weights can't be fetched.
     """
     module, weights = fetch_pretrained(name)

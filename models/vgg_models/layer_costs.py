@@ -55,6 +55,11 @@ class LayerTable:
     def macs(self) -> int:
         return sum(row.macs for row in self.rows)
 
+    @property
+    def activations(self) -> int:
+        """Numbers that the layers that multiply give for one image; engines fuse the others into them."""
+        return sum(prod(row.output_shape) for row in self.rows if row.macs)
+
 
 @dataclass
 class _Run:

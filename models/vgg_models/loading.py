@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vgg_models.architectures.torchvision_models import PREFIX as TORCHVISION
 from vgg_models.checkpoint.reading import read_checkpoint
 from vgg_models.from_checkpoint import build_from
 from vgg_models.from_name import pretrained_model, random_model
 from vgg_models.loaded_model import LoadedModel
-from vgg_models.recognition.module_input import find_module_input
+from vgg_models.recognition.module_input import check_scores, find_module_input
 from vgg_models.request import Built, Request
 from vgg_runtime.errors import ArchitectureError, UsageError
 
@@ -100,10 +100,5 @@ def _num_classes(module: nn.Module, input_shape: tuple[int, int, int]) -> int:
             f"the module fails on an image of {shown}: {type(error).__name__}: {error}.",
             hint="Give the size that it was trained at: --input-size N or --input-size HxW.",
         ) from error
-    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != 1:
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ArchitectureError(
-            f"the module gives {found} for one image of {shown}; a classifier gives (1, classes).",
-            hint="Give a module of your own that returns the class scores: --model MODULE:CALLABLE.",
-        )
+    check_scores(output, shown)
     return int(output.shape[1])

@@ -9,14 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vgg_runtime.async_classifier import AsyncClassifier
+    from vgg_runtime.batching_queue import BatchingQueue
     from vgg_runtime.classifier import Classifier, Prediction
+    from vgg_runtime.cuda_options import CudaOptions
     from vgg_runtime.errors import VggDeployError
     from vgg_runtime.manifest import Manifest
     from vgg_runtime.preprocessing import Preprocessing
     from vgg_runtime.self_test import verify_bundle
 
 _HOMES = {
+    "AsyncClassifier": "async_classifier",
+    "BatchingQueue": "batching_queue",
     "Classifier": "classifier",
+    "CudaOptions": "cuda_options",
     "Manifest": "manifest",
     "Prediction": "classifier",
     "Preprocessing": "preprocessing",
@@ -24,7 +30,17 @@ _HOMES = {
     "verify_bundle": "self_test",
 }
 
-__all__ = ["Classifier", "Manifest", "Prediction", "Preprocessing", "VggDeployError", "verify_bundle"]
+__all__ = [
+    "AsyncClassifier",
+    "BatchingQueue",
+    "Classifier",
+    "CudaOptions",
+    "Manifest",
+    "Prediction",
+    "Preprocessing",
+    "VggDeployError",
+    "verify_bundle",
+]
 
 
 def __getattr__(name: str) -> Any:

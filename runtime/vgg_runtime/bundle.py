@@ -10,7 +10,7 @@ from vgg_runtime.checksum import sha256_of
 from vgg_runtime.errors import BundleError
 from vgg_runtime.manifest import Manifest, Variant
 
-__all__ = ["GOLDEN", "MANIFEST", "MEASURED", "REPORT", "Bundle", "open_bundle"]
+__all__ = ["GOLDEN", "MANIFEST", "MEASURED", "REPORT", "Bundle", "open_bundle", "read_bundle"]
 
 MANIFEST, GOLDEN, MEASURED, REPORT = "bundle.json", "golden.npz", "measured.json", "report.md"
 
@@ -43,6 +43,10 @@ class Bundle:
         golden = {GOLDEN: self.manifest.golden} if self.manifest.golden else {}
         return golden | {name: digest for variant in self.manifest.variants for name, digest in variant.sha256.items()}
 
+    def strange_files(self) -> list[str]:
+        """Return the names of the files and links in the directory that are no part of the bundle."""
+        return sorted(_names_below(self.directory) - self.checksums.keys() - _UNCHECKED)
+
     def changed_files(self, variant: Variant | None = None) -> list[str]:
         """Return the names of the files whose SHA-256 is not that in the manifest, of ``variant`` or of all.
 
@@ -60,8 +64,18 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Read the manifest of the bundle at ``path`` and check that every file it names is there, and no other.
 
     Raises:
-        BundleError: there is no bundle, its manifest is unreadable or names a path outside, or a file is missing,
-            extra, or not a plain file.
+        BundleError: as :func:`read_bundle`, or a file is missing, extra, or not a plain file.
+    """
+    bundle = read_bundle(path)
+    _check_files(bundle)
+    return bundle
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read the manifest of the bundle at ``path``, whatever else lies there.
+
+    Raises:
+        BundleError: there is no bundle, or its manifest is unreadable or names a path outside.
     """
     directory = Path(path)
     if not directory.is_dir():
@@ -78,26 +92,30 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     if len(text) > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{directory / MANIFEST} is no manifest of a bundle: it has more than 16 MiB.")
     bundle = Bundle(directory, Manifest.parse(text, source=str(directory / MANIFEST)))
-    _check_files(bundle)
+    for name in sorted(bundle.checksums):
+        _check_inside(name)
     return bundle
 
 
 def _check_files(bundle: Bundle) -> None:
-    named = set(bundle.checksums)
-    for name in sorted(named):
-        _check_inside(name)
-    present = {
-        Path(folder, file).relative_to(bundle.directory).as_posix()
-        for folder, _, files in os.walk(bundle.directory)
-        for file in files
-    }
-    again = f"Copy the bundle again from where it was exported: {bundle.directory}"
+    named, present = set(bundle.checksums), _names_below(bundle.directory)
+    again = f"Copy the bundle to {bundle.directory} again, from where it was exported."
     if missing := sorted(named - present):
         raise BundleError(f"the bundle lacks {', '.join(missing)}, which its manifest names.", hint=again)
-    if extra := sorted(present - named - _UNCHECKED):
+    if extra := bundle.strange_files():
         raise BundleError(f"the bundle has files that its manifest does not name: {', '.join(extra)}.", hint=again)
     if links := [name for name in sorted(present) if not _is_plain_file(bundle.path(name))]:
         raise BundleError(f"the bundle has links or special files: {', '.join(links)}.", hint=again)
+
+
+def _names_below(directory: Path) -> set[str]:
+    """Files, and links to whatever, by their paths inside ``directory``."""
+    return {
+        path.relative_to(directory).as_posix()
+        for folder, folders, files in os.walk(directory)
+        for path in (Path(folder, name) for name in (*files, *folders))
+        if path.is_symlink() or not path.is_dir()
+    }
 
 
 def _check_inside(name: str) -> None:

@@ -1,15 +1,102 @@
-"""SHA-256 of files."""
+"""SHA-256 of files, and their comparison with what is expected while an engine loads them."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["sha256_of"]
+from vgg_runtime.errors import BundleError
+
+__all__ = ["PendingChecksums", "sha256_of"]
+
+# Some 1.3 ms of hashing: between two chunks the thread waits for the interpreter's lock, up to 5 ms while another
+# thread imports something, and what is larger does not stay in the cache of the CPU.
+_CHUNK = 2 * 2**20
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the hexadecimal SHA-256 digest of the file at ``path``."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class PendingChecksums:
+    """Compares files of a bundle with their SHA-256 in a thread of its own, while an engine loads them.
+
+    The engine opens the files by itself, so there are two questions: whether the bytes hash to what is expected
+    (:meth:`require_digests`), and whether the engine opened what is hashed (:meth:`require_same_files`).
+
+    Args:
+        directory: of the bundle.
+        expected: hexadecimal digest of each file, by its path inside.
+
+    Raises:
+        BundleError: a file cannot be read.
+    """
+
+    def __init__(self, directory: Path, expected: Mapping[str, str]) -> None:
+        self._directory = directory
+        self._expected = dict(expected)
+        self._before = {name: self._state(name) for name in expected}
+        self._changed: list[str] | None = None
+        self._failure: OSError | None = None
+        self._thread = threading.Thread(target=self._compare, name="checksums", daemon=True)
+        self._thread.start()
+
+    def require_same_files(self) -> None:
+        """Refuse files that were replaced or written to since this was made; to be asked once the engine has loaded.
+
+        Device, inode, size and times tell: renaming another file over one changes its inode, writing to it or putting
+        it back changes its times. So what is the same before and after was the same in between, up to the step of the
+        file system's clock (some milliseconds). What is written into a mapped file after that, nobody sees.
+
+        Raises:
+            BundleError: a file is another.
+        """
+        if names := [name for name, before in self._before.items() if self._state(name) != before]:
+            raise BundleError(
+                f"the bundle was changed while it was being opened: {', '.join(names)}.", hint="Open it again."
+            )
+
+    def require_digests(self) -> None:
+        """Wait for the digests, and refuse files that have another.
+
+        Raises:
+            BundleError: a SHA-256 is not the expected one, or a file cannot be read.
+        """
+        self._thread.join()
+        if self._changed is None and self._failure is None:
+            self._compare()  # forked meanwhile: the thread stayed with the parent
+        if self._failure is not None:
+            raise BundleError(f"a file of the bundle cannot be read: {self._failure}.") from self._failure
+        if self._changed:
+            raise BundleError(
+                f"the bundle was changed after it was written: {', '.join(self._changed)} (SHA-256 differs).",
+                hint="Copy the bundle again from where it was exported.",
+            )
+
+    def _compare(self) -> None:
+        try:
+            digests = {name: _digest(self._directory / name) for name in self._expected}
+        except OSError as error:
+            self._failure = error
+        else:
+            self._changed = [name for name, digest in digests.items() if digest != self._expected[name]]
+
+    def _state(self, name: str) -> tuple[int, ...] | None:
+        try:
+            status = (self._directory / name).stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _digest(path: Path) -> str:
+    digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(chunk):
+            digest.update(chunk[:count])
+    return digest.hexdigest()

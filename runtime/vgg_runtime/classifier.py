@@ -9,30 +9,32 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-import numpy as np
-
-from vgg_runtime.backends import Backend, Device, Placement, open_backend
-from vgg_runtime.bundle import open_bundle
+from vgg_runtime.backends import Backend, Device, Placement
+from vgg_runtime.cuda_options import CudaOptions
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
-from vgg_runtime.images import MAX_PIXELS, ImageSource, image_name, read_image
-from vgg_runtime.manifest import Manifest, Variant
+from vgg_runtime.images import MAX_PIXELS, ImageSource, find_images, image_name, read_image
+from vgg_runtime.opening import Opened, open_in_bundle, open_lone_file
+from vgg_runtime.prefetch import prefetch
 from vgg_runtime.probabilities import probabilities
+from vgg_runtime.profiles import PROFILES, ProfileName
 from vgg_runtime.threads import available_threads
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
+else:
+    from vgg_runtime.lazy_numpy import np
 
-__all__ = ["ENGINES", "METADATA_KEY", "Classifier", "Prediction"]
+Item = TypeVar("Item")
 
-# Where a lone ONNX or TorchScript file carries its manifest (without variants) as JSON.
-METADATA_KEY = "vgg_deploy.json"
+__all__ = ["Classifier", "Prediction"]
 
 DEFAULT_BATCH_SIZE = 8
 
-# The backend that runs a format, where the caller names none.
-ENGINES = {"onnx": "onnxruntime", "torchscript": "torchscript"}
+# As many as the largest processors have cores; more than there are cores only wait for one another.
+MAX_THREADS = 256
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,19 @@ class Classifier:
     at its first call, because the engine's threads do not survive it.
     """
 
-    def __init__(self, manifest: Manifest, variant: str, load: Callable[[], Backend], backend: Backend) -> None:
-        self._load = load
-        self._backend: Backend | None = backend
+    def __init__(self, opened: Opened, *, threads: int, max_pixels: int) -> None:
+        self._load = opened.load
+        self._backend: Backend | None = opened.backend
         self._process = os.getpid()
-        self.manifest = manifest
-        self.variant = variant
-        self.device: Literal["cpu", "cuda"] = backend.device
-        self.device_reason = backend.device_reason
-        self.max_pixels = MAX_PIXELS
+        self.manifest = opened.manifest
+        self.variant = opened.variant
+        self.device: Literal["cpu", "cuda"] = opened.backend.device
+        self.device_reason = opened.backend.device_reason
+        self.metadata = opened.backend.metadata
+        self.backend = opened.choice.backend
+        self.backend_reason = opened.choice.reason
+        self.max_pixels = max_pixels
+        self.threads = threads
 
     @classmethod
     def open(
@@ -78,6 +84,8 @@ class Classifier:
         backend: str | None = None,
         verify: bool = True,
         max_pixels: int = MAX_PIXELS,
+        cuda: CudaOptions | None = None,
+        profile: ProfileName = "latency",
     ) -> Classifier:
         """Load a variant of the bundle at ``path``, or a lone ``.onnx`` file that vgg-export wrote.
 
@@ -87,10 +95,16 @@ class Classifier:
                 file has none.
             device: "cuda" runs on CUDA or raises; "auto" takes CUDA where it works, else the CPU
                 (``device_reason`` says why).
-            threads: CPU threads for one call; by default as many as this process may use at once.
-            backend: engine that runs it; by default the one for the variant's format.
-            verify: compare the files with their checksums first.
+            threads: CPU threads for one call, and as many again that decode the next images of a batch; by default
+                as many as this process may use at once.
+            backend: engine that runs it; by default the one for the variant's format. "auto" takes the fastest by a
+                trial of some seconds that this machine remembers (``backend_reason`` says why).
+            verify: compare the files with their checksums. That goes on beside loading, and no prediction leaves before
+                it has ended well: of a changed file that the engine can load, the first prediction says so.
             max_pixels: larger images are refused before they are decoded.
+            cuda: what is asked of CUDA, such as TF32, where onnxruntime runs the model on it; by default nothing.
+            profile: what to tune the CPU for: "latency" (one image at a time), "throughput" (large batches) or
+                "low-memory".
 
         Raises:
             BundleError: the bundle is damaged or lacks the variant.
@@ -99,45 +113,22 @@ class Classifier:
         """
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device is {device!r}; it is auto, cpu or cuda.")
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads is {threads}; it is at least 1.")
-        placement = Placement(device, available_threads() if threads is None else threads)
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise UsageError(f"threads is {threads}; it is 1 to {MAX_THREADS}.")
+        if cuda is not None and device == "cpu":
+            raise UsageError("options of CUDA were given, and device is cpu.", hint="Take device cuda, or leave them.")
+        if profile not in PROFILES:
+            raise UsageError(f"profile is {profile!r}; it is {', '.join(PROFILES)}.")
+        if threads is None:
+            threads = available_threads()
+        placement = Placement(device, threads, profile, cuda=cuda or CudaOptions())
         if Path(path).is_file():
             if variant is not None:
                 raise UsageError(f"{path} is a file, not a bundle: it has no variant {variant!r} to choose.")
-            engine = backend or ENGINES["torchscript" if Path(path).suffix == ".pt" else "onnx"]
-            classifier = cls._open_file(Path(path), engine, placement)
+            opened = open_lone_file(Path(path), backend, placement)
         else:
-            classifier = cls._open_bundle(path, variant, backend, placement, verify)
-        classifier.max_pixels = max_pixels
-        return classifier
-
-    @classmethod
-    def _open_bundle(
-        cls, path: str | os.PathLike[str], name: str | None, backend: str | None, placement: Placement, verify: bool
-    ) -> Classifier:
-        bundle = open_bundle(path)
-        chosen = _default_variant(bundle.manifest) if name is None else bundle.manifest.variant(name)
-        if verify and (changed := bundle.changed_files(chosen)):
-            raise BundleError(
-                f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
-                hint="Copy the bundle again from where it was exported.",
-            )
-        engine = backend or ENGINES[chosen.format]
-        load = partial(open_backend, engine, bundle.path(chosen.file), placement)
-        return cls(bundle.manifest, chosen.name, load, load())
-
-    @classmethod
-    def _open_file(cls, path: Path, backend: str, placement: Placement) -> Classifier:
-        load = partial(open_backend, backend, path, placement)
-        loaded = load()
-        if METADATA_KEY not in loaded.metadata:
-            raise BundleError(
-                f"{path} carries no {METADATA_KEY} in its metadata, so its preprocessing and labels are unknown.",
-                hint="Name the directory of a bundle, or a file that vgg-export wrote.",
-            )
-        manifest = Manifest.parse(loaded.metadata[METADATA_KEY], source=f"the metadata of {path}")
-        return cls(manifest, path.stem, load, loaded)
+            opened = open_in_bundle(Path(path), variant, backend, placement, verify=verify)
+        return cls(opened, threads=threads, max_pixels=max_pixels)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -147,9 +138,15 @@ class Classifier:
     def preprocess(self, image: ImageSource) -> NDArray[np.float32]:
         """Return ``image`` as the network takes it: float32 (channels, height, width).
 
+        Args:
+            image: what :func:`~vgg_runtime.images.read_image` takes; or a float32 array (channels, height, width), or
+                (1, channels, height, width), that is preprocessed already.
+
         Raises:
             ImageError: the image was refused, or preprocessing does not bring it to the network's input size.
         """
+        if isinstance(image, np.ndarray) and image.dtype == np.float32:
+            return self._checked_planes(image)
         planes = self.manifest.preprocessing(read_image(image, max_pixels=self.max_pixels))
         if planes.shape[1:] != self.manifest.input.size:
             height, width = self.manifest.input.size
@@ -160,25 +157,103 @@ class Classifier:
             )
         return planes
 
+    def _checked_planes(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        shape = self.manifest.input.shape[1:]
+        if planes.shape not in (shape, (1, *shape)):
+            raise ImageError(
+                f"the array is float32 {list(planes.shape)}; preprocessed planes are float32 {list(shape)}.",
+                hint="An image is uint8, (height, width, channels).",
+            )
+        if not np.isfinite(planes).all():
+            raise ImageError("the array has values that are not finite (NaN or infinity).")
+        return planes.reshape(planes.shape[-3:])
+
     def predict(self, image: ImageSource, *, top_k: int = 5) -> list[Prediction]:
         """Return the ``top_k`` most probable classes of one image, best first.
+
+        Args:
+            image: what :meth:`preprocess` takes.
 
         Raises:
             ImageError: the image was refused.
         """
-        return self.predict_batch([image], top_k=top_k)[0]
+        return self.classify([self.preprocess(image)], top_k=top_k)[0]
 
     def predict_batch(
-        self, images: Iterable[ImageSource], *, top_k: int = 5, batch_size: int = DEFAULT_BATCH_SIZE
+        self,
+        images: Iterable[ImageSource],
+        *,
+        top_k: int = 5,
+        batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> list[list[Prediction]]:
         """Return the ``top_k`` most probable classes of each image, best first; at most ``batch_size`` run at once.
+
+        Args:
+            images: each what :meth:`preprocess` takes. So a uint8 array (images, height, width, channels) and a
+                preprocessed float32 array (images, channels, height, width) do too.
 
         Raises:
             ImageError: an image was refused.
         """
-        planes = (self.preprocess(image) for image in images)
-        batches = _batches(planes, batch_size)
-        return [predictions for batch in batches for predictions in self.classify(batch, top_k=top_k)]
+        predictions = []
+        for found in self.predict_each(images, top_k=top_k, batch_size=batch_size):
+            if isinstance(found, ImageError):
+                raise found
+            predictions.append(found)
+        return predictions
+
+    def predict_files(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        top_k: int = 5,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> Iterator[tuple[Path, list[Prediction] | ImageError]]:
+        """Yield each file, and each image file below the folders among ``paths``, with what :meth:`predict_each` says.
+
+        Raises:
+            ImageError: a folder holds no image.
+        """
+        files = find_images(paths)
+        return zip(files, self.predict_each(files, top_k=top_k, batch_size=batch_size), strict=True)
+
+    def predict_each(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        top_k: int = 5,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> Iterator[list[Prediction] | ImageError]:
+        """Yield, for each image in its turn, its ``top_k`` most probable classes or the reason why it was refused.
+
+        The next images are decoded and resized by ``threads`` threads while the network runs; no more than three
+        batches are in memory at once, however many images there are. A Pillow image or a file object is not for two
+        threads: these are read by the caller's.
+        """
+        if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim != 4):
+            raise UsageError(
+                "one image was given where several are taken.",
+                hint="predict() takes one image, predict_files() takes folders; several arrays are a list, or one of "
+                "four dimensions.",
+            )
+        read = prefetch(map(self._reading, images), workers=self.threads, ahead=2 * batch_size)
+        for batch in _batches(read, self.manifest.input.batch_size or batch_size):
+            readable = [planes for planes in batch if not isinstance(planes, ImageError)]
+            predictions = iter(self.classify(readable, top_k=top_k))
+            yield from (each if isinstance(each, ImageError) else next(predictions) for each in batch)
+
+    def _reading(self, image: ImageSource) -> Callable[[], NDArray[np.float32] | ImageError]:
+        """Return what reads ``image`` in any thread; where it is for this one alone, it has been read by then."""
+        if isinstance(image, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray):
+            return partial(self._read, image)
+        planes = self._read(image)
+        return lambda: planes
+
+    def _read(self, image: ImageSource) -> NDArray[np.float32] | ImageError:
+        try:
+            return self.preprocess(image)
+        except ImageError as error:
+            return error
 
     def classify(self, planes: Sequence[NDArray[np.float32]], *, top_k: int = 5) -> list[list[Prediction]]:
         """Return the ``top_k`` most probable classes of images that :meth:`preprocess` made, run as one batch."""
@@ -186,7 +261,9 @@ class Classifier:
             return []
         fixed = self.manifest.input.batch_size
         if fixed is None:
-            return self.rank(self.logits(np.stack(planes)), top_k=top_k)
+            # One image alone needs no copy.
+            batch = np.stack(planes) if len(planes) > 1 else planes[0][np.newaxis]
+            return self.rank(self.logits(batch), top_k=top_k)
         predictions: list[list[Prediction]] = []
         for part in _batches(planes, fixed):
             # A model of fixed batch size takes no less: the rest is padded with the last image and dropped again.
@@ -202,7 +279,7 @@ class Classifier:
         """
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}; it is at least 1.")
-        labels, shares = self.labels, probabilities(outputs, self.manifest.output.kind)
+        labels, shares = self.manifest.labels, probabilities(outputs, self.manifest.output.kind)
         if not np.isfinite(shares).all():
             raise VerificationError(
                 f"the variant {self.variant} gave outputs that are not finite (NaN or infinity) on {self.device}.",
@@ -211,7 +288,7 @@ class Classifier:
         # By output rather than by probability: float rounding may tie two probabilities; stable keeps index order.
         order = np.argsort(-outputs, axis=1, kind="stable")[:, :top_k]
         return [
-            [Prediction(labels[i], int(i), float(row[i])) for i in best]
+            [Prediction(labels[i] if labels else str(i), int(i), float(row[i])) for i in best]
             for row, best in zip(shares, order, strict=True)
         ]
 
@@ -262,19 +339,9 @@ class Classifier:
         self.close()
 
 
-def _default_variant(manifest: Manifest) -> Variant:
-    onnx = [variant for variant in manifest.variants if variant.format == "onnx"]
-    if not onnx:
-        raise BundleError(
-            f"the bundle has no ONNX variant: {', '.join(variant.name for variant in manifest.variants)}.",
-            hint="Export with --format onnx.",
-        )
-    return next((variant for variant in onnx if variant.precision == "fp32"), onnx[0])
-
-
-def _batches(planes: Iterable[NDArray[np.float32]], size: int) -> Iterator[list[NDArray[np.float32]]]:
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     if size < 1:
         raise UsageError(f"the batch size is {size}; it is at least 1.")
-    rest = iter(planes)
+    rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch

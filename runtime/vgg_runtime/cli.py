@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vgg_runtime import command_line
+from vgg_runtime.backends import BACKENDS
+from vgg_runtime.profiles import PROFILES
 
 if TYPE_CHECKING:
     from vgg_runtime.classifier import Classifier, Prediction
+    from vgg_runtime.errors import ImageError
     from vgg_runtime.manifest import Manifest, Variant
 
 REFUSED = 3
@@ -35,6 +39,19 @@ def group() -> None:
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images to run at once.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; by default all that this process may use.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", *BACKENDS]),
+    help="Engine that runs it; auto takes the fastest by a short trial that this machine remembers.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default="latency",
+    show_default=True,
+    help="What to tune the CPU for; throughput is for batches.",
+)
+@click.option("--max-pixels", type=click.IntRange(min=1), help="Larger images are refused; 100 million by default.")
 @_json
 def predict(
     bundle: Path,
@@ -44,6 +61,9 @@ def predict(
     top_k: int,
     batch_size: int,
     threads: int | None,
+    backend: str | None,
+    profile: Any,
+    max_pixels: int | None,
     as_json: bool,
 ) -> int:
     """Classify each IMAGE, and the images in each folder."""
@@ -51,14 +71,19 @@ def predict(
     from vgg_runtime.images import find_images
 
     files = find_images(images)
-    with Classifier.open(bundle, variant=variant, device=device, threads=threads) as classifier:
+    limits: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
+    with Classifier.open(
+        bundle, variant=variant, device=device, threads=threads, backend=backend, profile=profile, **limits
+    ) as classifier:
         if device == "auto":
             click.echo(f"device: {classifier.device} ({classifier.device_reason})", err=True)
+        if backend == "auto":
+            click.echo(f"backend: {classifier.backend} ({classifier.backend_reason})", err=True)
         results = []
         with _progress(files) as bar:
-            for start in range(0, len(files), batch_size):
-                results += _classify(classifier, files[start : start + batch_size], top_k)
-                bar.update(min(batch_size, len(files) - start))
+            for file, found in classifier.predict_files(files, top_k=top_k, batch_size=batch_size):
+                results.append((file, _in_one_line(found)))
+                bar.update(1)
         if as_json:
             command_line.echo_json([_as_json(classifier, *result) for result in results])
         else:
@@ -97,19 +122,8 @@ def verify(bundle: Path, device: Any) -> None:
         click.echo("self-test: none, as no ONNX variant was verified when the bundle was exported")
 
 
-def _classify(classifier: Classifier, files: list[Path], top_k: int) -> list[tuple[Path, list[Prediction] | str]]:
-    """Return predictions, or the reason why there are none, for each file in its place."""
-    from vgg_runtime.errors import ImageError
-
-    found: dict[Path, Any] = {}
-    for file in files:
-        try:
-            found[file] = classifier.preprocess(file)
-        except ImageError as error:
-            found[file] = str(error).replace("\n", " ")
-    readable = [file for file in files if not isinstance(found[file], str)]
-    found |= zip(readable, classifier.classify([found[file] for file in readable], top_k=top_k), strict=True)
-    return [(file, found[file]) for file in files]
+def _in_one_line(found: list[Prediction] | ImageError) -> list[Prediction] | str:
+    return str(found).replace("\n", " ") if isinstance(found, Exception) else found
 
 
 def _as_json(classifier: Classifier, file: Path, found: list[Prediction] | str) -> dict[str, Any]:
@@ -128,11 +142,12 @@ def _as_json(classifier: Classifier, file: Path, found: list[Prediction] | str) 
 def _print_predictions(results: list[tuple[Path, list[Prediction] | str]]) -> None:
     for file, found in results:
         if isinstance(found, str):
-            click.echo(f"{file}: error: {found}", err=True)
+            click.echo(command_line.printable(f"{file}: error: {found}"), err=True)
             continue
-        lines = [f"  {prediction.probability:7.2%}  {prediction.label}" for prediction in found]
+        lines = [f"  {prediction.probability:7.2%}  {command_line.printable(prediction.label)}" for prediction in found]
         # A single answer goes on the line of its image, so that a folder reads as a list.
-        click.echo(f"{file}{lines[0]}" if len(lines) == 1 else "\n".join([str(file), *lines]))
+        name = command_line.printable(str(file))
+        click.echo(f"{name}{lines[0]}" if len(lines) == 1 else "\n".join([name, *lines]))
 
 
 def _progress(files: list[Path]) -> Any:
@@ -148,13 +163,18 @@ def _description(manifest: Manifest) -> list[str]:
         f"weights        {manifest.source.weights}, from a {manifest.source.kind}",
         f"input          {manifest.input.channels} x {height} x {width}, batch {batch}",
         f"output         {manifest.output.classes} classes as {kind}",
-        f"labels         {', '.join(manifest.labels[:5]) + (' ...' if len(manifest.labels) > 5 else '')}"
-        if manifest.labels
-        else "labels         none",
+        f"labels         {_first_labels(manifest)}",
         f"preprocessing  {_preprocessing(manifest)}",
         "variants",
     ]
     return lines + [f"  {variant_line(variant)}" for variant in manifest.variants]
+
+
+def _first_labels(manifest: Manifest) -> str:
+    if not manifest.labels:
+        return "none"
+    more = " ..." if len(manifest.labels) > 5 else ""
+    return command_line.printable(", ".join(manifest.labels[:5])) + more
 
 
 def variant_line(variant: Variant) -> str:
@@ -186,4 +206,5 @@ def _preprocessing(manifest: Manifest) -> str:
 
 def main() -> None:
     """Entry point of ``vgg-run``."""
+    logging.getLogger("vgg_runtime").addHandler(logging.StreamHandler())  # its warnings, on stderr
     command_line.run(group)

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import signal
 import sys
 import traceback
+from types import FrameType
 from typing import Any
 
 import click
 
-from vgg_runtime.errors import VggDeployError
+from vgg_runtime.errors import MissingCapabilityError, VggDeployError
 
-__all__ = ["echo_json", "run"]
+__all__ = ["echo_json", "printable", "run"]
+
+# What service managers, container runtimes and closed terminals end a process by.
+_ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
+
+# stdout leads to a full disk, a limit of its size, or a device that is gone.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+_CONTROL_CHARACTERS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
 
 
 def run(command: click.Command) -> None:
     """Run ``command`` on the process's arguments and exit with the code of the design: 0 to 5."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text, labels beyond the terminal's
+    _end_orderly_by_signals()
     try:
         result = command.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
@@ -35,10 +48,39 @@ def run(command: click.Command) -> None:
         if error.hint:
             click.echo(f"       {error.hint}", err=True)
         sys.exit(error.exit_code)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
+            _drop_what_is_left_of_stdout()
+            click.echo(f"error: the output cannot be written: {error.strerror}.", err=True)
+            sys.exit(MissingCapabilityError.exit_code)
         traceback.print_exc()
         click.echo("error: this is a fault of vgg-deploy; please report it with the lines above.", err=True)
         sys.exit(1)
+
+
+def _end_orderly_by_signals() -> None:
+    """Let what is half done be undone, as an exception does, where a signal would end the process at once."""
+
+    present = [getattr(signal, name) for name in _ENDING_SIGNALS if hasattr(signal, name)]  # Windows has no SIGHUP
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for each in present:
+            signal.signal(each, signal.SIG_IGN)  # a second one would disturb the undoing
+        sys.exit(128 + number)  # as a shell reports it
+
+    for each in present:
+        if signal.getsignal(each) is signal.SIG_DFL:  # nohup has it ignored, and so it stays
+            signal.signal(each, leave)
+
+
+def _drop_what_is_left_of_stdout() -> None:
+    """Else the interpreter tries to write that once more when it ends, and shows a traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with its control characters as escapes, so that a label cannot steer the terminal."""
+    return text.translate(_CONTROL_CHARACTERS)
 
 
 def echo_json(value: Any) -> None:

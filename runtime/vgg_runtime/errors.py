@@ -16,6 +16,7 @@
     │   ├── ChecksumError                a file and the checksum in the manifest
     │   └── SelfTestError                this machine's outputs and the golden ones
     └── MissingCapabilityError        5  this machine lacks what was asked: CUDA, onnxruntime, an extra
+        └── OutOfMemoryError             ... or the memory for it; the next, smaller call may work
 
 A message says what was found and what is accepted; the hint says what to do next.
 """
@@ -33,6 +34,7 @@ __all__ = [
     "ImageError",
     "LabelsError",
     "MissingCapabilityError",
+    "OutOfMemoryError",
     "ParityError",
     "PreprocessingError",
     "RefusedInputError",
@@ -129,3 +131,7 @@ class MissingCapabilityError(VggDeployError):
     """This machine lacks what was asked for."""
 
     exit_code = 5
+
+
+class OutOfMemoryError(MissingCapabilityError):
+    """The memory of this machine, or of its GPU, does not suffice for what was asked."""

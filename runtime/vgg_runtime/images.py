@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Union
-
-import numpy as np
 
 from vgg_runtime.errors import ImageError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
+else:
+    from vgg_runtime.lazy_numpy import np
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "ImageSource", "find_images", "image_name", "read_image"]
 
-ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", "NDArray[np.uint8]"]
+logger = logging.getLogger(__name__)
+logger.addHandler(logging.NullHandler())  # quiet, unless the application or vgg-run wants to hear
+
+ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", "NDArray[Any]"]
 
 # A 100-megapixel photograph takes 300 MB once decoded; larger files are more often an attack than a photograph.
 MAX_PIXELS = 100_000_000
@@ -33,14 +38,20 @@ _PACKED_RAW_MODES = ("RGB;16", "BGR;16")
 # Pillow decodes these by starting a program (Ghostscript).
 _FORMATS_THAT_RUN_PROGRAMS = ("EPS",)
 
+# A phone's photograph with its preview or depth map behind it: nobody takes that for an animation.
+_FORMAT_OF_PHONES = "MPO"
+
 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Return the decoded image, in its own mode. Of an animated image, the first frame.
+    """Return the decoded image, in its own mode. Of an animated image, the first frame; the log says so.
+
+    A file object or a Pillow image is for one thread at a time: reading changes it.
 
     Args:
         source: a path, the bytes of an image file, a binary file object (read from its beginning), a Pillow image, or
             a uint8 array of shape (height, width), (height, width, 3) or (height, width, 4).
-        max_pixels: larger images are refused before they are decoded.
+        max_pixels: larger images are refused before they are decoded. Beyond 178 million, Pillow's own
+            ``PIL.Image.MAX_IMAGE_PIXELS`` has to be raised too.
 
     Raises:
         ImageError: the image is unreadable, truncated, empty, too large, or has more than 8 bits per channel.
@@ -48,28 +59,45 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     if isinstance(source, np.ndarray):
         return _from_array(source)
     name = image_name(source)
-    from PIL import UnidentifiedImageError
-
     try:
         if not isinstance(source, str | os.PathLike):
             return _decode(source, name, max_pixels)
-        if os.path.isfile(source) and not os.path.getsize(source):
-            raise ImageError(f"{name} is empty (0 bytes).")
+        if os.path.isfile(source):
+            if not os.path.getsize(source):
+                raise ImageError(f"{name} is empty (0 bytes).")
+        elif os.path.exists(source) and not os.path.isdir(source):
+            # Opening a pipe waits for whoever writes to it, for ever if nobody does.
+            raise ImageError(
+                f"{name} is no regular file.", hint="Read a pipe or a device yourself, and give the bytes."
+            )
         # Closed here, because Pillow leaves open the file of an image that it refuses, or that has more frames.
         with open(source, "rb") as file:
             return _decode(file, name, max_pixels)
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not an image in a format that Pillow reads.") from error
-    except FileNotFoundError as error:
-        raise ImageError(f"there is no file {name}.") from error
-    except IsADirectoryError as error:
-        raise ImageError(f"{name} is a folder, not an image.") from error
     except ImageError:
         raise
-    except MemoryError as error:
-        raise ImageError(f"{name} does not fit into memory.") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
-        raise ImageError(f"{name} cannot be decoded: {error or type(error).__name__}.") from error
+        raise _refusal(name, error) from error
+
+
+def _refusal(name: str, error: Exception) -> ImageError:
+    from PIL import Image, UnidentifiedImageError
+
+    match error:
+        case UnidentifiedImageError():
+            return ImageError(f"{name} is in no image format that Pillow reads.")
+        case FileNotFoundError():
+            return ImageError(f"there is no file {name}.")
+        case IsADirectoryError():
+            return ImageError(f"{name} is a folder, not an image.")
+        case MemoryError():
+            return ImageError(f"{name} does not fit into memory.")
+        case Image.DecompressionBombError():
+            return ImageError(
+                f"{name} has more pixels than Pillow opens: {str(error).removesuffix('.')}.",
+                hint="Shrink it first, or raise PIL.Image.MAX_IMAGE_PIXELS besides max_pixels.",
+            )
+        case _:
+            return ImageError(f"{name} cannot be decoded: {error or type(error).__name__}.")
 
 
 def image_name(source: ImageSource) -> str:
@@ -83,6 +111,9 @@ def image_name(source: ImageSource) -> str:
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the given files, and the image files below the given folders in sorted order.
 
+    Links to folders are followed. Hidden files and folders are passed over: what systems leave among photographs, such
+    as macOS's ``._cat.jpg`` and thumbnails, is no photograph.
+
     Raises:
         ImageError: a folder holds no image.
     """
@@ -91,27 +122,58 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        inside = sorted(_images_below(path))
         if not inside:
             raise ImageError(f"the folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
         found += inside
     return found
 
 
+def _images_below(folder: Path) -> Iterator[Path]:
+    # What links lead to comes after all that lies here itself, and every folder once: links may form a ring.
+    starts, seen = [folder], set()
+    for start in starts:
+        for here, folders, files in os.walk(start):
+            real = os.path.realpath(here)
+            visible = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+            starts += [Path(here, name) for name in visible if os.path.islink(os.path.join(here, name))]
+            folders[:] = visible
+            if real not in seen:
+                yield from (file for name in files if _is_image(file := Path(here, name)))
+            seen.add(real)
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
 def _decode(source: bytes | IO[bytes] | Image.Image, name: str, max_pixels: int) -> Image.Image:
+    from PIL import Image
+
     image = _open(source, name)
     if not image.width * image.height:
         raise ImageError(f"{name} has {image.width} x {image.height} pixels.")
     if image.width * image.height > max_pixels:
         raise ImageError(
             f"{name} has {image.width} x {image.height} pixels, more than the limit of {max_pixels:,}.",
-            hint="Shrink it first, or raise max_pixels.",
+            hint="Shrink it first, or raise the limit (max_pixels).",
         )
     if image.format in _FORMATS_THAT_RUN_PROGRAMS:
         raise ImageError(f"{name} is {image.format}, which is decoded by running a program; it is not accepted.")
     _refuse_high_depth(image, name)
+    # What a Pillow image has before or behind its present frame is its owner's affair.
+    if not isinstance(source, Image.Image) and image.format != _FORMAT_OF_PHONES and _has_more_frames(image):
+        logger.warning("%s has several frames; the first is taken.", name)
     image.load()
     return image
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # Pillow looks for a second frame in a GIF, and finds it broken: nothing is wanted of that
+        image.seek(0)
+        return False
 
 
 def _open(source: bytes | IO[bytes] | Image.Image, name: str) -> Image.Image:
@@ -137,7 +199,7 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     if array.dtype != np.uint8:
         raise ImageError(
             f"the array has dtype {array.dtype}; an image is uint8.",
-            hint="Scale it to 0..255, or give preprocessed float32 planes to logits().",
+            hint="Scale it to 0..255. What is preprocessed already is float32 planes: (channels, height, width).",
         )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
         raise ImageError(f"the array has shape {array.shape}; an image is (height, width) or (height, width, 3 or 4).")

@@ -42,6 +42,8 @@ class Architecture:
         origin: whether it was recognised in the checkpoint's keys, named by the user, or came as code or a module.
         reasons: what in the checkpoint shows it.
         assumptions: what the checkpoint cannot show and was taken as usual.
+        macs: multiply-accumulates of convolutions and linear layers for one image, None where nobody counted.
+        activations: numbers that one image, and each of those layers for it, is made of.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Architecture:
     origin: Origin
     reasons: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
+    macs: int | None = None
+    activations: int | None = None
 
     def __post_init__(self) -> None:
         if self.origin not in get_args(Origin):

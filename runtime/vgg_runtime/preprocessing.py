@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
-import numpy as np
-
 from vgg_runtime.errors import ImageError
 from vgg_runtime.images import MAX_PIXELS
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
+else:
+    from vgg_runtime.lazy_numpy import np
 
 __all__ = ["Channels", "Interpolation", "Preprocessing"]
 
@@ -106,14 +107,13 @@ class Preprocessing:
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return the image before scaling: uint8 (height, width, channels), oriented to permuted."""
         if self.exif_orientation:
-            from PIL import ImageOps
-
-            image = ImageOps.exif_transpose(image)
+            image = _oriented(image)
         if isinstance(image.info.get("transparency"), bytes):
             # The alpha of a palette: converting to RGB drops it in any case, but warns while it is there.
             image = image.copy()
             del image.info["transparency"]
-        image = image.convert("L" if self.channels == "L" else "RGB")
+        mode = "L" if self.channels == "L" else "RGB"
+        image = image if image.mode == mode else image.convert(mode)  # else Pillow makes a copy
         image = _center_crop(_resize(image, self.resize, self.interpolation), self.crop)
         array = np.asarray(image)
         if self._order is not None:
@@ -147,6 +147,14 @@ class Preprocessing:
         if self.std is not None:
             tables = tables / np.array(self.std, dtype=np.float32)[:, np.newaxis]
         return tables
+
+
+def _oriented(image: Image.Image) -> Image.Image:
+    from PIL import ExifTags, ImageOps
+
+    # Looked up first, because Pillow copies an image that there is nothing to turn in.
+    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    return image if upright else ImageOps.exif_transpose(image)
 
 
 def _resize(image: Image.Image, size: int | tuple[int, int] | None, interpolation: Interpolation) -> Image.Image:

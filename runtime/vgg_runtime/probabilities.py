@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vgg_runtime.manifest import OutputKind
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
+else:
+    from vgg_runtime.lazy_numpy import np
 
 __all__ = ["probabilities"]
 

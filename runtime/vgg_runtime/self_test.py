@@ -7,17 +7,22 @@ import os
 import numpy as np
 
 from vgg_runtime.backends import Device
-from vgg_runtime.bundle import GOLDEN, Bundle, open_bundle
+from vgg_runtime.bundle import GOLDEN, MANIFEST, Bundle, open_bundle
 from vgg_runtime.classifier import Classifier
+from vgg_runtime.embedded_manifest import differing_fields
 from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
 from vgg_runtime.manifest import ParityFigures
 from vgg_runtime.parity import compare
 
-__all__ = ["verify_bundle"]
+__all__ = ["golden_misses", "verify_bundle"]
+
+_Golden = tuple[np.ndarray, np.ndarray]  # inputs as the network takes them, outputs of eager PyTorch
 
 
 def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> dict[str, ParityFigures]:
     """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
+
+    The manifest has no checksum; it is compared with the one inside each ONNX file.
 
     Returns:
         the figures of each variant that was run; empty where the bundle was exported without verification, or has
@@ -25,7 +30,7 @@ def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> d
 
     Raises:
         BundleError: the bundle is incomplete or unreadable.
-        ChecksumError: a file has changed.
+        ChecksumError: a file has changed, the manifest included.
         SelfTestError: a variant misses its tolerance on this machine.
     """
     bundle = open_bundle(path)
@@ -34,19 +39,30 @@ def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> d
             f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
             hint="Copy the bundle again from where it was exported.",
         )
-    if bundle.manifest.golden is None:
-        return {}
-    inputs, outputs = _read_golden(bundle)
-    figures = {
-        variant.name: _figures(bundle, variant.name, device, inputs, outputs)
-        for variant in bundle.manifest.variants
-        if variant.format == "onnx"
-    }
+    golden = None if bundle.manifest.golden is None else _read_golden(bundle)
+    figures = {}
+    for variant in bundle.manifest.variants:
+        if variant.format == "onnx":
+            with Classifier.open(bundle.directory, variant=variant.name, device=device, verify=False) as classifier:
+                _refuse_edited_manifest(bundle, classifier)
+                if golden is not None:
+                    figures[variant.name] = _compare(bundle, classifier, golden)
     _refuse_misses(bundle, figures)
     return figures
 
 
-def _read_golden(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
+def golden_misses(bundle: Bundle, classifier: Classifier) -> list[str]:
+    """Return in words what the outputs of ``classifier``, a variant of ``bundle``, fall short of; empty if nothing.
+
+    Raises:
+        BundleError: the bundle has no golden outputs, or unreadable ones.
+    """
+    tolerance = bundle.manifest.variant(classifier.variant).tolerance
+    figures = _compare(bundle, classifier, _read_golden(bundle))
+    return figures.misses(tolerance) if tolerance else []
+
+
+def _read_golden(bundle: Bundle) -> _Golden:
     try:
         with bundle.path(GOLDEN).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             inputs, outputs = arrays["input"], arrays["output"]
@@ -58,13 +74,22 @@ def _read_golden(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
     return inputs, outputs
 
 
-def _figures(bundle: Bundle, name: str, device: Device, inputs: np.ndarray, outputs: np.ndarray) -> ParityFigures:
+def _refuse_edited_manifest(bundle: Bundle, classifier: Classifier) -> None:
+    file = bundle.manifest.variant(classifier.variant).file
+    if differing := differing_fields(bundle.manifest, classifier.metadata, source=file):
+        raise ChecksumError(
+            f"{MANIFEST} was changed after it was written: {', '.join(differing)} of it and of {file} differ.",
+            hint="Copy the bundle again from where it was exported.",
+        )
+
+
+def _compare(bundle: Bundle, classifier: Classifier, golden: _Golden) -> ParityFigures:
+    inputs, outputs = golden
     size = bundle.manifest.input.batch_size or 1
-    with Classifier.open(bundle.directory, variant=name, device=device, verify=False) as classifier:
-        batches = [inputs[start : start + size] for start in range(0, len(inputs) - size + 1, size)]
-        actual = np.concatenate([classifier.logits(batch) for batch in batches])
-    names, tolerance = [f"golden {i}" for i in range(len(actual))], bundle.manifest.variant(name).tolerance
-    tie = tolerance.tie if tolerance else 0.0
+    batches = [inputs[start : start + size] for start in range(0, len(inputs) - size + 1, size)]
+    actual = np.concatenate([classifier.logits(batch) for batch in batches])
+    tolerance = bundle.manifest.variant(classifier.variant).tolerance
+    names, tie = [f"golden {i}" for i in range(len(actual))], tolerance.tie if tolerance else 0.0
     return compare(outputs[: len(actual)], actual, names, batch_sizes=[size], tie=tie)
 
 

@@ -1,7 +1,7 @@
 """``make bench``: the figures that the README states, each as a ratio taken in one run.
 
-Measures a VGG-16 with random weights, which is enough for size, memory and speed. Takes some five minutes and 4 GB of
-disk in a temporary directory.
+Measures a VGG-16 with random weights, which is enough for size, memory and speed. Takes some fifteen minutes and 4 GB
+of disk in a temporary directory.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import torch
+from bounded_memory import bounded_memory_figure
+from figure import Figure
 
 from vgg_export import export
 from vgg_models import load_model
@@ -33,25 +34,6 @@ QUANTIZED = {
     "onnx-int8-static": (140, 0.33),
     "onnx-fp16": (278, None),
 }
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured ratio.
-
-    Attributes:
-        low, high: its spread over the rounds, or the value twice where it was measured once.
-    """
-
-    what: str
-    value: float
-    bound: str
-    low: float
-    high: float
-
-    def line(self) -> str:
-        spread = "" if self.low == self.high else f"  ({self.low:.3f} to {self.high:.3f})"
-        return f"{self.what:<72} {self.value:8.3f}  {self.bound}{spread}"
 
 
 def peak_memory_of(command: list[str]) -> tuple[int, str]:
@@ -106,6 +88,13 @@ def quantized_figures(checkpoint: Path, bundle: Path, photos: Path, threads: int
     return figures
 
 
+def example_memory_figure(bundle: Path) -> Figure:
+    example = PHOTOS.parent
+    settings = {"preprocess": example / "preprocess.json", "labels": example / "class_indices.json"}
+    export(example / "slim_vgg.pth", bundle, formats=["onnx"], samples=PHOTOS, **settings)
+    return bounded_memory_figure(bundle)
+
+
 def _once(what: str, value: float, bound: str) -> Figure:
     return Figure(what, value, bound, value, value)
 
@@ -118,7 +107,15 @@ def main(photos: Path, threads: int) -> None:
         checkpoint, bundle = Path(folder) / "vgg16.pth", Path(folder) / "vgg16.bundle"
         save_vgg16(checkpoint)
         figures = export_figures(checkpoint, bundle) + latency_figures(bundle, threads)
-        figures += quantized_figures(checkpoint, Path(folder) / "quantized.bundle", photos, threads)
+        quantized = Path(folder) / "quantized.bundle"
+        figures += quantized_figures(checkpoint, quantized, photos, threads)
+        figures.append(example_memory_figure(Path(folder) / "example.bundle"))
+        # Processes of their own: Linux counts the peak memory of whoever starts a process as that of the process.
+        setting = ["--threads", str(threads)]
+        cold_start = [str(HERE / "cold_start.py"), str(quantized), str(checkpoint), *setting]
+        images = [str(HERE / "image_latency.py"), str(quantized), "--photos", str(photos), *setting]
+        for script in (cold_start, images):
+            subprocess.run([sys.executable, *script], check=True)
     for figure in figures:
         click.echo(figure.line())
 

@@ -74,6 +74,13 @@ def test_a_few_unreadable_images_are_named_and_left_out(folder_of: MakeFolder) -
     assert skipped.startswith("bad0.jpg (")
 
 
+def test_no_more_are_read_than_are_enough(folder_of: MakeFolder) -> None:
+    folder = folder_of(12, bad=1)
+    found = read_calibration_images(find_images([folder]), folder, PREPROCESSING, SIZE, count=10)
+    assert found.names == tuple(f"cats/{i:02d}.png" for i in range(10))
+    assert len(found.skipped) == 1
+
+
 @pytest.mark.parametrize(("good", "bad"), [(8, 1), (0, 1), (5, 7)])
 def test_more_than_a_tenth_unreadable_is_refused_by_name(folder_of: MakeFolder, good: int, bad: int) -> None:
     with pytest.raises(CalibrationError, match=rf"{bad} of {good + bad} .* more than 10%: bad0\.jpg") as refused:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,22 +41,40 @@ def test_ranges_of_the_input_and_of_what_is_computed(file: Path, images: Calibra
 @pytest.mark.parametrize("method", METHODS)
 def test_the_second_time_nothing_is_run(file: Path, images: CalibrationImages, method: str) -> None:
     first = find_ranges(file, "digest", images, method)
-    file.unlink()
-    assert find_ranges(file, "digest", images, method) == first
+    done: list[int] = []
+    assert find_ranges(file, "digest", images, method, on_image=done.append) == first
+    assert done == []
 
 
-@pytest.mark.parametrize("changed", ["model", "images", "preprocessing", "method"])
-def test_other_circumstances_are_run_again(file: Path, images: CalibrationImages, changed: str) -> None:
+@pytest.mark.parametrize("damage", [lambda ranges: ranges.clear(), lambda ranges: ranges.pop("y")])
+def test_a_file_that_lacks_an_activation_is_not_taken(
+    file: Path, images: CalibrationImages, tmp_path: Path, damage: Callable[[dict[str, Any]], None]
+) -> None:
+    first = find_ranges(file, "digest", images, "minmax")
+    (stored,) = (tmp_path / "cache" / "ranges").iterdir()
+    content = json.loads(stored.read_text())
+    damage(content["ranges"])
+    stored.write_text(json.dumps(content))
+    assert find_ranges(file, "digest", images, "minmax") == first
+
+
+@pytest.mark.parametrize("changed", ["model", "images", "preprocessing", "method", "onnxruntime"])
+def test_other_circumstances_are_run_again(
+    file: Path, images: CalibrationImages, changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     find_ranges(file, "digest", images, "minmax")
-    file.unlink()
+    if changed == "onnxruntime":
+        monkeypatch.setattr("onnxruntime.__version__", "1.99")
     other = {
         "images": replace(images, digests=("11" * 32,)),
         "preprocessing": replace(images, preprocessing=Preprocessing("L", mean=(0.5,))),
     }
-    with pytest.raises(FileNotFoundError):
-        find_ranges(
-            file,
-            "other" if changed == "model" else "digest",
-            other.get(changed, images),
-            "entropy" if changed == "method" else "minmax",
-        )
+    done: list[int] = []
+    find_ranges(
+        file,
+        "other" if changed == "model" else "digest",
+        other.get(changed, images),
+        "entropy" if changed == "method" else "minmax",
+        on_image=done.append,
+    )
+    assert done == [1]

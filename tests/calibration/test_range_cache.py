@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vgg_calibration.range_cache import cache_directory, load_ranges, store_ranges
+from vgg_calibration.range_cache import load_ranges, store_ranges
 from vgg_calibration.ranges import Range
+from vgg_runtime.json_cache import cache_directory
 
 KEY = {"model": "abc", "images": "def", "method": "mse"}
 RANGES = {"input": Range(-0.25, 1 / 3), "relu": Range(0, 6.0)}

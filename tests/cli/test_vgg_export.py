@@ -272,6 +272,17 @@ def test_static_without_images_is_refused_with_the_command_that_would_do_it(
     assert "onnx-int8-static" in {variant.name for variant in open_bundle("BUNDLE").manifest.variants}
 
 
+def test_calibration_images_that_were_skipped_are_named(
+    vgg_export: Command, calibration_photos: Path, untimed: None, tmp_path: Path
+) -> None:
+    photos = shutil.copytree(calibration_photos, tmp_path / "with one broken")
+    (photos / "cut\x1b.png").write_bytes(b"\x89PNG")
+    done = vgg_export(*STATIC, photos)
+    assert done.code == 0, done.stderr
+    assert r"skipped: cut\x1b.png (" in done.stderr
+    assert "cut" in Path("b/report.md").read_text()
+
+
 def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vgg_export.verdict.ROUNDS", 2)
     monkeypatch.setattr("vgg_export.verdict.SECONDS", 0)
@@ -329,6 +340,27 @@ def test_a_parity_miss_is_exit_code_4(vgg_export: Command, monkeypatch: pytest.M
     missed = vgg_export("slim_vgg.pth", "-o", "new/slim.bundle")
     assert missed.code == 4
     assert f"{recipe.name} differs from eager PyTorch" in missed.stderr
+
+
+@pytest.mark.parametrize("way", [("--dry-run",), ("-o", "linear.bundle", "--format", "onnx")], ids=["plan", "bundle"])
+def test_what_the_user_s_module_prints_is_kept_off_stdout(
+    vgg_export: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, way: tuple[str, ...]
+) -> None:
+    monkeypatch.delitem(sys.modules, "printing", raising=False)
+    (folder / "printing.py").write_text(
+        "import torch\n"
+        "print('at import')\n"
+        "class Net(torch.nn.Linear):\n"
+        "    def __init__(self): super().__init__(12, 3); print('when made')\n"
+        "    def forward(self, x): print('when run'); return super().forward(x.flatten(1))\n"
+    )
+    torch.save(torch.nn.Linear(12, 3).state_dict(), "linear.pth")
+    options = ("--model", "printing:Net", "--input-size", "2", "--preprocess", "plain", "--json")
+    done = vgg_export("linear.pth", *way, *options)
+    assert done.code == 0
+    assert json.loads(done.stdout)
+    for printed in ("at import", "when made", "when run"):
+        assert printed in done.stderr
 
 
 def test_an_export_interrupted_when_half_is_written_leaves_nothing(folder: Path) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from vgg_export.accuracy import compare_accuracy, true_classes
+from vgg_export.accuracy import compare_accuracy
 
 
 def outputs(answers: list[int]) -> np.ndarray:
@@ -72,32 +72,3 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         found = compared(int(same), int(gained), int(lost))
         covered += found.low <= -0.03 <= found.high
     assert 0.93 <= covered / trials <= 0.99
-
-
-LABELS = ("T-shirt/top", "ankle boot", "bag")
-
-
-@pytest.mark.parametrize(
-    ("names", "found"),
-    [
-        (["bag/1.png", "ankle boot/2.png"], [2, 1]),
-        (["Ankle_Boot/1.png", "t-shirt-top/2.png", "BAG/3.png"], [1, 0, 2]),
-        (["test/bag/1.png", "bag/bag/ankle-boot/2.png"], [2, 1]),
-        ([], []),
-        (["bag/1.png", "cat/1.png"], None),
-        (["bag.png"], None),
-    ],
-)
-def test_the_folder_tells_the_class(names: list[str], found: list[int] | None) -> None:
-    assert true_classes(names, LABELS) == found
-
-
-def test_without_labels_nothing_is_known() -> None:
-    assert true_classes(["bag/1.png"], None) is None
-
-
-def test_a_folder_that_fits_two_labels_is_named_after_none() -> None:
-    """ImageNet has the bird and the machine."""
-    labels = ("crane", "bag", "Crane")
-    assert true_classes(["bag/1.png"], labels) == [1]
-    assert true_classes(["crane/1.png"], labels) is None

@@ -8,13 +8,36 @@ import pytest
 
 from vgg_export import bundle_writer
 from vgg_export.bundle_writer import check_destination, staged_directory
-from vgg_runtime.bundle import MANIFEST
+from vgg_runtime.bundle import MANIFEST, REPORT
 from vgg_runtime.errors import MissingCapabilityError, UsageError
+from vgg_runtime.manifest import Architecture, Input, Manifest, Output, Source, Variant
+from vgg_runtime.preprocessing import Preprocessing
+
+MODEL = "onnx-fp32/model.onnx"
 
 
-def write(destination: Path, text: str, *, overwrite: bool = False) -> None:
+def manifest(name: str) -> str:
+    return Manifest(
+        architecture=Architecture(name, "a network", "named"),
+        source=Source("state dict", "trained"),
+        input=Input(("batch", 1, 8, 8)),
+        output=Output("logits", 6),
+        preprocessing=Preprocessing("L"),
+        labels=None,
+        variants=(Variant("onnx-fp32", "onnx", "fp32", MODEL, 5, {MODEL: "00" * 32}),),
+    ).dump()
+
+
+def write(destination: Path, name: str, *, overwrite: bool = False) -> None:
+    """Write a bundle whose architecture has that name."""
     with staged_directory(destination, overwrite=overwrite) as staging:
-        (staging / MANIFEST).write_text(text)
+        (staging / MANIFEST).write_text(manifest(name))
+        (staging / REPORT).write_text("read me")
+        (staging / MODEL).parent.mkdir()
+        (staging / MODEL).write_text("model")
+
+
+WHOLE = {MANIFEST, REPORT, "onnx-fp32", MODEL}
 
 
 def tree(folder: Path) -> set[str]:
@@ -48,8 +71,8 @@ def test_parents_that_were_there_stay(tmp_path: Path) -> None:
 
 
 def test_missing_parents_are_made(tmp_path: Path) -> None:
-    write(tmp_path / "new" / "deep" / "a.bundle", "{}")
-    assert (tmp_path / "new" / "deep" / "a.bundle" / MANIFEST).read_text() == "{}"
+    write(tmp_path / "new" / "deep" / "a.bundle", "made")
+    assert (tmp_path / "new" / "deep" / "a.bundle" / MANIFEST).read_text() == manifest("made")
 
 
 @pytest.mark.parametrize("swap_in_one_step", [True, False])
@@ -59,18 +82,19 @@ def test_overwrite_replaces_a_bundle_whole(
     if not swap_in_one_step:
         monkeypatch.setattr(bundle_writer, "_exchange", lambda first, second: False)
     write(tmp_path / "a.bundle", "old")
-    (tmp_path / "a.bundle" / "onnx-fp32").mkdir()
     write(tmp_path / "a.bundle", "new", overwrite=True)
-    assert tree(tmp_path) == {"a.bundle", f"a.bundle/{MANIFEST}"}
-    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == "new"
+    assert tree(tmp_path / "a.bundle") == WHOLE
+    assert tree(tmp_path) == {"a.bundle", *(f"a.bundle/{name}" for name in WHOLE)}
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("new")
 
 
 def test_a_failed_overwrite_keeps_the_old_bundle(tmp_path: Path) -> None:
     write(tmp_path / "a.bundle", "old")
     with pytest.raises(ValueError, match="no"), staged_directory(tmp_path / "a.bundle", overwrite=True):
         raise ValueError("no")
-    assert tree(tmp_path) == {"a.bundle", f"a.bundle/{MANIFEST}"}
-    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == "old"
+    assert tree(tmp_path / "a.bundle") == WHOLE
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bundle"]
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("old")
 
 
 def test_a_bundle_is_kept_without_overwrite(tmp_path: Path) -> None:
@@ -83,19 +107,53 @@ def test_a_bundle_is_kept_without_overwrite(tmp_path: Path) -> None:
 def test_what_is_no_bundle_is_kept_even_with_overwrite(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "file").write_text("mine")
-    write(tmp_path / "a.bundle", "old")
-    (tmp_path / "link").symlink_to(tmp_path / "a.bundle")
-    (tmp_path / "dangling").symlink_to(tmp_path / "none")
-    for name in ("photos", "file", "link", "dangling"):
+    for name in ("photos", "file"):
         with pytest.raises(UsageError, match="is no bundle, so it is not replaced"):
             check_destination(tmp_path / name, overwrite=True)
 
 
-def test_a_bundle_with_the_users_own_files_in_it_is_kept(tmp_path: Path) -> None:
+def test_a_link_is_kept_and_called_one(tmp_path: Path) -> None:
     write(tmp_path / "a.bundle", "old")
-    (tmp_path / "a.bundle" / "model.pth").write_text("the only copy")
-    with pytest.raises(UsageError, match=r"holds more than a bundle.*model\.pth"):
+    (tmp_path / "link").symlink_to(tmp_path / "a.bundle")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    for name in ("link", "dangling"):
+        with pytest.raises(UsageError, match="is a link, so it is not replaced"):
+            check_destination(tmp_path / name, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.pth", "onnx-fp32/notes.txt", "onnx-mine/a.txt", "torchscript-fp32", "deep/er/.hidden"]
+)
+def test_a_bundle_with_the_users_own_files_in_it_is_kept(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "a.bundle" / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "a.bundle" / name).write_text("the only copy")
+    with pytest.raises(UsageError, match=rf"holds more than a bundle.*{name}"):
+        write(tmp_path / "a.bundle", "new", overwrite=True)
+    assert (tmp_path / "a.bundle" / name).read_text() == "the only copy"
+
+
+def test_a_bundle_with_a_link_to_a_folder_in_it_is_kept(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "a.bundle" / "photos").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match=r"holds more than a bundle.*photos"):
         check_destination(tmp_path / "a.bundle", overwrite=True)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"name": "another application\'s"}', "[" * 10_000])
+def test_a_folder_with_a_bundle_json_of_another_kind_is_kept(tmp_path: Path, content: str) -> None:
+    (tmp_path / MANIFEST).write_text(content)
+    (tmp_path / REPORT).write_text("mine")
+    with pytest.raises(UsageError, match="is no bundle that this release can read") as refused:
+        check_destination(tmp_path, overwrite=True)
+    assert "Remove it yourself" in refused.value.hint
+
+
+def test_a_damaged_bundle_can_be_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "a.bundle" / MODEL).unlink()
+    write(tmp_path / "a.bundle", "new", overwrite=True)
+    assert tree(tmp_path / "a.bundle") == WHOLE
 
 
 def test_something_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
@@ -106,7 +164,20 @@ def test_something_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="exists"):
         write_while_another_does()
-    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == "first"
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("first")
+
+
+def test_the_later_of_two_at_once_is_told_and_the_first_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found nothing at the destination; only the rename tells."""
+    monkeypatch.setattr(bundle_writer, "check_destination", lambda destination, overwrite: None)
+    monkeypatch.setattr(Path, "exists", lambda path: path.name != "a.bundle")
+    write(tmp_path / "a.bundle", "first")
+    with pytest.raises(UsageError, match="was written by someone else in the meantime"):
+        write(tmp_path / "a.bundle", "late")
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("first")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bundle"]
 
 
 @pytest.mark.parametrize("name", ["file/a.bundle", "file/deep/a.bundle", "x" * 250, "x" * 300 + "/a.bundle"])

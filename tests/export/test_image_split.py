@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_export.image_split import DEFAULT_CALIBRATION_SIZE, LEAST_SAMPLES, MOST_SAMPLES, ImageSplit, split_images
+from vgg_export.image_split import DEFAULT_CALIBRATION_SIZE, ImageSplit, split_images
 from vgg_runtime.errors import CalibrationError, ImageError
+from vgg_runtime.image_choice import LEAST_SAMPLES, MOST_SAMPLES
 
 MakeFolder = Callable[..., Path]
 MANY_MACS = 10**15
@@ -56,7 +57,7 @@ def test_a_quarter_of_a_lone_folder_is_held_out(folder_of: MakeFolder, count: in
 
 def test_no_more_are_taken_than_wanted(folder_of: MakeFolder) -> None:
     found = split(None, folder_of("photos", 400))
-    assert len(found.samples.files) == 41  # a quarter of the 164 that were drawn
+    assert len(found.samples.files) == 44  # a quarter of the 176 that were drawn
     assert len(found.calibration.files) == DEFAULT_CALIBRATION_SIZE
     assert len(split(None, folder_of("photos", 400), size=7).calibration.files) == 7
 
@@ -139,6 +140,14 @@ def test_an_empty_folder_is_refused(tmp_path: Path, folder_of: MakeFolder) -> No
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(ImageError, match="holds no image"):
             split(samples and tmp_path / "empty", calibration if samples else tmp_path / "empty")
+
+
+def test_what_is_left_stands_by_for_unreadable_ones(folder_of: MakeFolder) -> None:
+    folder = folder_of("photos", 60)
+    found = split(None, folder, size=18)
+    assert (len(found.calibration.files), len(found.calibration.spare)) == (18, 2)
+    every = [*found.samples.files, *found.calibration.files, *found.calibration.spare]
+    assert len(set(every)) == len(every)
 
 
 def test_an_unreadable_image_is_none_to_judge_by(folder_of: MakeFolder) -> None:

@@ -28,6 +28,11 @@ def test_every_form_that_lessons_save_is_read(tmp_path: Path, name: str, content
     assert read_labels(str(tmp_path / name), 3) == NAMES
 
 
+def test_lines_end_where_an_editor_ends_them(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("a\x0bb\nc\u2028d\ne\x1cf\n")
+    assert read_labels(str(tmp_path / "lines.txt"), 3) == ("a\x0bb", "c\u2028d", "e\x1cf")
+
+
 def test_digits_as_names_are_names(tmp_path: Path) -> None:
     (tmp_path / "mnist.json").write_text('{"0": "7", "1": "3"}')
     assert read_labels(str(tmp_path / "mnist.json"), 2) == ("7", "3")
@@ -54,7 +59,8 @@ def test_imagenet_by_name() -> None:
         ("[" * 100_000, "cannot be read as JSON"),
         ('{"0": "daisy"', "cannot be read as JSON"),
         ("{}", "another form"),
-        ("", "names 0 classes"),
+        ("", "no legible name for class 0"),
+        ("daisy", "names 1 class, the network has 3 outputs"),
         ("daisy\n\ntulip", "no legible name for class 1"),
     ],
 )

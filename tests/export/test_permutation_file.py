@@ -40,7 +40,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "ragged.json": (lambda file: file.write_text("[[0], [1, 2]]"), "cannot be read"),
     "missing.npy": (lambda file: None, "cannot be read"),
     "truncated.pt": (lambda file: file.write_bytes(b"PK"), "cannot be read"),
-    "code.pt": (lambda file: torch.save(RunsWhenUnpickled(), file), "cannot be read"),
+    "code.pt": (lambda file: torch.save(RunsWhenUnpickled(), file), "could run code"),
     "code.npy": (lambda file: file.write_bytes(pickle.dumps(RunsWhenUnpickled())), "cannot be read"),
     "named.pt": (lambda file: torch.save({"order": torch.tensor(PERMUTATION)}, file), "object of shape"),
 }
@@ -57,8 +57,10 @@ def test_what_is_no_row_of_integers_is_refused(tmp_path: Path, name: str, monkey
     monkeypatch.chdir(tmp_path)
     save, message = REFUSED[name]
     save(tmp_path / name)
-    with pytest.raises(PreprocessingError, match=message):
+    with pytest.raises(PreprocessingError, match=message) as refused:
         read_permutation(tmp_path / name)
+    assert "weights_only" not in refused.value.message
+    assert "\n" not in refused.value.message
     assert not Path("must-not-run").exists()
 
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, numpy_helper
 from PIL import Image
 from torch import nn
 
+from vgg_calibration.layer_noise import LayerNoise
 from vgg_calibration.onnx_file import read_onnx, write_onnx
 from vgg_export import export, pipeline, variants
 from vgg_export.variants import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, Job, Recipe, Written
@@ -173,6 +174,71 @@ def test_calibration_images_of_another_size_are_refused(small_checkpoint, photos
         )
 
 
+STATIC = {"input_size": 8, "formats": ["onnx"], "quantize": ["static"]}
+
+
+def break_images(folder: Path, count: int) -> None:
+    for file in sorted(folder.iterdir())[:count]:
+        file.write_bytes(b"no image")
+
+
+def test_an_unreadable_calibration_image_has_another_in_its_place(
+    small_checkpoint, photos: Path, tmp_path: Path, untimed: None
+) -> None:
+    break_images(photos, 2)
+    bundle = export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, calibration_size=25, **STATIC)
+    assert bundle.manifest.calibration is not None
+    assert len(bundle.manifest.calibration.images) == 25
+
+
+def test_fewer_readable_images_than_asked_for_are_refused(small_checkpoint, photos: Path, tmp_path: Path) -> None:
+    break_images(photos, 2)
+    (tmp_path / "judge").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "judge" / "a.png")
+    with pytest.raises(CalibrationError, match=r"has 38 readable images .* 39 were asked for \(2 are unreadable: 0"):
+        export(
+            small_checkpoint(),
+            tmp_path / "a.bundle",
+            calibration=photos,
+            calibration_size=39,
+            samples=tmp_path / "judge",
+            **STATIC,
+        )
+
+
+def test_noise_is_measured_on_as_many_images_whatever_the_batch_size(
+    small_checkpoint, photos: Path, tmp_path: Path, untimed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def count(file: Path, ranges, target, batches) -> list[LayerNoise]:
+        measured.extend(map(len, batches))
+        return []
+
+    monkeypatch.setattr("vgg_export.calibration_run.measure_layer_noise", count)
+    export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, batch=5, **STATIC)
+    assert measured == [5, 5, 5, 5]  # 16 images, the last batch filled up
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_budget_is_chosen_for_with_as_few_as_two_images(
+    small_checkpoint, photos: Path, tmp_path: Path, untimed: None, count: int
+) -> None:
+    options = {"calibration": photos, "calibration_size": count, "min_agreement": 0.01}
+    assert export(small_checkpoint(), tmp_path / "a.bundle", **options, **STATIC).manifest.calibration is not None
+
+
+def test_a_budget_takes_two_images(small_checkpoint, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match=r"choose on others; .* has 1"):
+        export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, calibration_size=1, min_snr=9, **STATIC)
+
+
+def test_what_may_end_in_a_sigmoid_is_told_of(small_checkpoint, tmp_path: Path) -> None:
+    bundle = export(small_checkpoint(nn.Sigmoid()), tmp_path / "a.bundle", input_size=8, verify=False)
+    assert any("ends in a Sigmoid" in each for each in bundle.manifest.architecture.assumptions)
+    assert verify_bundle(bundle.directory) == {}
+
+
 def test_a_batch_size_that_tracing_made_a_constant_is_a_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "baked_lesson.py").write_text(
         "import torch\n"
@@ -242,6 +308,9 @@ def test_without_verification_there_are_no_figures_and_no_golden_samples(small_c
 def test_what_was_assumed_and_where_the_weights_are_from_is_recorded(tmp_path: Path, small_checkpoint) -> None:
     manifest = export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, verify=False).manifest
     assert any("plain is taken for 1 channel" in assumption for assumption in manifest.architecture.assumptions)
+    # A convolution to 4 planes of 8 x 8 and 64 numbers to 6 classes; the image itself is of 64.
+    assert manifest.architecture.macs == 4 * 9 * 64 + 64 * 6
+    assert manifest.architecture.activations == 64 + 4 * 64 + 6
     assert (manifest.source.weights, manifest.source.kind) == ("trained", "module")
     assert len(manifest.source.sha256 or "") == 64
     assert {"torch", "onnx", "vgg-deploy"} <= manifest.tool_versions.keys()

@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from vgg_export.plan import Options, make_plan
-from vgg_runtime.errors import LabelsError, RefusedInputError
+from vgg_calibration.mixed_precision import Budget
+from vgg_export.plan import FEW_IMAGES, Options, make_plan
+from vgg_runtime.errors import LabelsError, RefusedInputError, UsageError
 
 
 def test_the_usual_preprocessing_is_taken_and_told(small_checkpoint, example) -> None:
@@ -33,6 +35,26 @@ def test_formats_choose_the_recipes(example) -> None:
     assert [recipe.name for recipe in make_plan(example.checkpoint, Options(formats=("onnx",))).recipes] == [
         "onnx-fp32"
     ]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_budget_that_is_no_number_is_refused(number: float) -> None:
+    with pytest.raises(UsageError, match="it is a number of dB"):
+        Options(quantize=("static",), budget=Budget(min_snr_db=number))
+    with pytest.raises(UsageError, match="it is a share"):
+        Options(quantize=("static",), budget=Budget(min_agreement=number))
+
+
+@pytest.mark.parametrize(("count", "said"), [(FEW_IMAGES, []), (FEW_IMAGES - 1, ["taken from 15 alone"])])
+def test_a_calibration_on_a_few_images_is_told(example, tmp_path: Path, count: int, said: list[str]) -> None:
+    (tmp_path / "judge").mkdir()
+    for i in range(count + 1):
+        folder = tmp_path if i else tmp_path / "judge"
+        Image.new("L", (28, 28), i).save(folder / f"{i}.png")
+    options = Options(quantize=("static",), calibration=tmp_path, samples=tmp_path / "judge")
+    told = [each for each in make_plan(example.checkpoint, options).assumptions if "8-bit" in each]
+    assert len(told) == len(said)
+    assert all(part in each for part, each in zip(said, told, strict=True))
 
 
 def test_labels_are_held_against_the_head(example, tmp_path: Path) -> None:

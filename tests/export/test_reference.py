@@ -73,10 +73,22 @@ def test_one_wrong_output_is_found_and_named(reference: Reference, small_network
 
 def test_an_engine_that_fails_on_a_batch_is_a_miss(reference: Reference) -> None:
     def fail(batch: np.ndarray) -> np.ndarray:
-        raise RuntimeError("no kernel")
+        raise RuntimeError("\nno kernel.\nTraceback of TorchScript:\n  line 1")
 
-    with pytest.raises(ParityError, match=r"onnx-fp32 fails on a batch of 1.*no kernel"):
+    with pytest.raises(
+        ParityError, match=r"onnx-fp32 fails on a batch of 1.*: no kernel\. No bundle was written\."
+    ) as miss:
         reference.run("onnx-fp32", fail)
+    assert "\n" not in miss.value.message
+
+
+def test_a_network_that_fails_is_told_in_one_line(takes: Input) -> None:
+    def fail(batch: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit\n  at line 1\n  at line 2")
+
+    with pytest.raises(ArchitectureError, match="shapes do not fit") as refused:
+        run_eager(Returning(fail), samples(), takes)
+    assert "\n" not in refused.value.message
 
 
 def test_outputs_of_another_shape_are_a_miss(reference: Reference) -> None:

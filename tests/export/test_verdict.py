@@ -42,8 +42,8 @@ def test_the_fastest_is_recommended_the_slower_than_fp32_is_pointless() -> None:
         "onnx-int8-dynamic": "pointless here",
     }
     assert found["onnx-fp32"].why == "the baseline"
-    assert found["onnx-int8-static"].why == "25% of the size of onnx-fp32, 2.0 times faster on this CPU"
-    assert found["onnx-int8-dynamic"].why == "30% of the size of onnx-fp32, but 3.4 times slower on this CPU"
+    assert found["onnx-int8-static"].why == "25% of the size of onnx-fp32, 2.0 times faster here"
+    assert found["onnx-int8-dynamic"].why == "30% of the size of onnx-fp32, but 3.4 times slower here"
     assert found["onnx-int8-static"].latency_ms == pytest.approx(5)
     assert found["onnx-int8-dynamic"].ratio == pytest.approx(3.4)
 
@@ -52,7 +52,7 @@ def test_of_equally_fast_ones_the_smallest_is_recommended() -> None:
     found = judged(onnx_fp32=10, onnx_int8_static=10.4, onnx_int8_dynamic=10.1)
     assert found["onnx-int8-static"].rank == "recommended"
     assert found["onnx-int8-dynamic"].rank == found["onnx-fp32"].rank == "acceptable"
-    assert found["onnx-int8-dynamic"].why == "30% of the size of onnx-fp32, as fast on this CPU"
+    assert found["onnx-int8-dynamic"].why == "30% of the size of onnx-fp32, as fast here"
 
 
 def test_fp32_is_recommended_where_nothing_is_as_fast() -> None:

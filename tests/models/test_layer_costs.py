@@ -16,6 +16,16 @@ def test_vgg16(classes: int, parameters: int) -> None:
     assert table.parameters == parameters
     assert table.bytes == 4 * parameters
     assert table.macs == 15_470_264_320 - 4096 * (1000 - classes)
+    # Of the convolutions, by resolution, then of the fully connected layers; pools and ReLUs are not counted.
+    assert (
+        table.activations
+        == 2 * 64 * 224** 2
+        + 2 * 128 * 112** 2
+        + 3 * 256 * 56** 2
+        + 3 * 512 * 28** 2
+        + 3 * 512 * 14** 2
+        + (2 * 4096 + classes)
+    )
     first = table.rows[0]
     assert (first.name, first.type, first.output_shape) == ("features.0", "Conv2d", (64, 224, 224))
     assert (first.parameters, first.macs) == (64 * (27 + 1), 64 * 27 * 224 * 224)

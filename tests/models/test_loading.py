@@ -18,6 +18,7 @@ from vgg_models import load_model
 from vgg_models.architectures import torchvision_models
 from vgg_models.architectures.vgg import VGG, make_features
 from vgg_models.checkpoint.fitting import fit
+from vgg_models.checkpoint.whole_module import check_module
 from vgg_models.loaded_model import CheckpointInfo, LoadedModel
 from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import ArchitectureError, CheckpointError, UsageError
@@ -157,6 +158,17 @@ def test_hooks_are_refused(saved: Save) -> None:
     body[0]._forward_hooks[0] = nn.ReLU()  # type: ignore[assignment]
     with pytest.raises(CheckpointError, match="the layer 0 carries _forward_hooks"):
         load_model(saved(body))
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    ["_forward_pre_hooks_with_kwargs", "_backward_pre_hooks", "_load_state_dict_post_hooks", "_compiled_call_impl"],
+)
+def test_whatever_a_layer_would_call_is_refused(attribute: str) -> None:
+    body = _body()
+    body[0].__dict__[attribute] = {0: nn.ReLU()}
+    with pytest.raises(CheckpointError, match=f"the layer 0 carries {attribute}"):
+        check_module(body)
 
 
 def test_an_attribute_that_hides_a_method_is_refused(saved: Save) -> None:

@@ -63,10 +63,10 @@ def colour_manifest(**changes: Any) -> Manifest:
     return Manifest(**fields | changes)
 
 
-def colour_variant(directory: Path, name: str, *, weight: float, batch: str | int) -> Variant:
+def colour_variant(directory: Path, name: str, *, weight: float, batch: str | int, metadata: dict[str, str]) -> Variant:
     model, data = directory / name / "model.onnx", directory / name / "model.onnx.data"
     model.parent.mkdir(parents=True)
-    write_colour_model(model, batch=batch, weight=weight, external_data=data.name)
+    write_colour_model(model, batch=batch, weight=weight, metadata=metadata, external_data=data.name)
     return Variant(
         name,
         "onnx",
@@ -111,11 +111,13 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         **changes: Any,
     ) -> Path:
         directory = tmp_path / "colours.bundle"
+        fields: dict[str, Any] = {"input": Input((batch, 3, HEIGHT, WIDTH))}
+        metadata = {"vgg_deploy.json": colour_manifest(**fields | changes | {"variants": ()}).dump()}
         variants = [
-            colour_variant(directory, name, weight=weight, batch=batch)
+            colour_variant(directory, name, weight=weight, batch=batch, metadata=metadata)
             for name, weight in (weights or {"onnx-fp32": 10.0}).items()
         ]
-        fields: dict[str, Any] = {"input": Input((batch, 3, HEIGHT, WIDTH)), "variants": tuple(variants)}
+        fields["variants"] = tuple(variants)
         if golden_samples is not None:
             write_golden(directory / "golden.npz", samples=golden_samples)
             fields["golden"] = digest(directory / "golden.npz")

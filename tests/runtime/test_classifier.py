@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 from PIL import Image
 
 from vgg_runtime import Classifier, Manifest, Prediction
-from vgg_runtime.classifier import METADATA_KEY
+from vgg_runtime.bundle import Bundle
+from vgg_runtime.embedded_manifest import METADATA_KEY
 from vgg_runtime.errors import BundleError, ImageError, MissingCapabilityError, UsageError, VerificationError
 from vgg_runtime.manifest import Input, Output
 from vgg_runtime.preprocessing import Preprocessing
@@ -127,21 +130,125 @@ def test_threads_sharing_a_classifier_get_what_one_gets(bundle: Path) -> None:
         assert list(pool.map(classifier.predict, RANDOM)) == serial
 
 
+def test_sixteen_threads_sharing_the_trained_example_give_the_serial_answers(
+    example_bundle: Bundle, test_photos: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images = list(test_photos[0][:500])
+    with Classifier.open(example_bundle.directory, threads=2, device="cpu") as classifier:
+        serial = [classifier.predict(image) for image in images]
+        with ThreadPoolExecutor(16) as pool:
+            assert list(pool.map(classifier.predict, images * 20)) == serial * 20
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_each_image_is_predicted_or_refused_in_its_turn(bundle: Path, photos: Path, batch_size: int) -> None:
+    images = [RANDOM[0], b"no image", photos / "red.png", photos / "none.png", b"", RANDOM[1]]
+    with Classifier.open(bundle, device="cpu") as classifier:
+        found = list(classifier.predict_each(images, batch_size=batch_size))
+        assert [isinstance(each, ImageError) for each in found] == [False, True, False, True, True, False]
+        assert found[2] == classifier.predict(photos / "red.png")
+        assert "there is no file" in str(found[3])
+        with pytest.raises(ImageError, match="in no image format"):
+            classifier.predict_batch(images, batch_size=batch_size)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("vgg-")]
+
+
+def test_files_and_the_images_below_folders_are_predicted(bundle: Path, photos: Path) -> None:
+    (photos / "notes.jpg").write_text("hello")
+    with Classifier.open(bundle, device="cpu") as classifier:
+        found = dict(classifier.predict_files([photos], top_k=1, batch_size=2))
+        assert [file.stem for file in found] == ["blue", "lime", "notes", "red"]
+        assert isinstance(found.pop(photos / "notes.jpg"), ImageError)
+        assert found == {file: classifier.predict(file, top_k=1) for file in found}
+        with pytest.raises(ImageError, match="there is no file"):
+            classifier.predict_batch([photos / "none.png"])
+        with pytest.raises(ImageError, match="holds no image"):
+            classifier.predict_files([bundle])
+
+
+def test_one_pillow_image_or_file_may_be_in_a_batch_many_times(bundle: Path, photos: Path) -> None:
+    with Classifier.open(bundle, threads=4, device="cpu") as classifier, (photos / "red.png").open("rb") as file:
+        images = [Image.open(photos / "red.png")] * 20 + [file] * 20
+        assert classifier.predict_batch(images) == [classifier.predict(photos / "red.png")] * 40
+
+
+def test_images_of_any_number_are_taken_as_they_are_needed(bundle: Path) -> None:
+    images = itertools.cycle(RANDOM)
+    with Classifier.open(bundle, device="cpu") as classifier:
+        found = classifier.predict_each(images, batch_size=4)
+        assert [next(found) for _ in range(10)] == [classifier.predict(image) for image in RANDOM[:10]]
+
+
+def test_preprocessed_planes_are_taken_for_what_they_are(bundle: Path) -> None:
+    with Classifier.open(bundle, device="cpu") as classifier:
+        batch = np.stack([classifier.preprocess(image) for image in RANDOM[:3]])
+        expected = classifier.predict_batch(RANDOM[:3])
+        assert classifier.predict_batch(batch) == expected
+        assert [classifier.predict(each) for each in (batch[0], batch[1:2])] == expected[:2]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((6, 8, 3), np.float32), r"the array is float32 \[6, 8, 3\]; preprocessed planes are .* \[3, 6, 8\]"),
+        (np.zeros((2, 3, 6, 8), np.float32), r"float32 \[2, 3, 6, 8\]"),
+        (np.zeros((1, 6, 8), np.float32), r"float32 \[1, 6, 8\]"),
+        (np.full((3, 6, 8), np.nan, np.float32), "not finite"),
+        (np.zeros((3, 6, 8), np.float64), "dtype float64; an image is uint8"),
+    ],
+)
+def test_float_arrays_that_are_no_planes_of_this_network_are_refused(
+    bundle: Path, array: np.ndarray, message: str
+) -> None:
+    with Classifier.open(bundle, device="cpu") as classifier, pytest.raises(ImageError, match=message):
+        classifier.predict(array)
+
+
+@pytest.mark.parametrize("image", ["photo.png", Path("photo.png"), b"photo", RANDOM[0], RANDOM[0, 0]])
+def test_one_image_where_several_are_taken_is_a_mistake(bundle: Path, image: Any) -> None:
+    with (
+        Classifier.open(bundle, device="cpu") as classifier,
+        pytest.raises(UsageError, match="one image was given where several"),
+    ):
+        classifier.predict_batch(image)
+
+
 FORK = """
-import os, sys
+import asyncio, os, sys
 import numpy as np
-from vgg_runtime import Classifier
+from vgg_runtime import AsyncClassifier, BatchingQueue, Classifier
+from vgg_runtime.errors import UsageError
+
+def refusal(call):
+    try:
+        call()
+    except UsageError as error:
+        return "forked" in str(error)
+
+image = np.zeros((6, 8, 3), np.uint8)
 batch = np.random.default_rng(0).random((100, 3, 6, 8), dtype=np.float32)
 classifier = Classifier.open(sys.argv[1], device="cpu", threads=2)
 before = classifier.logits(batch)
+queue, face = BatchingQueue(classifier), AsyncClassifier(classifier)
+answer = queue.predict(image)
+assert asyncio.run(face.predict(image)) == answer
 child = os.fork()
 if not child:
     same = all(np.array_equal(classifier.logits(batch), before) for _ in range(2))
     threads = len(os.listdir("/proc/self/task"))
+    same &= refusal(lambda: queue.predict(image)) and refusal(lambda: asyncio.run(face.predict(image)))
+    queue.close()
+    asyncio.run(face.close())
+    with BatchingQueue(classifier) as another:
+        same &= another.predict(image) == answer
+    same &= classifier.predict_batch([image, image]) == [answer, answer]
     classifier.close()
     sys.exit(7 if same and threads > 1 else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 assert np.array_equal(classifier.logits(batch), before)
+assert queue.predict(image) == answer
+queue.close()
+asyncio.run(face.close())
 """
 
 
@@ -156,7 +263,8 @@ def test_a_forked_child_predicts_the_same_on_threads_of_its_own_and_ends(bundle:
     ("arguments", "message"),
     [
         ({"device": "gpu"}, "device is 'gpu'; it is auto, cpu or cuda"),
-        ({"threads": 0}, "threads is 0; it is at least 1"),
+        ({"threads": 0}, "threads is 0; it is 1 to 256"),
+        ({"threads": 257}, "threads is 257; it is 1 to 256"),
     ],
 )
 def test_arguments_out_of_range_are_refused(bundle: Path, arguments: dict[str, Any], message: str) -> None:
@@ -193,13 +301,21 @@ def test_a_bundle_without_variants_is_refused(make_bundle: Callable[..., Path], 
         Classifier.open(tmp_path / "empty.bundle")
 
 
+def test_an_edited_manifest_is_refused(bundle: Path, edit_manifest: Callable[..., None]) -> None:
+    edit_manifest(bundle, lambda data: data["preprocessing"].update(mean=[0.5, 0.5, 0.5]))
+    with pytest.raises(BundleError, match=r"bundle\.json was changed after it was written: preprocessing of it"):
+        Classifier.open(bundle)
+    Classifier.open(bundle, verify=False).close()
+
+
 @pytest.mark.parametrize("file", ["model.onnx", "model.onnx.data"])
-def test_a_changed_model_is_refused_unless_told_not_to_look(bundle: Path, file: str) -> None:
+def test_a_changed_model_gives_no_prediction(bundle: Path, photos: Path, file: str) -> None:
     with (bundle / "onnx-fp32" / file).open("r+b") as changed:
         changed.seek(-1, 2)
         changed.write(b"\x01")
-    with pytest.raises(BundleError, match=rf"changed after it was written: onnx-fp32/{file}"):
-        Classifier.open(bundle)
+    message = rf"changed after it was written: onnx-fp32/{file}"
+    with pytest.raises(BundleError, match=message), Classifier.open(bundle) as classifier:
+        classifier.predict(photos / "red.png")
 
 
 def test_a_change_elsewhere_does_not_stop_a_variant(bundle: Path, photos: Path) -> None:

@@ -71,7 +71,7 @@ def test_an_unreadable_image_has_its_error_and_the_others_are_done(
     assert found[0] == {"image": f"{tmp_path}/new\nline.jpg", "error": f"there is no file {tmp_path}/new line.jpg."}
     by_name = {Path(entry["image"]).stem: entry for entry in found[1:]}
     assert by_name["lime"]["predictions"][0]["label"] == "lime"
-    assert "is not an image in a format" in by_name["notes"]["error"]
+    assert "is in no image format" in by_name["notes"]["error"]
 
 
 def test_without_json_errors_go_to_stderr(bundle: Path, photos: Path) -> None:
@@ -102,6 +102,19 @@ def test_warnings_of_pillow_do_not_reach_the_user(bundle: Path, tmp_path: Path) 
     assert done.stderr == ""
 
 
+def test_an_animation_is_told_of_on_stderr(bundle: Path, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    done = vgg_run("predict", bundle, tmp_path / "moving.gif", "--device", "cpu", "--json")
+    assert done.stderr == f"{tmp_path / 'moving.gif'} has several frames; the first is taken.\n"
+    assert json.loads(done.stdout)[0]["predictions"][0]["label"] == "red"
+
+
+def test_the_limit_of_pixels_can_be_lowered(bundle: Path, photos: Path) -> None:
+    found = predictions(bundle, photos / "red.png", "--max-pixels", "199", code=3)
+    assert "20 x 10 pixels, more than the limit of 199" in found[0]["error"]
+
+
 def test_predict_takes_a_lone_file(
     write_model: Callable[..., None], make_manifest: Callable[..., Manifest], tmp_path: Path, photos: Path
 ) -> None:
@@ -120,6 +133,7 @@ def test_predict_takes_a_lone_file(
         (["predict", "{bundle}", "{photos}", "--top-k", "0"], 2, "--top-k"),
         (["predict", "{bundle}", "{photos}", "--batch-size", "none"], 2, "--batch-size"),
         (["predict", "{bundle}", "{photos}", "--device", "tpu"], 2, "--device"),
+        (["predict", "{bundle}", "{photos}", "--threads", "257"], 2, "it is 1 to 256"),
         (["predict", "{photos}", "{photos}"], 3, "has no readable bundle.json"),
         (["predict", "no.bundle", "{photos}", "--json"], 3, "there is no bundle at no.bundle"),
         (["predict", "{photos}/red.png", "{photos}"], 3, "cannot load"),
@@ -144,13 +158,23 @@ def test_mistakes_are_told(bundle: Path, photos: Path, arguments: list[str], cod
 def test_cuda_that_is_missing_is_exit_code_5(bundle: Path, photos: Path, command: str) -> None:
     images = [photos] if command == "predict" else []
     done = vgg_run(command, bundle, *images, "--device", "cuda", code=5)
-    assert "CUDA was asked for and is missing" in done.stderr
+    assert "CUDA is missing: the installed onnxruntime" in done.stderr
 
 
 def test_info_tells_what_is_in_the_bundle(make_bundle: MakeBundle) -> None:
     shown = vgg_run("info", make_bundle(labels=("réd", "绿", "blue"))).stdout
     for part in ("colours: means of the planes", "3 x 6 x 8, batch dynamic", "réd, 绿, blue", "onnx-fp32"):
         assert part in shown
+
+
+def test_labels_and_names_cannot_steer_the_terminal(make_bundle: MakeBundle, photos: Path) -> None:
+    bundle = make_bundle(labels=("\x1b[31mred", "li\nme", "blue"))
+    odd = (photos / "red.png").rename(photos / "re\x1b[2Jd.png")
+    shown = vgg_run("predict", bundle, odd, "--top-k", "2").stdout + vgg_run("info", bundle).stdout
+    assert "\x1b" not in shown
+    assert r"re\x1b[2Jd.png" in shown
+    assert shown.count(r"\x1b[31mred") == 2
+    assert r"li\nme" in shown
 
 
 def test_info_as_json_is_the_manifest(bundle: Path) -> None:

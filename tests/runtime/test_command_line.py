@@ -3,8 +3,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -102,3 +104,48 @@ def test_a_file_name_that_is_no_text_can_be_printed() -> None:
     done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "latin-1"})
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.strip() == rb"a\udcff\u7eff"
+
+
+END_BY_SIGNAL = """
+import os, signal
+def body():
+    try:
+        signal.raise_signal(signal.{name})
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+        os.rmdir("half")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_what_is_half_done_is_undone_when_a_signal_ends_the_process(tmp_path: Path, name: str) -> None:
+    (tmp_path / "half").mkdir()
+    script = END_BY_SIGNAL.format(name=name) + SCRIPT.format("body()")
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.Signals[name], "", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no nohup")
+def test_a_signal_that_was_ignored_stays_so() -> None:
+    script = SCRIPT.format("[signal.raise_signal(signal.SIGHUP), click.echo('still here')]")
+    ignoring = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + script
+    done = subprocess.run([sys.executable, "-c", ignoring], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("still here\n", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+@pytest.mark.parametrize("body", ["click.echo('hello')", "command_line.echo_json([1] * 100_000)"])
+def test_output_that_cannot_be_written_is_told(body: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT.format(body)], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 5
+    assert done.stderr == "error: the output cannot be written: No space left on device.\n"
+
+
+def test_control_characters_are_printed_as_escapes() -> None:
+    assert command_line.printable("a\x1b[2Jb\n\t\x7f\x9b é 绿 👩‍🚀") == r"a\x1b[2Jb\n\t\x7f\x9b é 绿 👩‍🚀"

@@ -110,12 +110,39 @@ def test_the_first_frame_of_an_animation_is_taken_and_its_file_closed(tmp_path: 
         del image  # an open file would warn here
 
 
+def animation(format_: str, **options: Any) -> bytes:
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "green", "blue")]
+    return encoded(frames[0], format_, save_all=True, append_images=frames[1:], **options)
+
+
+@pytest.mark.parametrize("format_", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_the_log_tells_of_an_animation_by_name(format_: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "moving").write_bytes(animation(format_))
+    read_image(tmp_path / "moving")
+    assert caplog.messages == [f"{tmp_path / 'moving'} has several frames; the first is taken."]
+    assert caplog.records[0].name == "vgg_runtime.images"
+
+
+@pytest.mark.parametrize("content", [animation("MPO"), encoded(Image.fromarray(PIXELS), "GIF")], ids=["MPO", "GIF"])
+def test_the_log_tells_of_nothing_else(content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    read_image(content)
+    read_image(Image.open(io.BytesIO(animation("GIF"))))
+    assert caplog.messages == []
+
+
+def test_an_animation_that_is_cut_off_has_its_first_frame() -> None:
+    whole = animation("GIF")
+    second = whole.index(b",", whole.index(b",") + 1)  # where the second frame's description begins
+    for length in (second, second + 1, second + 5, second + 9):
+        assert read_image(whole[:length]).convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"hello, this is text\n" * 50, "is not an image in a format"),
-        (b"\xff\xd8\xff", "is not an image in a format"),
+        (b"hello, this is text\n" * 50, "is in no image format"),
+        (b"\xff\xd8\xff", "is in no image format"),
         (encoded(Image.fromarray(np.tile(PIXELS, (20, 20, 1))), "JPEG")[:3000], "cannot be decoded"),
         (encoded(Image.fromarray(PIXELS))[:80], "cannot be decoded"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", "running a program"),
@@ -190,8 +217,9 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
 
 
 def test_a_bomb_beyond_pillows_own_limit_is_refused() -> None:
-    with pytest.raises(ImageError, match="exceeds limit"):
-        read_image(png(width=60_000, height=60_000))
+    with pytest.raises(ImageError, match="more pixels than Pillow opens") as refused:
+        read_image(png(width=60_000, height=60_000), max_pixels=10**10)
+    assert "PIL.Image.MAX_IMAGE_PIXELS" in refused.value.hint
 
 
 def test_the_limit_counts_pixels(photo: Path) -> None:
@@ -220,6 +248,31 @@ def test_folders_give_their_images_in_order_and_files_stay_as_given(tmp_path: Pa
     (tmp_path / "folder.jpg").mkdir()
     expected = [tmp_path / "notes.txt", Path("none.jpg"), *(tmp_path / name for name in ("a.jpg", "b.PNG"))]
     assert find_images([tmp_path / "notes.txt", "none.jpg", tmp_path]) == [*expected, tmp_path / "sub" / "c.webp"]
+
+
+def test_links_to_folders_are_followed_and_every_folder_is_looked_into_once(tmp_path: Path) -> None:
+    for name in ("photos/cats/a.jpg", "elsewhere/b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    for name, target in (("dogs", "elsewhere"), ("again", "photos"), ("kittens", "photos/cats"), ("gone", "nowhere")):
+        (tmp_path / "photos" / name).symlink_to(tmp_path / target, target_is_directory=True)
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "photos", target_is_directory=True)
+    assert find_images([tmp_path / "photos"]) == [tmp_path / "photos" / name for name in ("cats/a.jpg", "dogs/b.jpg")]
+
+
+def test_hidden_files_and_folders_are_passed_over_unless_they_are_named(tmp_path: Path) -> None:
+    for name in (".photos/a.jpg", ".photos/._a.jpg", ".photos/.thumbnails/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    hidden = tmp_path / ".photos"
+    assert find_images([hidden, hidden / "._a.jpg"]) == [hidden / "a.jpg", hidden / "._a.jpg"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes of this kind")
+def test_a_pipe_that_is_named_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match=r"pipe\.png is no regular file"):
+        read_image(tmp_path / "pipe.png")
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

@@ -46,6 +46,25 @@ def test_a_changed_file_is_named(bundle: Path, name: str) -> None:
         verify_bundle(bundle)
 
 
+@pytest.mark.parametrize("golden_samples", [4, None])
+@pytest.mark.parametrize(
+    ("field", "edit"),
+    [
+        ("preprocessing", lambda data: data["preprocessing"].update(mean=[0.5, 0.5, 0.5])),
+        ("labels", lambda data: data.update(labels=data["labels"][::-1])),
+        ("output", lambda data: data["output"].update(kind="probabilities")),
+    ],
+)
+def test_an_edited_manifest_is_found_by_what_the_models_carry(
+    make_bundle: MakeBundle, edit_manifest: EditManifest, golden_samples: int | None, field: str, edit: Any
+) -> None:
+    bundle = make_bundle(golden_samples=golden_samples)
+    verify_bundle(bundle)
+    edit_manifest(bundle, edit)
+    with pytest.raises(ChecksumError, match=rf"bundle\.json was changed after it was written: {field} of it"):
+        verify_bundle(bundle)
+
+
 def test_a_variant_that_misses_its_tolerance_is_named_with_its_figures(make_bundle: MakeBundle) -> None:
     bundle = make_bundle(weights={"onnx-fp32": 10.0, "onnx-int8-static": 11.0})
     with pytest.raises(SelfTestError, match="onnx-int8-static: signal-to-noise ratio in dB 20, at least 100") as error:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vgg_runtime.classifier import METADATA_KEY
+from vgg_runtime.embedded_manifest import METADATA_KEY
 from vgg_runtime.errors import ArchitectureError, MissingCapabilityError
 
 if TYPE_CHECKING:

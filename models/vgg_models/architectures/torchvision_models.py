@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vgg_models.torchvision_import import import_torchvision
-from vgg_runtime.errors import ArchitectureError, CheckpointError
+from vgg_runtime.errors import CheckpointError, UsageError
 from vgg_runtime.manifest import Architecture
 
 __all__ = [
@@ -33,7 +33,7 @@ def build_torchvision(name: str, *, num_classes: int | None = None) -> nn.Module
     """Build one of torchvision's classifiers with untrained weights; None for torchvision's own 1000 classes.
 
     Raises:
-        ArchitectureError: torchvision has no classifier of that name.
+        UsageError: torchvision has no classifier of that name.
     """
     _check_name(name)
     return _build(name, {}, num_classes)
@@ -43,7 +43,7 @@ def empty_torchvision(name: str, state: Mapping[str, Tensor]) -> nn.Module:
     """Build one of torchvision's classifiers with the number of classes that ``state`` has; its weights have no data.
 
     Raises:
-        ArchitectureError: torchvision has no classifier of that name.
+        UsageError: torchvision has no classifier of that name.
     """
     _check_name(name)
     whole = _build_empty(name, state, None)
@@ -79,7 +79,7 @@ def fetch_pretrained(name: str) -> tuple[nn.Module, str]:
     torchvision downloads them once, and keeps them in its own cache.
 
     Raises:
-        ArchitectureError: torchvision has no classifier of that name.
+        UsageError: torchvision has no classifier of that name.
         CheckpointError: the weights can't be fetched.
     """
     _check_name(name)
@@ -121,4 +121,4 @@ def _check_name(name: str) -> None:
     known = torchvision_names()
     if name not in known:
         close = get_close_matches(name, known, n=3, cutoff=0.5) or known
-        raise ArchitectureError(f"torchvision has no classifier called {name!r}.", hint=f"It has {', '.join(close)}.")
+        raise UsageError(f"torchvision has no classifier called {name!r}.", hint=f"It has {', '.join(close)}.")

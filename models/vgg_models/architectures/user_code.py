@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
+from pathlib import PurePath
 
 from torch import nn
 
@@ -25,12 +26,17 @@ def build_user_module(spec: str) -> nn.Module:
         spec: ``package.module:Class``; a class or a factory is called with no arguments, an nn.Module is taken as is.
 
     Raises:
-        UsageError: the module or the name in it does not exist.
+        UsageError: the module or the name in it does not exist, or a path was given.
         ArchitectureError: importing or calling it failed, or it gave no nn.Module.
     """
     module_name, _, path = spec.partition(":")
     if not module_name or not path:
         raise UsageError(f"{spec!r} is not of the form MODULE:CALLABLE.", hint=_HINT)
+    if "/" in module_name or module_name.endswith(".py"):
+        raise UsageError(
+            f"{module_name} is the path of a file; a module is named as Python imports it.",
+            hint=f"Run this in the folder that holds it, with --model {PurePath(module_name).stem}:{path}.",
+        )
     with _current_directory_on_path():
         found = _find(module_name, path)
         made = found if isinstance(found, nn.Module) else _call(found, spec)
@@ -51,7 +57,7 @@ def _find(module_name: str, path: str) -> object:
             f"there is no module {module_name!r} here or among the installed packages.",
             hint=f"Run this in the folder that holds {module_name.partition('.')[0]}.py. Our own names have no colon.",
         ) from error
-    except Exception as error:  # the user's module may fail in any way
+    except (Exception, SystemExit) as error:  # the user's module may fail in any way
         raise ArchitectureError(
             f"importing {module_name} failed: {_say(error)}.", hint="Mend it, then retry."
         ) from error
@@ -66,11 +72,11 @@ def _call(found: object, spec: str) -> object:
         raise ArchitectureError(f"{spec} is a {type(found).__name__}, which can't be called.", hint=_HINT)
     try:
         return found()
-    except Exception as error:  # as above
+    except (Exception, SystemExit) as error:  # as above
         raise ArchitectureError(f"calling {spec} with no arguments failed: {_say(error)}.", hint=_HINT) from error
 
 
-def _say(error: Exception) -> str:
+def _say(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 

@@ -35,6 +35,8 @@ _BESIDE_THE_MODEL = {
     "an average of the weights; the raw ones were taken": _AVERAGE_KEYS,
     "the loss": ("criterion", "loss", "loss_fn", "loss_func", "loss_function"),
 }
+# thop registers these in every layer, and leaves some of them there.
+_COUNTERS_OF_THOP = frozenset({"total_ops", "total_params"})
 
 _HINT = "Load it with torch, pick the one that you want, and save that alone: torch.save(checkpoint[KEY], path)."
 
@@ -96,7 +98,7 @@ def _choose_key(content: Mapping[str, object], where: str) -> tuple[str, tuple[s
         elif averages:
             notes.append(f"the weights are an average ({chosen[0]}); there were no raw ones beside it")
         return chosen[0], tuple(notes)
-    keys = ", ".join(str(key) for key in content) or "none"
+    keys = ", ".join(f"{key} ({_type(value)})" for key, value in content.items())
     if chosen:
         raise ArchitectureError(
             f"the checkpoint holds several sets of weights{where}: {', '.join(chosen)}.", hint=_HINT
@@ -104,12 +106,22 @@ def _choose_key(content: Mapping[str, object], where: str) -> tuple[str, tuple[s
     raise CheckpointError(f"the checkpoint holds no weights{where}: its keys are {keys}.", hint=_HINT)
 
 
+def _type(value: object) -> str:
+    inner = sorted({type(entry).__name__ for entry in value.values()}) if isinstance(value, Mapping) else []
+    return type(value).__name__ + (f" of {', '.join(inner)}" if inner else "")
+
+
 def _model_alone(content: Mapping[str, object]) -> Weights:
-    """Drop what a Lightning module holds beside the model: an average of it, and the weights of a loss."""
+    """Drop what lies beside the weights: an average of them, the weights of a loss, the counters of a profiler."""
     parents = {key.partition(".")[0] for key in content if "." in key}
     dropped = {name: sorted(parents & set(names)) for name, names in _BESIDE_THE_MODEL.items()}
     beside = {parent for found in dropped.values() for parent in found}
-    kept = {key: value for key, value in content.items() if key.partition(".")[0] not in beside}
+    dropped["counters of the profiler thop"] = sorted(_COUNTERS_OF_THOP & {key.rpartition(".")[2] for key in content})
+    kept = {
+        key: value
+        for key, value in content.items()
+        if key.partition(".")[0] not in beside and key.rpartition(".")[2] not in _COUNTERS_OF_THOP
+    }
     if not any("." in key for key in kept):
         return Weights(content)
     notes = [f"left out: {', '.join(found)} ({name})" for name, found in dropped.items() if found]

@@ -26,9 +26,17 @@ _WRAPPERS = frozenset({"torch.nn.parallel.data_parallel.DataParallel"})
 _PLACEHOLDERS = frozenset(
     {
         "argparse.Namespace",
-        "numpy.core.multiarray.scalar",
+        "datetime.date",
+        "datetime.datetime",
+        "datetime.time",
+        "datetime.timedelta",
+        "datetime.timezone",
+        "numpy._core.multiarray._reconstruct",
         "numpy._core.multiarray.scalar",
+        "numpy.core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
         "numpy.dtype",
+        "numpy.ndarray",
         "pathlib.Path",
         "pathlib.PosixPath",
         "pathlib.PurePosixPath",
@@ -78,7 +86,8 @@ def _substitute(name: str) -> type | None:
     if module.startswith("torch.nn.modules."):
         return _torch_layer(module, attribute)
     if name in _PLACEHOLDERS:
-        return type(attribute, (_Placeholder,), {})
+        # Its class name is what a message calls the value; numpy makes its arrays with that function.
+        return type("ndarray" if attribute == "_reconstruct" else attribute, (_Placeholder,), {})
     if name in _WRAPPERS or module.partition(".")[0] not in _RESERVED:
         return type(attribute, (StubModule,), {"__module__": module})
     return None
@@ -87,4 +96,14 @@ def _substitute(name: str) -> type | None:
 def _torch_layer(module: str, attribute: str) -> type | None:
     # Only what torch itself has loaded already; a name in a file must not cause an import.
     cls = getattr(sys.modules.get(module), attribute, None)
-    return cls if isinstance(cls, type) and issubclass(cls, nn.Module) else None
+    return _never_called(cls) if isinstance(cls, type) and issubclass(cls, nn.Module) else None
+
+
+def _never_called(cls: type[nn.Module]) -> type:
+    """A layer's class for a pickle, which fills an empty instance: a call would let it choose how much to allocate."""
+
+    def become_the_layer(instance: nn.Module, state: dict[str, Any]) -> None:
+        object.__setattr__(instance, "__class__", cls)
+        instance.__setstate__(state)  # type: ignore[no-untyped-call]
+
+    return _NeverCalled(cls.__name__, (cls,), {"__module__": cls.__module__, "__setstate__": become_the_layer})

@@ -15,8 +15,6 @@ from vgg_runtime.errors import ArchitectureError, CheckpointError
 
 __all__ = ["check_module", "describe_children", "in_attribute_order", "runnable"]
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_state_dict_hooks", "_load_state_dict_pre_hooks")
-
 
 def check_module(module: nn.Module) -> None:
     """Raise CheckpointError where a layer carries hooks, or hides a method of its class behind an attribute."""
@@ -24,7 +22,7 @@ def check_module(module: nn.Module) -> None:
         if not isinstance(layer, nn.Module):
             raise CheckpointError(f"{name} is a {type(layer).__name__}, not a layer.")
         attributes = vars(layer)
-        odd = [hooks for hooks in _HOOKS if attributes.get(hooks)]
+        odd = [key for key, value in attributes.items() if value and _runs_code(key)]
         if not is_stub(layer):  # a stub never runs, and users call their attributes what they like
             odd += [key for key in attributes if callable(getattr(type(layer), key, None))]
         if odd:
@@ -32,6 +30,11 @@ def check_module(module: nn.Module) -> None:
                 f"the layer {name or '(the module itself)'} carries {', '.join(odd)}, which can't be rebuilt.",
                 hint="Save the weights alone: torch.save(model.state_dict(), path), and give --model MODULE:CALLABLE.",
             )
+
+
+def _runs_code(attribute: str) -> bool:
+    """Whether nn.Module calls what it finds there; it has a dozen dicts of hooks, and torch adds to them."""
+    return attribute == "_compiled_call_impl" or (attribute.startswith("_") and "_hooks" in attribute)
 
 
 def runnable(module: nn.Module) -> tuple[nn.Module, str] | None:

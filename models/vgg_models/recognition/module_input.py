@@ -12,7 +12,7 @@ from torch.func import functional_call
 from vgg_models.recognition.input_size import COMMON_SIZES
 from vgg_runtime.errors import ArchitectureError
 
-__all__ = ["find_module_input", "fitting_inputs"]
+__all__ = ["check_scores", "find_module_input", "fitting_inputs"]
 
 _CHANNELS = (1, 3)
 
@@ -30,7 +30,7 @@ def find_module_input(
         likely_size: taken where the module leaves a choice.
 
     Raises:
-        ArchitectureError: the module does not decide it.
+        ArchitectureError: the module does not decide it, or fails for another reason than the size.
     """
     channels = input_channels or _channels(module)
     if input_size is not None and channels is not None:
@@ -46,7 +46,10 @@ def find_module_input(
         if len(chosen) == 1:
             count, size = chosen[0]
             return count, size, (f"the images are {size[0]}x{size[1]} with {count} channels: {reason}",)
-    shown = ", ".join(f"{count}x{size[0]}x{size[1]}" for count, size in fitting) or "none of the common sizes"
+    if not fitting:
+        faults = (_fault(module, shape) for shape in _candidates(module, channels, input_size))
+        _refuse_faults([fault for fault in faults if fault is not None])
+    shown = ", ".join(map(_shown, fitting)) or "none of the common sizes"
     raise ArchitectureError(
         f"the size of the images can't be read off the module; it runs on {shown} (channels x height x width).",
         hint="Give the size that you trained at: --input-size N or --input-size HxW.",
@@ -55,10 +58,24 @@ def find_module_input(
 
 def fitting_inputs(module: nn.Module, channels: int | None = None, size: Size | None = None) -> list[ImageShape]:
     """Return every (channels, (height, width)) of the common sizes on which the module runs and gives (1, classes)."""
-    channels = channels or _channels(module)
+    candidates = _candidates(module, channels or _channels(module), size)
+    return [shape for shape in candidates if _fault(module, shape) is None]
+
+
+def check_scores(output: object, image: str) -> None:
+    """Raise ArchitectureError where ``output``, given for one image, is not of shape (1, classes)."""
+    if isinstance(output, Tensor) and output.dim() == 2 and output.shape[0] == 1:
+        return
+    found = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise ArchitectureError(
+        f"the module gives {found} for one image of {image}; a classifier gives (1, classes).",
+        hint="Give a module of your own that returns the class scores: --model MODULE:CALLABLE.",
+    )
+
+
+def _candidates(module: nn.Module, channels: int | None, size: Size | None) -> list[ImageShape]:
     sizes = [size] if size else [(side, side) for side in (*COMMON_SIZES, *_first_linear_sides(module))]
-    shapes = dict.fromkeys((count, side) for count in ((channels,) if channels else _CHANNELS) for side in sizes)
-    return [shape for shape in shapes if _runs(module, shape)]
+    return list(dict.fromkeys((count, side) for count in ((channels,) if channels else _CHANNELS) for side in sizes))
 
 
 def _channels(module: nn.Module) -> int | None:
@@ -82,15 +99,40 @@ def _first_weighted(module: nn.Module) -> nn.Conv2d | nn.Linear | None:
     return next((layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))), None)
 
 
-def _runs(module: nn.Module, shape: ImageShape) -> bool:
+def _fault(module: nn.Module, shape: ImageShape) -> Exception | None:
+    """Why the module gives no class scores for images of that shape; None where it does."""
     on_meta = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     images = torch.empty(1, shape[0], *shape[1], device="meta")
     try:
         with torch.inference_mode():
-            output = functional_call(module, on_meta, (images,))
-    except Exception:  # a forward may fail in any way on images that it was not made for
-        return False
-    return isinstance(output, Tensor) and output.dim() == 2
+            check_scores(functional_call(module, on_meta, (images,)), _shown(shape))
+    except Exception as error:  # a forward may fail in any way on images that it was not made for
+        return error
+    return None
+
+
+def _refuse_faults(faults: list[Exception]) -> None:
+    """Raise ArchitectureError where the faults at all sizes show that the size is not what is at fault."""
+    for fault in faults:
+        if isinstance(fault, ArchitectureError):  # it ran: of the other sizes nothing is to be learned
+            raise fault
+    reasons = {f"{type(fault).__name__}: {fault}".splitlines()[0].rstrip(".") for fault in faults}
+    for reason in sorted(reasons):
+        if "meta" in reason.lower():  # torch says so of whatever needs more of a tensor than its shape
+            raise ArchitectureError(
+                f"the size of the images can't be tried out: the module's forward needs their values ({reason}).",
+                hint="Give the size that you trained at: --input-size N or --input-size HxW.",
+            )
+    if len(reasons) == 1:
+        raise ArchitectureError(
+            f"the module fails on images of every size that was tried: {reasons.pop()}.",
+            hint="Mend its forward; it must run on the CPU.",
+        )
+
+
+def _shown(shape: ImageShape) -> str:
+    channels, (height, width) = shape
+    return f"{channels}x{height}x{width}"
 
 
 def _pool_does_nothing(module: nn.Module, shape: ImageShape) -> bool:
@@ -104,5 +146,5 @@ def _pool_does_nothing(module: nn.Module, shape: ImageShape) -> bool:
         for layer in module.modules():
             if isinstance(layer, nn.AdaptiveAvgPool2d):
                 hooks.callback(layer.register_forward_hook(look).remove)
-        _runs(module, shape)
+        _fault(module, shape)
     return seen == [True]

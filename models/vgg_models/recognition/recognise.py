@@ -25,6 +25,7 @@ class Recogniser(Protocol):
 # One line each, the most particular first: where one is certain, those after it are not asked.
 RECOGNISERS: tuple[Recogniser, ...] = (known.recognise, vgg.recognise, sequential.recognise)
 
+_FEW_KEYS = 6
 _OWN_CODE = "Give your own class or a function that makes the module: --model MODULE:CALLABLE."
 
 
@@ -46,7 +47,8 @@ def recognise(
         readings = _proven(state, likely_size) or readings
     if not readings:
         raise ArchitectureError(
-            f"the architecture can't be read off this checkpoint: {_seen(state)}.", hint=_OWN_CODE + _resembling(state)
+            f"the architecture can't be read off this checkpoint: {_seen(state)}.",
+            hint=_OWN_CODE + _resembling(state) + _strangers(state),
         )
     return sole(readings)
 
@@ -98,6 +100,15 @@ def _resembling(state: Mapping[str, Tensor]) -> str:
 
 
 def _seen(state: Mapping[str, Tensor]) -> str:
-    keys = list(state)
-    shown = ", ".join(keys[:6]) + (", ..." if len(keys) > 6 else "")
-    return f"{describe_layers(saved_layers(state)) or 'no layers'}; keys {shown}"
+    layers, keys = saved_layers(state), list(state)
+    shown = ", ".join(keys if len(keys) <= _FEW_KEYS else (*keys[:3], "...", *keys[-3:]))
+    return f"{describe_layers(layers) or 'no layers'}; keys {shown}"
+
+
+def _strangers(state: Mapping[str, Tensor]) -> str:
+    """What to do about keys of no layer that any reading has; many of them are a network of another kind."""
+    paths = {layer.path for layer in saved_layers(state) if layer.kind == "other"}
+    keys = [key for key in state if key.rpartition(".")[0] in paths]
+    if not 0 < len(keys) <= _FEW_KEYS:
+        return ""
+    return f" If the model runs without {', '.join(keys)}, save the others alone and try again."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from torch import nn
@@ -20,18 +20,47 @@ _ABOUT_FEATURES = ("ReLU", "MaxPool", "GlobalPool")
 
 @dataclass(frozen=True)
 class Row:
-    """Saved layers, what lies before each of them, and whether the convolutions keep the size of the feature maps."""
+    """Saved layers, and what their keys do not tell.
+
+    Attributes:
+        before: what lies before each of them.
+        padded: whether the convolutions keep the size of the feature maps, but for their stride.
+        strided: the convolutions that have stride 2, not 1.
+    """
 
     saved: tuple[SavedLayer, ...]
     before: tuple[Filling, ...]
     padded: bool
+    strided: frozenset[SavedLayer] = frozenset()
+
+    @property
+    def among_features(self) -> tuple[Filling, ...]:
+        """What lies between feature maps: up to the first Linear."""
+        first = next(position for position, layer in enumerate(self.saved) if layer.kind == "linear")
+        return self.before[: first + 1]
+
+    @property
+    def activated(self) -> bool:
+        """Whether a ReLU lies between feature maps; those of the head do not count."""
+        return any("ReLU" in filling for filling in self.among_features)
+
+    @property
+    def pooled(self) -> bool:
+        return any("MaxPool" in filling for filling in self.among_features)
+
+    def with_strides(self) -> Row:
+        """The row that leaves the same keys with a ReLU for each pool, and stride 2 in the convolution before it."""
+        pooled = [position for position, filling in enumerate(self.before) if "MaxPool" in filling]
+        before = tuple(tuple("ReLU" if word == "MaxPool" else word for word in filling) for filling in self.before)
+        strided = {_last_convolution(self.saved[:position]) for position in pooled}
+        return replace(self, before=before, strided=frozenset(strided))
 
     def layers(self) -> list[nn.Module]:
         layers: list[nn.Module] = []
         flat = False
         for saved, filling in zip(self.saved, self.before, strict=True):
             layers += [LAYERS[word]() for word in filling]
-            layers.append(_build(saved, padded=self.padded, flat=flat))
+            layers.append(_build(saved, padded=self.padded, strided=saved in self.strided, flat=flat))
             flat = flat or saved.kind == "linear"
         return layers
 
@@ -41,14 +70,15 @@ class Row:
     def __str__(self) -> str:
         words = []
         for saved, filling in zip(self.saved, self.before, strict=True):
-            words += [*filling, _describe(saved)]
+            words += [*filling, _describe(saved) + " stride 2" * (saved in self.strided)]
         return ", ".join(words)
 
 
 def rows(saved: Sequence[SavedLayer]) -> Iterator[Row]:
     """Yield every row that the grammar has for these layers; none where they do not follow from one another.
 
-    Gaps of the same length between the same kinds of layer are all filled in the same way.
+    Gaps of the same length between the same kinds of layer are all filled in the same way. A row that pools without
+    any ReLU is followed by the one with strides: strides of 2 are the more usual, and nothing in the keys tells.
     """
     if not saved or saved[-1].kind != "linear" or not all(map(_follows, saved, saved[1:])):
         return
@@ -60,7 +90,10 @@ def rows(saved: Sequence[SavedLayer]) -> Iterator[Row]:
         chosen = dict(zip(kinds, choice, strict=True))
         if _activations_agree(chosen):
             for keeps_size in (True, False) if True in padded else (True,):
-                yield Row(tuple(saved), (first, *(chosen[slot] for slot in slots)), keeps_size)
+                row = Row(tuple(saved), (first, *(chosen[slot] for slot in slots)), keeps_size)
+                yield row
+                if row.pooled and not row.activated:
+                    yield row.with_strides()
 
 
 Slot = tuple[str, str, int, bool]
@@ -99,14 +132,23 @@ def _follows(before: SavedLayer, after: SavedLayer) -> bool:
     return after.shape[0 if after.kind == "batch norm" else 1] == width
 
 
-def _build(saved: SavedLayer, *, padded: bool, flat: bool) -> nn.Module:
+def _last_convolution(saved: Sequence[SavedLayer]) -> SavedLayer:
+    return [layer for layer in saved if layer.kind == "convolution"][-1]
+
+
+def _build(saved: SavedLayer, *, padded: bool, strided: bool, flat: bool) -> nn.Module:
     if saved.kind == "convolution":
-        out_channels, in_channels, *kernel = saved.shape
-        padding = tuple(side // 2 for side in kernel) if padded else 0
-        return nn.Conv2d(in_channels, out_channels, tuple(kernel), padding=padding, bias=saved.bias)  # type: ignore[arg-type]
+        return _convolution(saved, padded=padded, stride=2 if strided else 1)
     if saved.kind == "linear":
         return nn.Linear(saved.shape[1], saved.shape[0], bias=saved.bias)
     return nn.BatchNorm1d(saved.shape[0]) if flat else nn.BatchNorm2d(saved.shape[0])
+
+
+def _convolution(saved: SavedLayer, *, padded: bool, stride: int) -> nn.Conv2d:
+    out_channels, in_channels, height, width = saved.shape
+    # With these a kernel of even size adds a row and a column at stride 1, and halves the feature maps at stride 2.
+    padding = tuple((side - stride + 1) // 2 if padded else 0 for side in (height, width))
+    return nn.Conv2d(in_channels, out_channels, (height, width), stride, padding, bias=saved.bias)  # type: ignore[arg-type]
 
 
 def _describe(saved: SavedLayer) -> str:

@@ -1,12 +1,14 @@
 """Recognise a plain row of layers: one Sequential, or one of features and then a classifier.
 
 Every gap between indices is filled in each way that fillings.py has for it, and the convolutions are taken with the
-padding that keeps the size and with none. A reading remains where the feature maps come out as the first Linear
-layer takes them. More than two Sequentials have no reading here: what joins them may be a sum.
+padding that keeps the size and with none. Pools with no ReLU anywhere leave the keys of convolutions of stride 2 with
+a ReLU each, so both are read. A reading remains where the feature maps come out as the first Linear layer takes them.
+More than two Sequentials have no reading here: what joins them may be a sum.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
 from math import isqrt
@@ -56,7 +58,8 @@ def _is_one_row(saved: list[SavedLayer]) -> bool:
 def _readings(candidates: list[Row], input_size: Size | None) -> list[Reading]:
     sizes = [input_size] if input_size else [(side, side) for side in COMMON_SIZES]
     fitting = [(row, size) for row in candidates for size in sizes if _fits(row, size)]
-    readings = [_reading(row, size, given=input_size is not None, alone=len(fitting) == 1) for row, size in fitting]
+    times = Counter(size for _, size in fitting)
+    readings = [_reading(row, size, given=input_size is not None, rivals=times) for row, size in fitting]
     if readings or input_size:
         return readings
     return [_open_reading(row, sides) for row in candidates if (sides := _sides(row))]
@@ -77,9 +80,14 @@ def _sides(row: Row) -> list[int]:
     return [side for side in range(1, _LARGEST_SIDE) if _fits(row, (side, side))]
 
 
-def _reading(row: Row, size: Size, *, given: bool, alone: bool) -> Reading:
+def _reading(row: Row, size: Size, *, given: bool, rivals: Counter[Size]) -> Reading:
+    """The row at one size.
+
+    Args:
+        rivals: how many rows fit at each size, this one among them.
+    """
     shown = f"{size[0]}x{size[1]}"
-    sized = f"the images are {shown}" + ": of the common sizes the only one that fits" * (alone and not given)
+    sized = f"the images are {shown}" + ": of the common sizes the only one that fits" * (len(rivals) == 1)
     return Reading(
         name="cnn",
         description=f"a row of {describe_layers(row.saved)}, {row.saved[-1].shape[0]} classes",
@@ -91,7 +99,7 @@ def _reading(row: Row, size: Size, *, given: bool, alone: bool) -> Reading:
             f"so images of {shown} give the {_first_linear(row).shape[1]} numbers that the first Linear takes",
         ),
         assumptions=(*_assumptions(row), *([] if given else [sized])),
-        chosen_by="--model MODULE:CALLABLE" if given else f"--input-size {size[0]}",
+        chosen_by="--model MODULE:CALLABLE" if given or rivals[size] > 1 else f"--input-size {size[0]}",
         needs_a_pool=any("GlobalPool" in filling for filling in row.before),
     )
 
@@ -143,9 +151,16 @@ def _image_of(width: int, given: Size | None) -> tuple[int, Size | None]:
 def _assumptions(row: Row) -> tuple[str, ...]:
     lines = []
     if any(layer.kind == "convolution" for layer in row.saved):
-        padding = "are padded so that they keep the size" if row.padded else "have no padding"
-        lines.append(f"convolutions have stride 1 and {padding}; pools are max pools of 2x2")
-        if not any("ReLU" in filling for filling in row.before):
+        lines.append(_convolutions(row))
+        if not row.activated:
             lines.append("no activation follows a convolution: the index gaps leave no room for one beside the pools")
     lines.append(f"the layers without weights are as in: {row}")
     return (*lines, NOTHING_FOLLOWS)
+
+
+def _convolutions(row: Row) -> str:
+    if row.strided:
+        padding = "are padded so that nothing else changes the size" if row.padded else "have no padding"
+        return f"convolutions have stride 2 where the row says so, and {padding}"
+    padding = "are padded so that they keep the size" if row.padded else "have no padding"
+    return f"convolutions have stride 1 and {padding}; pools are max pools of 2x2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -92,10 +93,13 @@ def candidates(results: Results) -> list[Row]:
 
 
 def preferred(rows: Iterable[Row]) -> Row | None:
-    """Return the fastest of ``rows``, of equally fast ones the smallest; None where there are none."""
+    """Return the fastest of ``rows``, of equally fast ones the smallest, of these the one that needs least memory.
+
+    None where there are none.
+    """
     by_latency = sorted(rows, key=_latency)
     equal = [row for row in by_latency if equally_fast(row, by_latency[0])]
-    return min(equal, key=lambda row: row.bytes, default=None)
+    return min(equal, key=lambda row: (row.bytes, row.memory.peak if row.memory else math.inf), default=None)
 
 
 def equally_fast(row: Row, other: Row) -> bool:

@@ -32,6 +32,9 @@ def broken():
 def needs(arguments):
     return Net()
 
+def leaving():
+    raise SystemExit(7)
+
 def nothing():
     return None
 
@@ -43,6 +46,8 @@ number = 5
 def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "usernet.py").write_text(SOURCE)
     (tmp_path / "failing.py").write_text("1 / 0")
+    (tmp_path / "leaving.py").write_text("import sys; sys.exit(7)")
+    (tmp_path / "loud.py").write_text("raise AssertionError('a path is not imported')")
     (tmp_path / "needy.py").write_text("import a_package_that_is_not_there")
     monkeypatch.chdir(tmp_path)
 
@@ -73,13 +78,17 @@ def test_a_class_a_factory_or_a_module_in_the_current_folder_is_used(
         ("no_such_module:Net", UsageError, "no module 'no_such_module'"),
         (":Net", UsageError, "MODULE:CALLABLE"),
         ("vgg99", UsageError, "no architecture called 'vgg99'"),
+        ("loud.py:Net", UsageError, "loud.py is the path of a file"),
+        ("folder/loud:Net", UsageError, "folder/loud is the path of a file"),
         ("failing:Net", ArchitectureError, "ZeroDivisionError"),
         ("needy:Net", ArchitectureError, "a_package_that_is_not_there"),
         ("usernet:broken", ArchitectureError, "no data set here"),
+        ("leaving:Net", ArchitectureError, "SystemExit: 7"),
+        ("usernet:leaving", ArchitectureError, "SystemExit: 7"),
         ("usernet:needs", ArchitectureError, "arguments"),
         ("usernet:nothing", ArchitectureError, "NoneType"),
         ("usernet:number", ArchitectureError, "a int"),
-        ("torchvision:resnet", ArchitectureError, "no classifier called 'resnet'"),
+        ("torchvision:resnet", UsageError, "no classifier called 'resnet'"),
     ],
 )
 def test_what_fails_is_said(

@@ -6,9 +6,11 @@ import os
 import pickle
 import subprocess
 import zipfile
+from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._tensor import _rebuild_from_type_v2
 
 from vgg_models import load_model
 from vgg_models.checkpoint.container import Container, detect_container
@@ -95,13 +98,51 @@ def test_a_plain_pickle_is_not_opened(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_values_that_training_loops_save_are_no_obstacle(saved: Callable[[object], Path]) -> None:
-    from argparse import Namespace
+@pytest.mark.parametrize(
+    "call",
+    [Call(nn.Linear, 3, 2), Call(_rebuild_from_type_v2, nn.Linear, nn.Linear, (3, 2), {})],
+    ids=["called", "called by a function of torch's"],
+)
+@pytest.mark.parametrize("within", ["a dict", "a module"])
+def test_a_layer_is_not_made_by_a_call(saved: Callable[[object], Path], call: Call, within: str) -> None:
+    """A few bytes could ask for a layer of any size."""
+    layer = nn.ReLU()
+    layer.extra = call  # type: ignore[assignment]
+    with pytest.raises(UnsafeCheckpointError, match=r"calls torch\.nn\.modules\.linear\.Linear"):
+        read_checkpoint(saved(layer if within == "a module" else {"weight": torch.ones(2), "extra": call}))
 
-    path = saved(
-        {"model": {"0.weight": torch.ones(2, 2)}, "best": np.float64(0.9), "args": Namespace(lr=1), "out": Path("x")}
+
+def test_layers_come_back_as_torch_s_own(saved: Callable[[object], Path]) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.MultiheadAttention(4, 2), nn.LSTM(2, 3), nn.Softmax(1)
     )
-    assert list(read_checkpoint(path).state) == ["0.weight"]
+    module = read_checkpoint(saved(net)).module
+    assert module is not None
+    assert [type(layer) for layer in module.modules()] == [type(layer) for layer in net.modules()]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float64(0.9),
+        np.arange(5.0),
+        np.array(["daisy", "rose"]),
+        np.random.RandomState(0).get_state(),
+        Namespace(lr=1),
+        Path("runs"),
+        datetime(2026, 5, 1, 12, tzinfo=UTC),
+        date(2026, 5, 1),
+        timedelta(minutes=3),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_that_training_loops_save_are_no_obstacle(saved: Callable[[object], Path], value: object) -> None:
+    assert list(read_checkpoint(saved({"model": {"0.weight": torch.ones(2, 2)}, "value": value})).state) == ["0.weight"]
+
+
+def test_weights_as_numpy_arrays_are_told_from_tensors(saved: Callable[[object], Path]) -> None:
+    with pytest.raises(CheckpointError, match=r"its keys are state_dict \(dict of ndarray\)"):
+        read_checkpoint(saved({"state_dict": {"0.weight": np.ones((2, 2))}}))
 
 
 def test_classes_allowed_for_one_file_are_not_allowed_for_the_next(saved: Callable[[object], Path]) -> None:

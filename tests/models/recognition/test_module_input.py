@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vgg_models.architectures.head import make_head, paper_head
 from vgg_models.architectures.vgg import VGG, make_features
@@ -49,6 +51,46 @@ def test_a_pool_to_1x1_says_nothing_about_the_size() -> None:
 def test_a_likely_size_that_does_not_run_is_not_taken() -> None:
     model = nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 28 * 28, 4))
     assert _find(model, likely_size=(224, 224)) == (3, (32, 32))
+
+
+class _Wrapped(nn.Module):
+    """A classifier for 3x32x32, and what its owner's forward does around it."""
+
+    def __init__(self, forward: Callable[[Callable[[Tensor], Tensor], Tensor], object]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 28 * 28, 4))
+        self.around = forward
+
+    def forward(self, images: Tensor) -> object:
+        return self.around(self.body, images)
+
+
+def _absent_device(body: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    raise AssertionError("Torch not compiled with CUDA enabled")  # as .cuda() does on a CPU build
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        (lambda body, images: (body(images), images), r"gives a tuple for one image of 3x32x32"),
+        (lambda body, images: {"logits": body(images)}, r"gives a dict for one image of 3x32x32"),
+        (lambda body, images: body(images).argmax(1), r"gives \(1,\) for one image of 3x32x32"),
+        (lambda body, images: body(images) * (2 if body(images).sum() > 0 else 1), r"needs their values \(.*meta"),
+        (_absent_device, r"fails on images of every size .*: AssertionError: Torch not compiled with CUDA"),
+    ],
+    ids=["tuple", "dict", "classes", "branch", "device"],
+)
+def test_what_is_wrong_with_a_forward_is_said_where_no_size_helps(
+    forward: Callable[[Callable[[Tensor], Tensor], Tensor], object], said: str
+) -> None:
+    with pytest.raises(ArchitectureError, match=said):
+        _find(_Wrapped(forward))
+
+
+def test_where_every_size_fails_in_its_own_way_the_size_is_asked_for() -> None:
+    with pytest.raises(ArchitectureError, match="it runs on none of the common sizes") as caught:
+        _find(nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 13 * 13, 4)))
+    assert "--input-size" in caught.value.hint
 
 
 def test_what_is_stated_is_taken_as_it_is() -> None:

@@ -17,21 +17,24 @@ SIDE = 28
 
 
 def _after_convolution(style: str, pooled: bool) -> list[nn.Module]:
-    """Either a ReLU everywhere, and a pool after it where there is one; or pools alone."""
+    """Either a ReLU everywhere, and a pool after it where there is one; or pools alone; or a ReLU alone."""
+    if style == "strides":
+        return [nn.ReLU()]
     return [nn.ReLU()] * (style == "ReLU") + [nn.MaxPool2d(2)] * (pooled or style == "pools alone")
 
 
 @st.composite
 def rows(draw: st.DrawFn) -> nn.Sequential:
     """A plain row of layers for images of 28x28."""
-    style, norm = draw(st.sampled_from(["ReLU", "pools alone"])), draw(st.booleans())
+    style, norm = draw(st.sampled_from(["ReLU", "pools alone", "strides"])), draw(st.booleans())
     kernel, padded = draw(st.sampled_from([3, 5])), draw(st.booleans())
     between_linears = draw(st.sampled_from([[], [nn.ReLU()], [nn.ReLU(), nn.Dropout()]]))
     layers: list[nn.Module] = []
     channels = draw(st.sampled_from([1, 3]))
     for pooled in draw(st.lists(st.booleans(), min_size=1, max_size=2)):
         width = draw(st.integers(2, 5))
-        layers.append(nn.Conv2d(channels, width, kernel, padding=kernel // 2 if padded else 0))
+        stride = 2 if style == "strides" else 1
+        layers.append(nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2 if padded else 0))
         layers += [nn.BatchNorm2d(width)] * norm
         layers += _after_convolution(style, pooled)
         channels = width
@@ -92,8 +95,41 @@ def test_where_the_gap_is_a_pool_or_a_relu_the_size_tells() -> None:
     # Index 1 is a ReLU where 28x28 stay 28x28, and a pool where they become 14x14.
     for side, seen in ((28, "ReLU"), (14, "MaxPool")):
         state = _state(net_0=(4, 1, 3, 3), net_2=(4, 4, 3, 3), net_5=(3, 4 * (side if seen == "ReLU" else 7) ** 2))
-        (reading,) = read_row(state, input_size=(28, 28))
+        reading, *others = read_row(state, input_size=(28, 28))
         assert f"Conv 1→4 3x3, {seen}, Conv" in reading.reasons[0]
+        assert len(others) == (seen == "MaxPool")
+
+
+def _strided(kernel: int, padding: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, kernel, 2, padding), nn.ReLU(), nn.Conv2d(16, 32, kernel, 2, padding), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(2048, 64), nn.ReLU(), nn.Linear(64, 5)),
+    )
+
+
+@pytest.mark.parametrize("stated", [None, (32, 32)])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (4, 1), (5, 2)])
+def test_convolutions_of_stride_2_are_not_taken_for_pools_in_silence(
+    kernel: int, padding: int, stated: tuple[int, int] | None
+) -> None:
+    """The keys are those of convolutions with a max pool each and no ReLU; the ReLU of the head tells nothing."""
+    owner = _strided(kernel, padding).eval()
+    pools, strides = read_row(owner.state_dict(), input_size=stated)
+    assert any("no activation follows a convolution" in line for line in pools.assumptions)
+    assert not any("no activation" in line for line in strides.assumptions)
+    rebuilt = strides.build().eval()
+    rebuilt.load_state_dict(owner.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(rebuilt(images), owner(images))
+    with pytest.raises(ArchitectureError, match=r"--model MODULE:CALLABLE: .* stride 2, ReLU"):
+        recognise(owner.state_dict(), input_size=stated)
+
+
+def test_strides_are_read_off_no_row_with_a_relu_and_a_pool() -> None:
+    """The usual form keeps its one reading."""
+    state = _state(net_0=(4, 1, 3, 3), net_3=(4, 4, 3, 3), net_7=(3, 4 * 49))
+    (reading,) = read_row(state, input_size=(28, 28))
+    assert "stride 1" in reading.assumptions[0]
 
 
 def test_what_lies_between_two_sequentials_is_read_from_the_size() -> None:

@@ -128,7 +128,8 @@ def test_convolutions_without_padding_are_no_vgg_with_a_pool_to_size(saved: Save
     _same(loaded, owner)
     # With pools in the place of ReLUs it would be a net for images of 48x48.
     with pytest.raises(
-        ArchitectureError, match=r"--input-size 28: .* ReLU, Conv.*\n.*--input-size 48: .* MaxPool, Conv"
+        ArchitectureError,
+        match=r"--input-size 28: .* ReLU, Conv.*\n.*--model MODULE:CALLABLE: .* MaxPool, Conv.* 48x48",
     ):
         load_model(path)
 

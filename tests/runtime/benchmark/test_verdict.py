@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from vgg_runtime.benchmark.results import Estimate, Latency, Quality, Results, Row, Subject
+from vgg_runtime.benchmark.results import Estimate, Latency, Memory, Quality, Results, Row, Subject
 from vgg_runtime.benchmark.verdict import NOISE, candidates, equally_fast, judge, preferred, versus
 
 
@@ -70,6 +70,13 @@ def test_of_equally_fast_ones_the_smallest_is_recommended(judged) -> None:
     assert found["onnx-int8-static"] == "recommended"
     # Faster by less than a reason to prefer it, and larger.
     assert found["onnx-int8-dynamic"] == "dominated"
+
+
+def test_of_equally_fast_and_small_ones_the_one_that_needs_least_memory_is_preferred() -> None:
+    faster = replace(row("onnx-fp16", 49, 25, backend="openvino"), memory=Memory(1200, 1200, 1100))
+    leaner = replace(row("onnx-fp16", 50, 25), memory=Memory(700, 700, 600))
+    assert preferred([faster, leaner]) is leaner
+    assert preferred([faster, replace(leaner, memory=None)]) is faster
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vgg_calibration.image_choice import choose_images
 from vgg_runtime.errors import ImageError
+from vgg_runtime.image_choice import choose_images
 
 
 @pytest.fixture

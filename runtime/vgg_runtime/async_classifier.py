@@ -1,0 +1,77 @@
+"""``AsyncClassifier``: a classifier for programs that run on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import TypeVar
+
+from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
+from vgg_runtime.errors import UsageError
+from vgg_runtime.images import ImageSource
+
+__all__ = ["AsyncClassifier"]
+
+Result = TypeVar("Result")
+
+
+class AsyncClassifier:
+    """Predictions to await, while the event loop goes on.
+
+    A prediction that is cancelled before its turn is never made; one that runs already is finished by its thread, and
+    its result is dropped. After a fork the child makes one of its own around the same classifier.
+
+    Args:
+        classifier: stays the caller's: closing this leaves it open.
+        workers: predictions that run at once. With two, one decodes while the network has the other.
+
+    Raises:
+        UsageError: ``workers`` is less than 1.
+    """
+
+    def __init__(self, classifier: Classifier, *, workers: int = 2) -> None:
+        if workers < 1:
+            raise UsageError(f"workers is {workers}; it is at least 1.")
+        self.classifier = classifier
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="vgg-async")
+        self._process = os.getpid()
+        self._closed = False
+
+    async def predict(self, image: ImageSource, *, top_k: int = 5) -> list[Prediction]:
+        """Do what :meth:`Classifier.predict` does."""
+        return await self._in_thread(partial(self.classifier.predict, image, top_k=top_k))
+
+    async def predict_batch(
+        self, images: Iterable[ImageSource], *, top_k: int = 5, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> list[list[Prediction]]:
+        """Do what :meth:`Classifier.predict_batch` does; ``images`` is iterated by another thread."""
+        return await self._in_thread(partial(self.classifier.predict_batch, images, top_k=top_k, batch_size=batch_size))
+
+    async def _in_thread(self, call: Callable[[], Result]) -> Result:
+        if self._closed:
+            raise UsageError("this classifier is closed.")
+        if self._process != os.getpid():
+            raise UsageError(
+                "this process was forked from the one that made the AsyncClassifier, and has none of its threads.",
+                hint="Make another around the same classifier, in each process.",
+            )
+        future: Future[Result] = self._pool.submit(call)
+        return await asyncio.wrap_future(future)
+
+    async def close(self) -> None:
+        """Take no more, wait for what is under way, and end the threads. Calling it again does nothing."""
+        if not self._closed and self._process == os.getpid():
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+
+    async def __aenter__(self) -> AsyncClassifier:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,34 @@
+"""The manifest that travels inside every model file; what is known only once the file is written is not in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from vgg_runtime.manifest import Manifest
+
+__all__ = ["METADATA_KEY", "differing_fields"]
+
+# Where an ONNX or TorchScript file carries the manifest, as JSON.
+METADATA_KEY = "vgg_deploy.json"
+
+_KNOWN_LATER = ("variants", "golden", "calibration")
+
+
+def differing_fields(manifest: Manifest, metadata: Mapping[str, str], *, source: str) -> list[str]:
+    """Return the fields in which ``manifest`` is not what a model file carries; none where that carries nothing.
+
+    The checksums of the files stand in the manifest; this is what vouches for the manifest itself.
+
+    Args:
+        metadata: of the model file.
+        source: names the file in errors.
+
+    Raises:
+        BundleError: the file carries something that is no manifest.
+    """
+    if METADATA_KEY not in metadata:
+        return []
+    carried = Manifest.parse(metadata[METADATA_KEY], source=f"the metadata of {source}")
+    names = [field.name for field in dataclasses.fields(Manifest) if field.name not in _KNOWN_LATER]
+    return [name for name in names if getattr(manifest, name) != getattr(carried, name)]

@@ -1,0 +1,129 @@
+"""Opening what a classifier runs: a variant of a bundle, or a lone file that vgg-export wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from vgg_runtime.backends import Backend, Choice, Placement, open_backend
+from vgg_runtime.backends.checked_backend import CheckedBackend
+from vgg_runtime.bundle import MANIFEST, Bundle, open_bundle
+from vgg_runtime.checksum import PendingChecksums
+from vgg_runtime.embedded_manifest import METADATA_KEY, differing_fields
+from vgg_runtime.errors import BundleError
+from vgg_runtime.manifest import Manifest, Variant
+
+__all__ = ["ENGINES", "Opened", "open_in_bundle", "open_lone_file"]
+
+# The backend that runs a format, where the caller names none.
+ENGINES = {"onnx": "onnxruntime", "torchscript": "torchscript"}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that is loaded, and what is known of it.
+
+    Attributes:
+        variant: its name; of a lone file, the name of the file.
+        choice: the backend that loaded it.
+        load: loads it once more, as a forked process has to.
+    """
+
+    manifest: Manifest
+    variant: str
+    choice: Choice
+    load: Callable[[], Backend]
+    backend: Backend
+
+
+def open_in_bundle(
+    path: Path, variant: str | None, backend: str | None, placement: Placement, *, verify: bool
+) -> Opened:
+    """Load a variant of the bundle at ``path``, while its files are compared with their checksums.
+
+    Args:
+        variant: its name; by default float32 ONNX, or the first ONNX variant.
+        backend: its name; by default that of :data:`ENGINES`. "auto" tries those that are installed.
+
+    Raises:
+        BundleError: the bundle is damaged or lacks the variant.
+        MissingCapabilityError: the backend or the device is missing.
+    """
+    bundle = open_bundle(path)
+    chosen = _default_variant(bundle.manifest) if variant is None else bundle.manifest.variant(variant)
+    checksums = PendingChecksums(bundle.directory, chosen.sha256) if verify else None
+    placement = replace(placement, precision=chosen.precision)
+    choice = _choice(bundle, chosen, backend, placement, checksums)
+    load = partial(open_backend, choice.backend, bundle.path(chosen.file), placement)
+    if checksums is None:
+        return Opened(bundle.manifest, chosen.name, choice, load, load())
+
+    def load_checked() -> Backend:
+        return CheckedBackend(load, PendingChecksums(bundle.directory, chosen.sha256))
+
+    checked = CheckedBackend(load, checksums)
+    try:
+        _refuse_edited_manifest(bundle.manifest, chosen.file, checked.metadata)
+    except BundleError:
+        checksums.require_digests()  # a model that was changed is the better reason
+        raise
+    return Opened(bundle.manifest, chosen.name, choice, load_checked, checked)
+
+
+def open_lone_file(path: Path, backend: str | None, placement: Placement) -> Opened:
+    """Load the model at ``path``, which carries its manifest in its metadata.
+
+    Raises:
+        BundleError: it carries none, or the backend cannot read it.
+        MissingCapabilityError: the backend or the device is missing.
+    """
+    engine = ENGINES["torchscript" if path.suffix == ".pt" else "onnx"]
+    if backend == "auto":
+        choice = Choice(engine, "a lone file has no golden outputs to hold another backend to")
+    else:
+        choice = _named_backend(backend, engine)
+    load = partial(open_backend, choice.backend, path, placement)
+    loaded = load()
+    if METADATA_KEY not in loaded.metadata:
+        raise BundleError(
+            f"{path} carries no {METADATA_KEY} in its metadata, so its preprocessing and labels are unknown.",
+            hint="Name the directory of a bundle, or a file that vgg-export wrote.",
+        )
+    manifest = Manifest.parse(loaded.metadata[METADATA_KEY], source=f"the metadata of {path}")
+    return Opened(manifest, path.stem, choice, load, loaded)
+
+
+def _choice(
+    bundle: Bundle, variant: Variant, backend: str | None, placement: Placement, checksums: PendingChecksums | None
+) -> Choice:
+    if backend != "auto":
+        return _named_backend(backend, ENGINES[variant.format])
+    from vgg_runtime.backends.trial import choose_backend
+
+    if checksums is not None:
+        checksums.require_digests()  # what is found out on a changed file would be remembered
+    return choose_backend(bundle, variant, placement)
+
+
+def _named_backend(name: str | None, default: str) -> Choice:
+    return Choice(default, "runs files of this format by default") if name is None else Choice(name, "as asked")
+
+
+def _refuse_edited_manifest(manifest: Manifest, file: str, metadata: Mapping[str, str]) -> None:
+    if differing := differing_fields(manifest, metadata, source=file):
+        raise BundleError(
+            f"{MANIFEST} was changed after it was written: {', '.join(differing)} of it and of {file} differ.",
+            hint="Copy the bundle again from where it was exported.",
+        )
+
+
+def _default_variant(manifest: Manifest) -> Variant:
+    onnx = [variant for variant in manifest.variants if variant.format == "onnx"]
+    if not onnx:
+        raise BundleError(
+            f"the bundle has no ONNX variant: {', '.join(variant.name for variant in manifest.variants)}.",
+            hint="Export with --format onnx.",
+        )
+    return next((variant for variant in onnx if variant.precision == "fp32"), onnx[0])

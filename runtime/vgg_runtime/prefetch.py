@@ -1,0 +1,38 @@
+"""Doing the next images' work while the present ones are used: a bounded pipeline of threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+__all__ = ["prefetch"]
+
+Result = TypeVar("Result")
+
+
+def prefetch(jobs: Iterable[Callable[[], Result]], *, workers: int, ahead: int) -> Iterator[Result]:
+    """Yield the result of each job, in order, while ``workers`` threads do the ones that follow.
+
+    It pays where jobs release the interpreter's lock, as Pillow does while it decodes and resizes. ``jobs`` itself is
+    iterated by the caller's thread. The threads end with the iterator, also where it is left early.
+
+    Args:
+        ahead: jobs that may be done, or in work, before their result is asked for: the bound on memory.
+
+    Raises:
+        Exception: what a job raised, in its place.
+    """
+    rest = iter(jobs)
+    with ThreadPoolExecutor(workers, thread_name_prefix="vgg-prefetch") as pool:
+        results: deque[Future[Result]] = deque()
+        try:
+            results.extend(pool.submit(job) for job in islice(rest, ahead))
+            while results:
+                result = results.popleft().result()
+                results.extend(pool.submit(job) for job in islice(rest, 1))
+                yield result
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

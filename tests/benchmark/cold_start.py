@@ -1,0 +1,166 @@
+"""From the start of a process to its first prediction, and the memory that takes, in units of what others take.
+
+python tests/benchmark/cold_start.py BUNDLE CHECKPOINT      BUNDLE holds onnx-fp32 and onnx-int8-static of CHECKPOINT
+
+Each program runs in a process of its own, in turns; the files are in the page cache for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+
+import click
+import numpy as np
+import onnx
+from figure import Figure
+from onnx import numpy_helper
+from PIL import Image
+
+PROGRAM = Path(__file__).with_name("first_prediction.py")
+
+# (subject, baseline, most of its time, most of its peak memory)
+RATIOS = (
+    ("runtime onnx-fp32", "eager", 0.15, None),
+    ("runtime onnx-fp32", "plain onnx-fp32", 0.30, 0.70),
+    ("runtime onnx-int8-static", "plain onnx-int8-static", 0.60, 0.70),
+    ("runtime onnx-int8-static", "plain onnx-int8-static, weights turned", None, None),
+    ("runtime onnx-fp32", "runtime onnx-fp32 unverified", None, None),
+    ("runtime onnx-int8-static", "runtime onnx-int8-static unverified", None, None),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process.
+
+    Attributes:
+        seconds: from its start to its answer.
+        peak: greatest resident set in MiB.
+        answer: what it printed.
+    """
+
+    seconds: float
+    peak: float
+    answer: str
+
+
+def run(command: Sequence[str]) -> Run:
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        answer = process.stdout.readline()
+        seconds = time.perf_counter() - start
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
+    return Run(seconds, usage.ru_maxrss / 1024, answer.strip())
+
+
+def run_in_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Run]]:
+    runs: dict[str, list[Run]] = {name: [] for name in commands}
+    for number in range(rounds + 1):
+        for name in list(commands)[:: 1 if number % 2 == 0 else -1]:
+            done = run(commands[name])
+            if number:  # the first round reads the files into the page cache
+                runs[name].append(done)
+    return runs
+
+
+def ratio_figure(what: str, ours: Sequence[float], theirs: Sequence[float], most: float | None) -> Figure:
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    bound = "" if most is None else f"at most {most:.2f}"
+    return Figure(what, median(ratios), bound, min(ratios), max(ratios))
+
+
+def cold_start_figures(bundle: Path, checkpoint: Path, threads: int, rounds: int) -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as writer:
+        # By another process: Linux counts the peak memory of whoever starts a process as its own.
+        commands = writer.submit(write_subjects, bundle, checkpoint, Path(folder), threads).result()
+        runs = run_in_turns(commands, rounds)
+    for name, done in runs.items():
+        seconds, peak = median(each.seconds for each in done), median(each.peak for each in done)
+        click.echo(f"{name:<45} {seconds:6.3f} s {peak:7.0f} MiB  class {done[0].answer}")
+    figures = []
+    for name, baseline, most_time, most_memory in RATIOS:
+        ours, theirs = runs[name], runs[baseline]
+        seconds = [each.seconds for each in ours], [each.seconds for each in theirs]
+        figures.append(ratio_figure(f"first prediction, {name} / {baseline}", *seconds, most_time))
+        peaks = [each.peak for each in ours], [each.peak for each in theirs]
+        figures.append(ratio_figure(f"peak memory, {name} / {baseline}", *peaks, most_memory))
+    return figures
+
+
+def write_subjects(bundle: Path, checkpoint: Path, folder: Path, threads: int) -> dict[str, list[str]]:
+    """Write an image and each variant as a single file into ``folder``; return the commands by name."""
+    image = folder / "x.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(image)
+    start = [sys.executable, "-P", str(PROGRAM)]
+    commands = {"eager": [*start, "eager", str(checkpoint), str(image), str(threads)]}
+    for name in ("onnx-fp32", "onnx-int8-static"):
+        model = onnx.load(bundle / name / "model.onnx")
+        files = {f"plain {name}": folder / f"{name}.onnx"}
+        if turn_weights(model):
+            files[f"plain {name}, weights turned"] = folder / f"{name}-turned.onnx"
+            onnx.save(onnx.load(bundle / name / "model.onnx"), folder / f"{name}-turned.onnx")
+        onnx.save(model, folder / f"{name}.onnx")
+        commands |= {each: [*start, "plain", str(file), str(image)] for each, file in files.items()}
+        ours = [*start, "runtime", str(bundle), name, str(image), str(threads)]
+        commands |= {f"runtime {name}": ours, f"runtime {name} unverified": [*ours, "unverified"]}
+    return commands
+
+
+def turn_weights(model: onnx.ModelProto) -> bool:
+    """Store int8 weights of Gemm as ONNX Runtime's own quantizer does, (out features, in features).
+
+    vgg-export turns them for the sake of memory, of which a plain session on that file has its share: it is measured
+    beside this one.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    makers = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    turned = False
+    for node in model.graph.node:
+        if node.op_type != "Gemm" or node.input[1] not in makers:
+            continue
+        maker = makers[node.input[1]]
+        weight = constants[maker.input[0]]
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).T.copy(), weight.name))
+        next(item for item in maker.attribute if item.name == "axis").i = 0
+        next(item for item in node.attribute if item.name == "transB").i = 1
+        turned = True
+    return turned
+
+
+def import_figure(rounds: int) -> Figure:
+    """The time of an import alone: without that of the interpreter's own start."""
+    names = {"nothing": "pass", "vgg_runtime": "import vgg_runtime", "numpy": "import numpy"}
+    code = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
+    commands = {name: [sys.executable, "-P", "-c", code.format(line)] for name, line in names.items()}
+    runs = run_in_turns(commands, rounds)
+    taken = {name: [float(each.answer) for each in done] for name, done in runs.items()}
+    return ratio_figure("import vgg_runtime / import numpy", taken["vgg_runtime"], taken["numpy"], 1.2)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--threads", type=int, default=2, show_default=True)
+@click.option("--rounds", type=int, default=5, show_default=True)
+def main(bundle: Path, checkpoint: Path, threads: int, rounds: int) -> None:
+    for figure in [import_figure(15), *cold_start_figures(bundle, checkpoint, threads, rounds)]:
+        click.echo(figure.line())
+
+
+if __name__ == "__main__":
+    main()
