@@ -4,9 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -31,12 +29,6 @@ def model(tmp_path: Path, write_model: Callable[..., None]) -> Path:
     return tmp_path / "model.onnx"
 
 
-def test_a_model_runs_on_the_cpu_as_asked(model: Path) -> None:
-    backend = OpenVinoBackend(model, CPU)
-    assert (backend.device, backend.device_reason, backend.metadata) == ("cpu", "as asked", {"key": "value"})
-    np.testing.assert_allclose(backend.run(BATCH), 10 * BATCH.mean(axis=(2, 3)), rtol=1e-5)
-
-
 def test_auto_takes_the_cpu_and_says_why(model: Path) -> None:
     assert OpenVinoBackend(model, Placement("auto", 1)).device_reason == "OpenVINO runs on the CPU"
 
@@ -51,13 +43,6 @@ def test_a_model_without_metadata_has_none(tmp_path: Path, write_model: Callable
     assert OpenVinoBackend(tmp_path / "bare.onnx", CPU).metadata == {}
 
 
-def test_weights_beside_the_model_are_found(tmp_path: Path, write_model: Callable[..., None]) -> None:
-    write_model(tmp_path / "model.onnx", external_data="weights")
-    np.testing.assert_allclose(
-        OpenVinoBackend(tmp_path / "model.onnx", CPU).run(BATCH), 10 * BATCH.mean(axis=(2, 3)), rtol=1e-5
-    )
-
-
 def test_threads_are_those_of_the_placement_and_nothing_is_rounded(model: Path) -> None:
     for threads in (1, 2):
         compiled = OpenVinoBackend(model, Placement("cpu", threads))._model
@@ -66,58 +51,9 @@ def test_threads_are_those_of_the_placement_and_nothing_is_rounded(model: Path) 
         assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
 
 
-def test_the_batch_may_change_and_earlier_answers_stay(model: Path) -> None:
-    backend = OpenVinoBackend(model, CPU)
-    batches = [np.random.default_rng(size).random((size, 3, 6, 8), dtype=np.float32) for size in (1, 5, 2, 5)]
-    answers = [backend.run(batch) for batch in batches]
-    for batch, answer in zip(batches, answers, strict=True):
-        np.testing.assert_allclose(answer, 10 * batch.mean(axis=(2, 3)), rtol=1e-5)
-
-
 def test_an_array_of_any_stride_is_taken(model: Path) -> None:
     turned = np.asfortranarray(BATCH)
     np.testing.assert_array_equal(OpenVinoBackend(model, CPU).run(turned), OpenVinoBackend(model, CPU).run(BATCH))
-
-
-def test_one_model_serves_many_threads(model: Path) -> None:
-    backend = OpenVinoBackend(model, Placement("cpu", 2))
-    batches = [np.random.default_rng(i).random((1 + i % 3, 3, 6, 8), dtype=np.float32) for i in range(300)]
-    expected = [backend.run(batch) for batch in batches]
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(backend.run, batches))
-    assert all(np.array_equal(answer, wanted) for answer, wanted in zip(answers, expected, strict=True))
-    assert len(backend._idle) <= 16
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x0a"])
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "broken.onnx").write_bytes(content)
-    with pytest.raises(RefusedInputError, match=r"openvino (cannot load|finds 0 inputs).*broken\.onnx"):
-        OpenVinoBackend(tmp_path / "broken.onnx", CPU)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RefusedInputError, match=r"openvino cannot load .*none\.onnx: Could not open the file"):
-        OpenVinoBackend(tmp_path / "none.onnx", CPU)
-
-
-def test_missing_weights_are_refused(tmp_path: Path, write_model: Callable[..., None]) -> None:
-    write_model(tmp_path / "model.onnx", external_data="weights")
-    (tmp_path / "weights").unlink()
-    with pytest.raises(RefusedInputError, match=r"openvino cannot load .*weights"):
-        OpenVinoBackend(tmp_path / "model.onnx", CPU)
-
-
-def test_weights_outside_of_the_models_folder_are_refused(tmp_path: Path, write_model: Callable[..., None]) -> None:
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    write_model(inside / "model.onnx", external_data="my_weights")
-    (inside / "my_weights").rename(tmp_path / "weights")
-    content = (inside / "model.onnx").read_bytes()
-    (inside / "model.onnx").write_bytes(content.replace(b"my_weights", b"../weights"))
-    with pytest.raises(RefusedInputError, match="outside"):
-        OpenVinoBackend(inside / "model.onnx", CPU)
 
 
 def test_an_operator_that_openvino_lacks_is_named(tmp_path: Path) -> None:
@@ -129,14 +65,6 @@ def test_an_operator_that_openvino_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(RefusedInputError, match=r"it has no com\.microsoft\.NotInOpenVino") as refused:
         OpenVinoBackend(tmp_path / "model.onnx", CPU)
     assert "--backend onnxruntime" in refused.value.hint
-
-
-@pytest.mark.parametrize("batch", [BATCH[:, :, :5], BATCH.astype(np.float64), BATCH[0]])
-def test_a_batch_that_the_model_does_not_take_is_refused_and_the_next_one_works(model: Path, batch: Any) -> None:
-    backend = OpenVinoBackend(model, CPU)
-    with pytest.raises(RefusedInputError, match="cannot run the model on a batch of"):
-        backend.run(batch)
-    assert backend.run(BATCH).shape == (2, 3)
 
 
 @pytest.mark.parametrize("variant", [recipe.name for recipe in VARIANTS if recipe.format == "onnx"])
