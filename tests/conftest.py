@@ -90,19 +90,25 @@ def test_photos() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def whole_bundle(
-    example: Example, calibration_photos: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bundle]:
+def whole_bundle(example: Example, calibration_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The example in every variant that there is, not timed. Tests read it and do not change it."""
+    return _every_variant(example, calibration_photos, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="session")
+def embedded_bundle(example: Example, calibration_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same with ``--embed-preprocessing``."""
+    return _every_variant(example, calibration_photos, tmp_path_factory.mktemp("embedded"), embed_preprocessing=True)
+
+
+def _every_variant(example: Example, calibration: Path, folder: Path, **options: Any) -> Bundle:
     from vgg_export import export
     from vgg_export.variants import QUANTIZE_OPTIONS
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vgg_export.pipeline.time_variants", every_variant_takes_a_millisecond)
-        output = tmp_path_factory.mktemp("whole") / "slim_vgg.bundle"
-        yield export(
-            example.checkpoint, output, quantize=QUANTIZE_OPTIONS, calibration=calibration_photos, **example.options
-        )
+        options |= {"quantize": QUANTIZE_OPTIONS, "calibration": calibration, **example.options}
+        return export(example.checkpoint, folder / "slim_vgg.bundle", **options)
 
 
 @pytest.fixture

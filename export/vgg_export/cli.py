@@ -70,6 +70,7 @@ class BatchSize(click.ParamType["int | str"]):
 @click.option("--opset", type=int, help="ONNX operator set version.")
 @click.option("--batch", type=BatchSize(), default="dynamic", show_default=True, metavar="dynamic|N")
 @click.option("--single-file", is_flag=True, help="Put the weights inside the .onnx file.")
+@click.option("--embed-preprocessing", is_flag=True, help="Take uint8 NHWC; scale and normalize inside the model.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the variants with eager PyTorch.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
 @click.option("--dry-run", is_flag=True, help="Print what was found and what would be written; write nothing.")

@@ -17,7 +17,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     return {
         "architecture": to_json(plan.loaded.architecture) | {"assumptions": list(plan.assumptions)},
         "checkpoint": to_json(plan.loaded.checkpoint),
-        "input": to_json(plan.takes),
+        "input": to_json(plan.variants_take),
         "classes": plan.loaded.num_classes,
         "preprocessing": to_json(plan.preprocessing),
         "labels": to_json(plan.labels),
@@ -30,11 +30,12 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
 def plan_as_text(plan: Plan) -> str:
     """Return the same for a person: the findings, the layer table, the files."""
     loaded, (height, width) = plan.loaded, plan.takes.size
+    embedded = ", as uint8 pixels in NHWC order" if plan.options.embed_preprocessing else ""
     lines = [
         f"architecture  {loaded.architecture.name}: {loaded.architecture.description} ({loaded.architecture.origin})",
         f"checkpoint    {loaded.checkpoint.kind}",
         *(f"              {note}" for note in loaded.checkpoint.notes),
-        f"input         {loaded.input_channels} x {height} x {width}",
+        f"input         {loaded.input_channels} x {height} x {width}{embedded}",
         f"classes       {loaded.num_classes}",
         *(f"because       {reason}" for reason in loaded.architecture.reasons),
         "",

@@ -60,6 +60,7 @@ def export(
     opset: int = DEFAULT_OPSET,
     batch: int | Literal["dynamic"] = "dynamic",
     single_file: bool = False,
+    embed_preprocessing: bool = False,
     verify: bool = True,
     overwrite: bool = False,
     seed: int = 0,
@@ -89,6 +90,7 @@ def export(
         opset: version of the ONNX operator set.
         batch: "dynamic", or a fixed batch size.
         single_file: put the weights inside the ``.onnx`` file.
+        embed_preprocessing: let every variant take uint8 NHWC, and scale and normalize by itself.
         verify: hold every variant against eager PyTorch.
         overwrite: replace a bundle that is there.
         seed: for noise, random weights and the choice of samples.
@@ -117,6 +119,7 @@ def export(
         opset=opset,
         batch=batch,
         single_file=single_file,
+        embed_preprocessing=embed_preprocessing,
         verify=verify,
         seed=seed,
     )
@@ -149,8 +152,8 @@ def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: 
 
 def _samples(plan: Plan) -> Samples:
     if plan.images.samples is not None:
-        return real_samples(plan.images.samples, plan.preprocessing, plan.takes.size)
-    return pink_noise_samples(plan.preprocessing, plan.takes.size, seed=plan.options.seed)
+        return real_samples(plan.images.samples, plan.preprocessing, plan.variants_take)
+    return pink_noise_samples(plan.preprocessing, plan.variants_take, seed=plan.options.seed)
 
 
 def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
@@ -175,7 +178,7 @@ def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
             sha256=checkpoint.sha256,
             notes=checkpoint.notes,
         ),
-        input=plan.takes,
+        input=plan.variants_take,
         output=Output(kind=kind, classes=outputs.shape[1]),
         preprocessing=plan.preprocessing,
         labels=plan.labels,

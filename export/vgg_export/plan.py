@@ -55,6 +55,7 @@ class Options:
         target: preset of what quantized variants are built for.
         budget: what int8-static must reach, by leaving layers in float.
         batch: "dynamic", or a fixed size.
+        embed_preprocessing: whether the variants take uint8 pixels, and scale and normalize them.
     """
 
     model: str | None = None
@@ -74,6 +75,7 @@ class Options:
     opset: int = DEFAULT_OPSET
     batch: int | Literal["dynamic"] = "dynamic"
     single_file: bool = False
+    embed_preprocessing: bool = False
     verify: bool = True
     seed: int = 0
 
@@ -111,7 +113,7 @@ class Plan:
 
     Attributes:
         loaded: the network and where it came from.
-        takes: the input of every variant.
+        takes: the input of the network.
         preprocessing: from an image to that input.
         assumptions: what was taken as usual because nobody said otherwise; the architecture's own included.
         labels: one name per class, or None.
@@ -127,6 +129,11 @@ class Plan:
     labels: tuple[str, ...] | None
     recipes: tuple[Recipe, ...]
     images: ImageSplit
+
+    @property
+    def variants_take(self) -> Input:
+        """The input of every variant: the network's own, or the pixels that become it inside the variant."""
+        return self.takes.as_pixels() if self.options.embed_preprocessing else self.takes
 
 
 def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:

@@ -37,8 +37,8 @@ class PyTorchBackend:
         self.metadata: Mapping[str, str] = {}
         self._run = eager_function(module)
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order."""
+    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
         return self._run(batch)
 
 
@@ -63,13 +63,15 @@ def compiled(checkpoint: Path, placement: Placement, manifest: Manifest) -> PyTo
 
 
 def _module(checkpoint: Path, manifest: Manifest) -> nn.Module:
+    from vgg_export.exporters.torch_preprocessing import with_preprocessing
     from vgg_models import load_model
 
     found = manifest.architecture
-    return load_model(
+    module = load_model(
         checkpoint,
         model=found.name if found.origin in ("named", "user code") else None,
         input_size=manifest.input.size,
         input_channels=manifest.input.channels,
         num_classes=manifest.output.classes,
     ).module
+    return module if manifest.input.dtype == "float32" else with_preprocessing(module, manifest.preprocessing)

@@ -24,7 +24,7 @@ BATCH_SIZES = (1, 2, 5)
 
 _BATCH_HINT = "Its forward must not turn sizes of tensors into numbers (int(x.shape[0])); or give --batch N."
 
-Run = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
+Run = Callable[["NDArray[np.float32 | np.uint8]"], "NDArray[np.float32]"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Reference:
     outputs: tuple[NDArray[np.float32], ...]
 
     @property
-    def golden(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def golden(self) -> tuple[NDArray[np.float32 | np.uint8], NDArray[np.float32]]:
         """The first batch size's inputs and outputs: one batch where that is fixed, else the first four images."""
         count = max(4, len(self.batches[0]))
         outputs = np.concatenate(self.outputs)
         order = [index for batch in self.batches for index in batch]
-        return self.samples.batch[order[:count]], outputs[:count]
+        return self.samples.given[order[:count]], outputs[:count]
 
     @property
     def per_sample(self) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ class Reference:
             ParityError: it fails on a batch, or gives outputs of another shape.
         """
         return [
-            _rerun(variant, run, self.samples.batch[list(batch)], output.shape)
+            _rerun(variant, run, self.samples.given[list(batch)], output.shape)
             for batch, output in zip(self.batches, self.outputs, strict=True)
         ]
 
@@ -103,10 +103,10 @@ def run_eager(module: nn.Module, samples: Samples, takes: Input) -> Reference:
 
 
 def eager_function(module: nn.Module) -> Run:
-    """Return ``module`` as a function of float32 NCHW arrays."""
+    """Return ``module`` as a function of arrays instead of tensors."""
     import torch
 
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
             output = module(torch.from_numpy(np.ascontiguousarray(batch)))
         if not isinstance(output, torch.Tensor):
@@ -117,7 +117,9 @@ def eager_function(module: nn.Module) -> Run:
     return run
 
 
-def _rerun(variant: str, run: Run, batch: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _rerun(
+    variant: str, run: Run, batch: NDArray[np.float32 | np.uint8], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
     try:
         output = run(batch)
     except Exception as error:  # whatever its engine raises

@@ -12,6 +12,7 @@ from vgg_export.image_split import Chosen
 from vgg_runtime.errors import PreprocessingError
 from vgg_runtime.image_choice import name_below
 from vgg_runtime.images import read_image
+from vgg_runtime.manifest import Input
 from vgg_runtime.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -30,17 +31,19 @@ class Samples:
         names: one per image.
         files: encoded bytes of each image.
         batch: float32 (images, channels, height, width), preprocessed.
+        given: the same as the variants take them: ``batch``, or uint8 (images, height, width, channels).
         real: whether they are photographs that the user gave.
     """
 
     names: tuple[str, ...]
     files: tuple[bytes, ...]
     batch: NDArray[np.float32]
+    given: NDArray[np.float32 | np.uint8]
     real: bool
 
 
-def real_samples(chosen: Chosen, preprocessing: Preprocessing, size: tuple[int, int]) -> Samples:
-    """Return the chosen images; ``size`` is what the network takes, (height, width).
+def real_samples(chosen: Chosen, preprocessing: Preprocessing, takes: Input) -> Samples:
+    """Return the chosen images for variants that take ``takes``.
 
     Raises:
         ImageError: one of them is unreadable.
@@ -50,10 +53,10 @@ def real_samples(chosen: Chosen, preprocessing: Preprocessing, size: tuple[int, 
     names = tuple(name_below(file, chosen.folder) for file in files)
     for file in files:
         read_image(file)  # so that an error names the file
-    return _samples(names, tuple(file.read_bytes() for file in files), preprocessing, size, real=True)
+    return _samples(names, tuple(file.read_bytes() for file in files), preprocessing, takes, real=True)
 
 
-def pink_noise_samples(preprocessing: Preprocessing, size: tuple[int, int], *, seed: int) -> Samples:
+def pink_noise_samples(preprocessing: Preprocessing, takes: Input, *, seed: int) -> Samples:
     """Return seeded images whose amplitude falls as 1/f, as that of photographs does, encoded as PNG.
 
     White noise alone would hide errors: after the first pooling layers nothing of it is left but its mean.
@@ -62,27 +65,29 @@ def pink_noise_samples(preprocessing: Preprocessing, size: tuple[int, int], *, s
     from PIL import Image
 
     generator = np.random.default_rng(seed)
-    shape = _stored_size(preprocessing, size)
+    shape = _stored_size(preprocessing, takes.size)
     files = []
     for _ in range(NOISE_SAMPLES):
         encoded = io.BytesIO()
         Image.fromarray(_pink_noise(generator, *shape)).save(encoded, "PNG")
         files.append(encoded.getvalue())
     names = tuple(f"1/f noise {i}" for i in range(NOISE_SAMPLES))
-    return _samples(names, tuple(files), preprocessing, size, real=False)
+    return _samples(names, tuple(files), preprocessing, takes, real=False)
 
 
 def _samples(
-    names: tuple[str, ...], files: tuple[bytes, ...], preprocessing: Preprocessing, size: tuple[int, int], *, real: bool
+    names: tuple[str, ...], files: tuple[bytes, ...], preprocessing: Preprocessing, takes: Input, *, real: bool
 ) -> Samples:
-    planes = [preprocessing(read_image(file)) for file in files]
-    for name, (_, height, width) in zip(names, (plane.shape for plane in planes), strict=True):
-        if (height, width) != size:
+    pixels = [preprocessing.pixels(read_image(file)) for file in files]
+    for name, (height, width, _) in zip(names, (each.shape for each in pixels), strict=True):
+        if (height, width) != takes.size:
             raise PreprocessingError(
-                f"{name} has {width} x {height} pixels after preprocessing; the network takes {size[1]} x {size[0]}.",
+                f"{name} has {width} x {height} pixels after preprocessing; the network takes "
+                f"{takes.size[1]} x {takes.size[0]}.",
                 hint="Give a --preprocess that resizes or crops to that size, such as plain.",
             )
-    return Samples(names, files, np.stack(planes), real)
+    batch = np.stack([preprocessing.normalize(each) for each in pixels])
+    return Samples(names, files, batch, np.stack(pixels) if takes.dtype == "uint8" else batch, real)
 
 
 def _stored_size(preprocessing: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:

@@ -45,6 +45,6 @@ class TorchScriptBackend:
         self._run, metadata = load_torchscript(model, device=self.device)
         self.metadata: Mapping[str, str] = {METADATA_KEY: metadata}
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order."""
+    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
         return self._run(batch)

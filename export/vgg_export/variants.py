@@ -17,6 +17,7 @@ from vgg_calibration.quantizers.linear_weights_blockwise import linear_weights_b
 from vgg_export.exporters.torch2onnx import torch2onnx
 from vgg_export.exporters.torch2torchscript import torch2torchscript
 from vgg_export.exporters.torch_linear_int8_dynamic import torch_linear_int8_dynamic
+from vgg_export.exporters.torch_preprocessing import with_preprocessing
 from vgg_export.quantized_onnx import write_quantized
 from vgg_export.tolerances import FLOAT_ROUNDING, HALF_ROUNDING, INT4_WEIGHTS, INT8_ACTIVATIONS, INT8_LINEAR
 from vgg_runtime.backends import Placement, open_backend
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from vgg_export.reference import Run
+    from vgg_runtime.preprocessing import Preprocessing
 
 __all__ = ["QUANTIZE_OPTIONS", "VARIANTS", "Job", "Recipe", "Written", "choose_recipes", "open_variant"]
 
@@ -43,7 +45,7 @@ class Job:
 
     Attributes:
         module: the network in eval mode.
-        takes: the input of every variant.
+        takes: the input of the network.
         gives: the output of every variant.
         opset: version of the ONNX operator set.
         single_file: whether the weights go inside the ``.onnx`` file.
@@ -51,6 +53,7 @@ class Job:
         staging: directory of the bundle in the making; a recipe may read the variants above it in the table.
         quantization: target and ranges for the quantized variants.
         int8_static_in_float: names of the nodes that int8-static leaves in float.
+        embedded: what every variant does to uint8 pixels by itself; None where it takes what the network takes.
     """
 
     module: nn.Module
@@ -62,6 +65,7 @@ class Job:
     staging: Path
     quantization: Context = field(default_factory=Context)
     int8_static_in_float: frozenset[str] = frozenset()
+    embedded: Preprocessing | None = None
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,20 @@ def _onnx_fp32(job: Job, file: Path) -> Written:
 
 
 def _torchscript_fp32(job: Job, file: Path) -> Written:
-    torch2torchscript(job.module, file, takes=job.takes, metadata=job.metadata)
+    _torchscript(job, job.module, file)
     return Written()
 
 
 def _torchscript_int8_dynamic(job: Job, file: Path) -> Written:
-    torch2torchscript(torch_linear_int8_dynamic(job.module), file, takes=job.takes, metadata=job.metadata)
+    _torchscript(job, torch_linear_int8_dynamic(job.module), file)
     return Written(notes=("fully connected layers quantized",))
+
+
+def _torchscript(job: Job, module: nn.Module, file: Path) -> None:
+    takes = job.takes
+    if job.embedded is not None:
+        module, takes = with_preprocessing(module, job.embedded), takes.as_pixels()
+    torch2torchscript(module, file, takes=takes, metadata=job.metadata)
 
 
 def _quantized(*quantizers: Quantizer) -> Callable[[Job, Path], Written]:

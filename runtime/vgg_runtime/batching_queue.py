@@ -17,8 +17,7 @@ from vgg_runtime.errors import UsageError
 from vgg_runtime.images import ImageSource
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from vgg_runtime.classifier import Prepared
 
 __all__ = ["BatchingQueue"]
 
@@ -35,7 +34,7 @@ class _Ready:
     """A request whose image is decoded, ``since`` then by the monotonic clock in seconds."""
 
     request: _Request
-    planes: NDArray[np.float32]
+    planes: Prepared
     since: float = field(default_factory=time.monotonic)
 
 

@@ -16,7 +16,6 @@ from vgg_runtime.cuda_options import CudaOptions
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
 from vgg_runtime.images import MAX_PIXELS, ImageSource, find_images, image_name, read_image
 from vgg_runtime.opening import Opened, open_in_bundle, open_lone_file
-from vgg_runtime.prefetch import prefetch
 from vgg_runtime.probabilities import probabilities
 from vgg_runtime.profiles import PROFILES, ProfileName
 from vgg_runtime.threads import available_threads
@@ -24,6 +23,9 @@ from vgg_runtime.threads import available_threads
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    # An image, or a batch of them, as the model takes it.
+    Prepared = NDArray[np.float32 | np.uint8]
 else:
     from vgg_runtime.lazy_numpy import np
 
@@ -135,30 +137,29 @@ class Classifier:
         """Names of the classes, in the order of the outputs."""
         return self.manifest.labels or tuple(map(str, range(self.manifest.output.classes)))
 
-    def preprocess(self, image: ImageSource) -> NDArray[np.float32]:
-        """Return ``image`` as the network takes it: float32 (channels, height, width).
+    def preprocess(self, image: ImageSource) -> Prepared:
+        """Return ``image`` as the model takes it: float32 (channels, height, width).
+
+        Where preprocessing was embedded into the model, that is uint8 (height, width, channels).
 
         Args:
             image: what :func:`~vgg_runtime.images.read_image` takes; or a float32 array (channels, height, width), or
                 (1, channels, height, width), that is preprocessed already.
 
         Raises:
-            ImageError: the image was refused, or preprocessing does not bring it to the network's input size.
+            ImageError: the image was refused, or preprocessing does not bring it to the model's input size.
         """
         if isinstance(image, np.ndarray) and image.dtype == np.float32:
             return self._checked_planes(image)
-        planes = self.manifest.preprocessing(read_image(image, max_pixels=self.max_pixels))
-        if planes.shape[1:] != self.manifest.input.size:
-            height, width = self.manifest.input.size
-            raise ImageError(
-                f"{image_name(image)} has {planes.shape[2]} x {planes.shape[1]} pixels after preprocessing; the "
-                f"network takes {width} x {height}.",
-                hint="Export with --preprocess that resizes or crops to that size.",
-            )
-        return planes
+        return self.manifest.prepare(read_image(image, max_pixels=self.max_pixels), name=image_name(image))
 
     def _checked_planes(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        shape = self.manifest.input.shape[1:]
+        if self.manifest.input.dtype != "float32":
+            raise ImageError(
+                f"the array is float32 {list(planes.shape)}; this model takes uint8 pixels and scales them itself.",
+                hint="Give the image: a path, bytes, or a uint8 array (height, width, channels).",
+            )
+        shape = self.manifest.input.image_shape
         if planes.shape not in (shape, (1, *shape)):
             raise ImageError(
                 f"the array is float32 {list(planes.shape)}; preprocessed planes are float32 {list(shape)}.",
@@ -236,26 +237,28 @@ class Classifier:
                 hint="predict() takes one image, predict_files() takes folders; several arrays are a list, or one of "
                 "four dimensions.",
             )
+        from vgg_runtime.prefetch import prefetch  # a pool of threads, which one image does without
+
         read = prefetch(map(self._reading, images), workers=self.threads, ahead=2 * batch_size)
         for batch in _batches(read, self.manifest.input.batch_size or batch_size):
             readable = [planes for planes in batch if not isinstance(planes, ImageError)]
             predictions = iter(self.classify(readable, top_k=top_k))
             yield from (each if isinstance(each, ImageError) else next(predictions) for each in batch)
 
-    def _reading(self, image: ImageSource) -> Callable[[], NDArray[np.float32] | ImageError]:
+    def _reading(self, image: ImageSource) -> Callable[[], Prepared | ImageError]:
         """Return what reads ``image`` in any thread; where it is for this one alone, it has been read by then."""
         if isinstance(image, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray):
             return partial(self._read, image)
         planes = self._read(image)
         return lambda: planes
 
-    def _read(self, image: ImageSource) -> NDArray[np.float32] | ImageError:
+    def _read(self, image: ImageSource) -> Prepared | ImageError:
         try:
             return self.preprocess(image)
         except ImageError as error:
             return error
 
-    def classify(self, planes: Sequence[NDArray[np.float32]], *, top_k: int = 5) -> list[list[Prediction]]:
+    def classify(self, planes: Sequence[Prepared], *, top_k: int = 5) -> list[list[Prediction]]:
         """Return the ``top_k`` most probable classes of images that :meth:`preprocess` made, run as one batch."""
         if not planes:
             return []
@@ -292,8 +295,10 @@ class Classifier:
             for row, best in zip(shares, order, strict=True)
         ]
 
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def logits(self, batch: Prepared) -> NDArray[np.float32]:
         """Return the network's raw output, float32 (batch, classes), for preprocessed float32 NCHW ``batch``.
+
+        Where preprocessing was embedded into the model, ``batch`` is uint8 NHWC.
 
         Raises:
             ImageError: the batch has another dtype, rank, size or number of images, or values that are not finite.
@@ -315,13 +320,13 @@ class Classifier:
             self._process = os.getpid()
         return backend
 
-    def _check_batch(self, batch: NDArray[np.float32]) -> None:
+    def _check_batch(self, batch: Prepared) -> None:
         expected = self.manifest.input
-        wanted = f"float32 {list(expected.shape)} in {expected.layout} order"
-        if not isinstance(batch, np.ndarray) or batch.dtype != np.float32 or batch.ndim != 4:
+        wanted = f"{expected.dtype} {list(expected.shape)} in {expected.layout} order"
+        if not isinstance(batch, np.ndarray) or batch.dtype != expected.dtype or batch.ndim != 4:
             found = f"{batch.dtype} {list(batch.shape)}" if isinstance(batch, np.ndarray) else type(batch).__name__
             raise ImageError(f"the batch is {found}; the network takes {wanted}.")
-        if tuple(batch.shape[1:]) != expected.shape[1:] or len(batch) != (expected.batch_size or max(len(batch), 1)):
+        if batch.shape[1:] != expected.image_shape or len(batch) != (expected.batch_size or max(len(batch), 1)):
             raise ImageError(f"the batch has shape {list(batch.shape)}; the network takes {wanted}.")
         if not np.isfinite(batch).all():
             raise ImageError("the batch has values that are not finite (NaN or infinity).")

@@ -161,13 +161,18 @@ def _description(manifest: Manifest) -> list[str]:
     lines = [
         f"architecture   {manifest.architecture.name}: {manifest.architecture.description}",
         f"weights        {manifest.source.weights}, from a {manifest.source.kind}",
-        f"input          {manifest.input.channels} x {height} x {width}, batch {batch}",
+        f"input          {manifest.input.channels} x {height} x {width}, batch {batch}{_embedded(manifest)}",
         f"output         {manifest.output.classes} classes as {kind}",
         f"labels         {_first_labels(manifest)}",
         f"preprocessing  {_preprocessing(manifest)}",
         "variants",
     ]
     return lines + [f"  {variant_line(variant)}" for variant in manifest.variants]
+
+
+def _embedded(manifest: Manifest) -> str:
+    embedded = manifest.input.dtype == "uint8"
+    return ", as uint8 pixels in NHWC order: the model scales and normalizes" if embedded else ""
 
 
 def _first_labels(manifest: Manifest) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from vgg_runtime.errors import BundleError
+from vgg_runtime.errors import BundleError, ImageError
 from vgg_runtime.json_dataclass import MismatchError, from_json, to_json
 from vgg_runtime.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -80,20 +85,25 @@ class Source:
 
 @dataclass(frozen=True)
 class Input:
-    """What every variant takes: one tensor of preprocessed images.
+    """What every variant takes: one tensor of images.
 
     Attributes:
-        shape: sizes in NCHW order; the first is the name of the dynamic batch dimension, or its fixed size.
+        shape: sizes in the order of ``layout``; the first is the name of the dynamic batch dimension, or its fixed
+            size.
+        dtype, layout: float32 NCHW is preprocessed to the end. uint8 NHWC is oriented to permuted, in the order of
+            channels that preprocessing says; the variant itself scales and normalizes it.
     """
 
     shape: tuple[str | int, ...]
     name: str = "input"
-    dtype: Literal["float32"] = "float32"
-    layout: Literal["NCHW"] = "NCHW"
+    dtype: Literal["float32", "uint8"] = "float32"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
 
     def __post_init__(self) -> None:
+        if (self.dtype, self.layout) not in (("float32", "NCHW"), ("uint8", "NHWC")):
+            raise ValueError(f"input is float32 NCHW or uint8 NHWC, found {self.dtype} {self.layout}")
         if len(self.shape) != 4 or any(not isinstance(size, int) or size < 1 for size in self.shape[1:]):
-            raise ValueError(f"shape is [batch, channels, height, width], found {list(self.shape)}")
+            raise ValueError(f"shape is [batch, ...] and three sizes in pixels, found {list(self.shape)}")
         if isinstance(self.shape[0], int) and self.shape[0] < 1:
             raise ValueError(f"a batch holds at least 1 image, found {list(self.shape)}")
 
@@ -103,13 +113,22 @@ class Input:
         return self.shape[0] if isinstance(self.shape[0], int) else None
 
     @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Sizes of one image in the order of ``layout``."""
+        return tuple(map(int, self.shape[1:]))
+
+    @property
     def channels(self) -> int:
-        return int(self.shape[1])
+        return int(self.shape[self.layout.index("C")])
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return int(self.shape[2]), int(self.shape[3])
+        return int(self.shape[self.layout.index("H")]), int(self.shape[self.layout.index("W")])
+
+    def as_pixels(self) -> Input:
+        """Return the same as uint8 NHWC."""
+        return Input((self.shape[0], *self.size, self.channels), self.name, "uint8", "NHWC")
 
 
 @dataclass(frozen=True)
@@ -307,6 +326,27 @@ class Manifest:
         permuted = len(self.preprocessing.permutation or ())
         if permuted not in (0, math.prod(self.input.size)):
             raise ValueError(f"preprocessing permutes {permuted} pixels, input has {self.input.size}")
+
+    def prepare(self, image: Image.Image, *, name: str = "the image") -> NDArray[np.float32 | np.uint8]:
+        """Return a decoded image as the variants take it: one entry of a batch, of ``input.dtype`` and ``.layout``.
+
+        Args:
+            name: of the image, in errors.
+
+        Raises:
+            ImageError: preprocessing refuses it, or does not bring it to the size that the variants take.
+        """
+        embedded = self.input.dtype == "uint8"
+        prepared = self.preprocessing.pixels(image) if embedded else self.preprocessing(image)
+        if prepared.shape != self.input.image_shape:
+            found = dict(zip(self.input.layout[1:], prepared.shape, strict=True))
+            height, width = self.input.size
+            raise ImageError(
+                f"{name} has {found['W']} x {found['H']} pixels after preprocessing; the network takes "
+                f"{width} x {height}.",
+                hint="Export with --preprocess that resizes or crops to that size.",
+            )
+        return prepared
 
     def dump(self) -> str:
         """Return the manifest as JSON text."""

@@ -54,7 +54,7 @@ def decoding(classifier: Classifier, folder: Path) -> Call:
 
 def batches(classifier: Classifier, folder: Path) -> Call:
     """The model alone on as many images, batch by batch."""
-    batch = image_like_batch((DEFAULT_BATCH_SIZE, *map(int, classifier.manifest.input.shape[1:])))
+    batch = image_like_batch((DEFAULT_BATCH_SIZE, *classifier.manifest.input.image_shape))
     return lambda: [classifier.logits(batch) for _ in range(PHOTOS // DEFAULT_BATCH_SIZE)]
 
 

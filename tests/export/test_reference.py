@@ -13,7 +13,7 @@ from vgg_runtime.manifest import Input
 
 def samples(count: int = 5) -> Samples:
     batch = np.random.default_rng(0).normal(size=(count, 1, 8, 8)).astype(np.float32)
-    return Samples(tuple(map(str, range(count))), (b"",) * count, batch, False)
+    return Samples(tuple(map(str, range(count))), (b"",) * count, batch, batch, False)
 
 
 class Returning(nn.Module):

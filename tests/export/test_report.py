@@ -17,7 +17,7 @@ def manifest(example_bundle: Bundle) -> Manifest:
 
 @pytest.fixture
 def samples(manifest: Manifest) -> Samples:
-    return pink_noise_samples(manifest.preprocessing, manifest.input.size, seed=0)
+    return pink_noise_samples(manifest.preprocessing, manifest.input, seed=0)
 
 
 def test_it_tells_each_variant_and_the_recommended_one(example_bundle: Bundle) -> None:

@@ -11,13 +11,18 @@ from vgg_export.image_split import Chosen
 from vgg_export.samples import Samples, pink_noise_samples, real_samples
 from vgg_runtime.errors import ImageError, PreprocessingError
 from vgg_runtime.images import find_images, read_image
+from vgg_runtime.manifest import Input
 from vgg_runtime.preprocessing import Preprocessing
 
 SIZE = (24, 32)
 
 
+def takes(preprocessing: Preprocessing, size: tuple[int, int] = SIZE) -> Input:
+    return Input(("batch", preprocessing.channel_count, *size))
+
+
 def read(folder: Path, preprocessing: Preprocessing, size: tuple[int, int] = SIZE) -> Samples:
-    return real_samples(Chosen(folder, tuple(find_images([folder]))), preprocessing, size)
+    return real_samples(Chosen(folder, tuple(find_images([folder]))), preprocessing, takes(preprocessing, size))
 
 
 @pytest.mark.parametrize(
@@ -31,19 +36,19 @@ def read(folder: Path, preprocessing: Preprocessing, size: tuple[int, int] = SIZ
     ],
 )
 def test_noise_ends_in_the_size_of_the_network(preprocessing: Preprocessing) -> None:
-    samples = pink_noise_samples(preprocessing, SIZE, seed=0)
+    samples = pink_noise_samples(preprocessing, takes(preprocessing), seed=0)
     assert samples.batch.shape == (len(samples.names), preprocessing.channel_count, *SIZE)
     assert not samples.real
 
 
 def test_noise_is_the_same_for_the_same_seed_only() -> None:
-    first, again, other = (pink_noise_samples(Preprocessing(), SIZE, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (pink_noise_samples(Preprocessing(), takes(Preprocessing()), seed=seed) for seed in (1, 1, 2))
     assert first.files == again.files
     assert not np.array_equal(first.batch, other.batch)
 
 
 def test_the_power_of_noise_falls_as_one_over_the_squared_frequency() -> None:
-    file = pink_noise_samples(Preprocessing(), (256, 256), seed=0).files[0]
+    file = pink_noise_samples(Preprocessing(), takes(Preprocessing(), (256, 256)), seed=0).files[0]
     plane = np.asarray(read_image(file), np.float64)[:, :, 0]
     power = np.abs(np.fft.fft2(plane)) ** 2
     radius = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256)))
@@ -86,3 +91,15 @@ def test_a_broken_image_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(ImageError, match=r"broken\.png"):
         read(tmp_path, Preprocessing())
+
+
+def test_variants_are_given_the_planes_or_the_pixels_that_become_them(tmp_path: Path) -> None:
+    pixels = np.arange(24 * 32 * 3).reshape(24, 32, 3).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    preprocessing = Preprocessing("BGR", mean=(0.1, 0.2, 0.3))
+    chosen = Chosen(tmp_path, (tmp_path / "x.png",))
+    planes = real_samples(chosen, preprocessing, takes(preprocessing))
+    assert planes.given is planes.batch
+    given = real_samples(chosen, preprocessing, takes(preprocessing).as_pixels())
+    np.testing.assert_array_equal(given.given, pixels[np.newaxis, :, :, ::-1])
+    np.testing.assert_array_equal(given.batch, planes.batch)

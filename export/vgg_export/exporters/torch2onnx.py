@@ -67,7 +67,7 @@ def _export(module: nn.Module, takes: Input, gives: Output, opset: int) -> onnx_
         module = torch.nn.Sequential(OrderedDict(network=module))
     dynamic = takes.batch_size is None
     # An example batch of 1 would be taken for a constant; 2 stands for "any".
-    example = torch.zeros(takes.batch_size or 2, *map(int, takes.shape[1:]))
+    example = torch.zeros(takes.batch_size or 2, *takes.image_shape)
     try:
         with _quiet(), torch.inference_mode(False), torch.no_grad():
             program = torch.onnx.export(

@@ -36,7 +36,7 @@ def torch2torchscript(module: nn.Module, file: Path, *, takes: Input, metadata: 
     """Write ``module`` (in eval mode) as a traced and frozen TorchScript archive to ``file``.
 
     Args:
-        takes: shape of the input. A traced module takes any batch size that its operators take.
+        takes: shape and dtype of the input. A traced module takes any batch size that its operators take.
         metadata: written as extra files; ``torch.jit.load(file, _extra_files={name: ""})`` gives them back.
 
     Raises:
@@ -46,7 +46,7 @@ def torch2torchscript(module: nn.Module, file: Path, *, takes: Input, metadata: 
     import torch
 
     _check_room(module, file.parent)
-    example = torch.zeros(takes.batch_size or 2, *map(int, takes.shape[1:]))
+    example = torch.zeros(takes.batch_size or 2, *takes.image_shape, dtype=getattr(torch, takes.dtype))
     with _quiet(), torch.no_grad():
         try:
             traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
@@ -75,11 +75,11 @@ def _check_room(module: nn.Module, folder: Path) -> None:
 
 def load_torchscript(
     file: Path, *, device: str = "cpu"
-) -> tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], str]:
+) -> tuple[Callable[[NDArray[np.float32 | np.uint8]], NDArray[np.float32]], str]:
     """Return a function that runs the archive at ``file``, and the metadata that :func:`torch2torchscript` wrote.
 
-    The function takes float32 NCHW and gives float32 (batch, classes). A TorchScript archive is code: only load what
-    this project wrote.
+    The function takes what the module was traced with and gives float32 (batch, classes). A TorchScript archive is
+    code: only load what this project wrote.
     """
     import torch
 
@@ -87,7 +87,7 @@ def load_torchscript(
     with _quiet():
         module = torch.jit.load(str(file), map_location=device, _extra_files=extra)  # type: ignore[no-untyped-call]
 
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode(), _quiet():
             output: NDArray[np.float32] = module(torch.from_numpy(batch).to(device)).cpu().numpy()
             return output

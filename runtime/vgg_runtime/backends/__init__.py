@@ -63,8 +63,8 @@ class Backend(Protocol):
     device_reason: str
     metadata: Mapping[str, str]
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order."""
+    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
         ...
 
 

@@ -54,7 +54,7 @@ class BoundSession:
         """What the exporter wrote into the file."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for ``batch``, in memory of their own.
 
         Raises:
@@ -69,7 +69,7 @@ class BoundSession:
         outputs: NDArray[np.float32] = buffers.output.numpy().copy()
         return outputs
 
-    def _check(self, batch: NDArray[np.float32]) -> None:
+    def _check(self, batch: NDArray[np.float32 | np.uint8]) -> None:
         """Refuse ``batch`` before buffers are made for it."""
         wanted = self._input.shape
         sizes_fit = len(wanted) == batch.ndim and all(
@@ -82,7 +82,7 @@ class BoundSession:
                 hint="The model does not fit the manifest; export the checkpoint again.",
             )
 
-    def _buffers_of(self, batch: NDArray[np.float32]) -> _Buffers:
+    def _buffers_of(self, batch: NDArray[np.float32 | np.uint8]) -> _Buffers:
         size = len(batch)
         if size not in self._buffers:
             while len(self._buffers) >= KEPT_BATCH_SIZES:
@@ -91,7 +91,7 @@ class BoundSession:
         self._buffers.move_to_end(size)
         return self._buffers[size]
 
-    def _make_buffers(self, batch: NDArray[np.float32]) -> _Buffers:
+    def _make_buffers(self, batch: NDArray[np.float32 | np.uint8]) -> _Buffers:
         make = import_onnxruntime().OrtValue.ortvalue_from_shape_and_type
         buffers = _Buffers(
             self._session.io_binding(),

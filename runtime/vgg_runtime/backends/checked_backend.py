@@ -33,8 +33,8 @@ class CheckedBackend:
         self.device, self.device_reason = self._backend.device, self._backend.device_reason
         self.metadata = self._backend.metadata
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order.
+    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
             BundleError: the files were changed.

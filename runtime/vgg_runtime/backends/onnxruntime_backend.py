@@ -84,8 +84,8 @@ class OnnxRuntimeBackend:
         self._input = self._session.get_inputs()[0].name
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order.
+    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
             BundleError: the model takes another shape or dtype.

@@ -70,8 +70,8 @@ class CudaBackend:
         self.device_reason = "CUDA is available" + (", with TF32" if placement.cuda.tf32 else "")
         self.metadata: Mapping[str, str] = self._session(self._graph_sizes[0] if self._graph_sizes else None).metadata
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order.
+    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
             BundleError: the model takes another shape or dtype.
@@ -83,7 +83,7 @@ class CudaBackend:
         with self._lock:
             return self._run(batch)
 
-    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
         try:
             return self._session(len(batch) if len(batch) in self._graph_sizes else None).run(batch)
         except VggDeployError:

@@ -58,8 +58,8 @@ class OpenVinoBackend:
         abandon_after_fork(self._model)
         self._idle: list[Any] = []
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for a float32 ``batch`` in NCHW order.
+    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
             BundleError: the model takes another shape or dtype.
@@ -114,7 +114,7 @@ def _load_refusal(model: Path, error: Exception) -> BundleError:
     return BundleError(f"openvino cannot load {model}: {_last_line(error)}", hint="Run vgg-run verify on the bundle.")
 
 
-def _run_refusal(batch: NDArray[np.float32], error: Exception) -> BundleError | OutOfMemoryError:
+def _run_refusal(batch: NDArray[np.float32 | np.uint8], error: Exception) -> BundleError | OutOfMemoryError:
     text = f"openvino cannot run the model on a batch of {batch.dtype} {list(batch.shape)}: {_last_line(error)}"
     if isinstance(error, MemoryError) or "bad_alloc" in str(error):
         return OutOfMemoryError(text, hint="Take a smaller batch, or a device with more memory.")

@@ -36,9 +36,9 @@ def main(directory: str, variant: str, backend: str, device: str, threads: str, 
     ) as classifier:
         if misses := golden_misses(bundle, classifier):
             sys.exit(f"its outputs differ from the golden ones: {', '.join(misses)}")
-        _, *sizes = bundle.manifest.input.shape
-        size = bundle.manifest.input.batch_size or (DEFAULT_BATCH_SIZE if profile == "throughput" else 1)
-        batch = image_like_batch((size, *map(int, sizes)))
+        takes = bundle.manifest.input
+        size = takes.batch_size or (DEFAULT_BATCH_SIZE if profile == "throughput" else 1)
+        batch = image_like_batch((size, *takes.image_shape), takes.dtype)
         serve(lambda: classifier.logits(batch))
 
 

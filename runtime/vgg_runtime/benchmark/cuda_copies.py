@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["copies_of"]
 
 
-def copies_of(batch: NDArray[np.float32], classes: int) -> Callable[[], object]:
+def copies_of(batch: NDArray[np.float32 | np.uint8], classes: int) -> Callable[[], object]:
     """Return a function that makes them; it returns once they are done, as a call of the model does.
 
     Args:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vgg_runtime.benchmark.results import Estimate, Quality
-from vgg_runtime.errors import ImageError, UsageError
+from vgg_runtime.errors import UsageError
 from vgg_runtime.image_choice import choose_images, enough_to_judge, name_below
 from vgg_runtime.images import read_image
 from vgg_runtime.manifest import Manifest
@@ -27,13 +27,9 @@ Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Preprocessed images and the class of each.
+    """Images as the variants take them, and the class of each."""
 
-    Attributes:
-        batch: float32 (images, channels, height, width).
-    """
-
-    batch: NDArray[np.float32]
+    batch: NDArray[np.float32 | np.uint8]
     classes: tuple[int, ...]
 
 
@@ -54,7 +50,9 @@ def read_labelled(folder: Path, manifest: Manifest, *, seed: int = 0) -> Labelle
             f"the folders in {folder} are not named after the bundle's labels ({known}).",
             hint="Accuracy needs one folder of images per class; export with --labels where the bundle has none.",
         )
-    return LabelledImages(np.stack([_planes(file, manifest) for file in files]), tuple(classes))
+    return LabelledImages(
+        np.stack([manifest.prepare(read_image(file), name=str(file)) for file in files]), tuple(classes)
+    )
 
 
 def quality_of(variant: str, manifest: Manifest) -> Quality:
@@ -73,10 +71,3 @@ def share_right(answers: Sequence[int], classes: Sequence[int]) -> Estimate:
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
     # Rounding may take the end that is the share itself, at 0 and at 1, past it.
     return Estimate(share, min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share))
-
-
-def _planes(file: Path, manifest: Manifest) -> NDArray[np.float32]:
-    planes = manifest.preprocessing(read_image(file))
-    if planes.shape[1:] != manifest.input.size:
-        raise ImageError(f"{file} has {planes.shape[1:]} pixels after preprocessing, not {manifest.input.size}.")
-    return planes

@@ -35,7 +35,7 @@ DESCRIPTION = (
     "rounds, every other round backwards, so that a drift of the machine meets all alike. In each of its first turns "
     "a subject is started anew, which is timed until its first answer came back; the last of these processes is kept "
     "for the rounds that remain while memory allows. A turn warms up until calls get no faster, then times calls of "
-    "float32 images to outputs by a monotonic clock with garbage collection held. Intervals are 95 % bootstrap "
+    "preprocessed images to outputs by a monotonic clock with garbage collection held. Intervals are 95 % bootstrap "
     "intervals that draw rounds, then calls within them. Ratios to the baseline are taken within rounds. The baseline "
     "is measured twice; the difference is the noise of the run. Memory is that of the process after its calls."
 )

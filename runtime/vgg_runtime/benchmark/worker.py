@@ -34,7 +34,7 @@ __all__ = ["image_like_batch", "serve"]
 # and the processor had this many seconds to raise its frequency.
 STEADY_CALLS, STEADY_SHARE, LEAST_WARM_UP = 2, 0.02, 0.05
 
-Run = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
+Run = Callable[["NDArray[np.float32 | np.uint8]"], "NDArray[np.float32]"]
 
 
 def serve(
@@ -65,11 +65,17 @@ def serve(
             _reply(_turn(call, request, device, gpu_before) | {"copies_s": None if copy is None else _fastest(copy)})
 
 
-def image_like_batch(shape: tuple[int, ...]) -> Any:
-    """Return a seeded float32 batch with the spread of normalized images; latency does not depend on the values."""
+def image_like_batch(shape: tuple[int, ...], dtype: str = "float32") -> Any:
+    """Return a seeded batch with the spread of normalized images, or of pixels where ``dtype`` is "uint8".
+
+    Latency does not depend on the values.
+    """
     import numpy as np
 
-    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    generator = np.random.default_rng(0)
+    if dtype == "uint8":
+        return generator.integers(0, 256, shape, dtype=np.uint8)
+    return generator.standard_normal(shape, dtype=np.float32)
 
 
 def _turn(
@@ -187,7 +193,7 @@ def main(bundle: str, batch_size: int, threads: int | None, device: Any, **what:
     load_s = time.perf_counter() - begun
     takes = opened.manifest.input
     size = takes.batch_size or batch_size
-    batch = image_like_batch((size, *map(int, takes.shape[1:])))
+    batch = image_like_batch((size, *takes.image_shape), takes.dtype)
     copy = None
     if device == "cuda":
         from vgg_runtime.benchmark.cuda_copies import copies_of

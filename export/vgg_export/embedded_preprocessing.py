@@ -1,0 +1,60 @@
+"""Scaling, normalization and layout as the first nodes of an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from vgg_runtime.manifest import Input
+
+if TYPE_CHECKING:
+    from vgg_runtime.preprocessing import Preprocessing
+
+__all__ = ["embed_preprocessing"]
+
+
+def embed_preprocessing(file: Path, preprocessing: Preprocessing, takes: Input) -> None:
+    """Let the model in ``file``, which takes float32 NCHW, take uint8 NHWC; external data stays as it is.
+
+    The nodes do what :meth:`~vgg_runtime.preprocessing.Preprocessing.normalize` does, one rounding to float32 per step,
+    so that the outputs stay the same to the bit.
+
+    Args:
+        takes: the new input, of the old one's name.
+    """
+    model = onnx.load(file, load_external_data=False)
+    graph = model.graph
+    planes = f"{takes.name}_planes"
+    for node in graph.node:
+        node.input[:] = [planes if name == takes.name else name for name in node.input]
+    *nodes, last = _nodes(takes.name, preprocessing, graph)
+    last.output[0] = planes
+    rest = list(graph.node)
+    del graph.node[:], graph.input[:]
+    graph.node.extend([*nodes, last, *rest])
+    graph.input.append(helper.make_tensor_value_info(takes.name, onnx.TensorProto.UINT8, takes.shape))
+    onnx.save(model, file)
+
+
+def _nodes(name: str, preprocessing: Preprocessing, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes in order, each named after its output; their constants go into ``graph``."""
+    transposed = f"{name}_transposed"
+    yield helper.make_node("Transpose", [name], [transposed], name=transposed, perm=(0, 3, 1, 2))
+    before, after = transposed, f"{name}_float"
+    yield helper.make_node("Cast", [before], [after], name=after, to=onnx.TensorProto.FLOAT)
+    steps = (
+        ("Div", "divide_by", (preprocessing.divide_by,)),
+        ("Sub", "mean", preprocessing.mean),
+        ("Div", "std", preprocessing.std),
+    )
+    for operator, what, values in steps:
+        if values is not None:
+            before, after, constant = after, f"{name}_after_{what}", f"{name}_{what}"
+            array = np.array(values, dtype=np.float32).reshape(-1, 1, 1)
+            graph.initializer.append(numpy_helper.from_array(array, constant))
+            yield helper.make_node(operator, [before, constant], [after], name=after)

@@ -1,0 +1,88 @@
+"""``--embed-preprocessing``: every variant takes pixels, and gives what it gives of planes without."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vgg_export.variants import VARIANTS, Recipe, open_variant
+from vgg_runtime import Classifier, verify_bundle
+from vgg_runtime.benchmark.rounds import bundle_subject, measure
+from vgg_runtime.bundle import Bundle
+from vgg_runtime.errors import ImageError
+from vgg_runtime.images import find_images
+
+
+@pytest.mark.parametrize("recipe", VARIANTS, ids=lambda recipe: recipe.name)
+def test_outputs_are_the_same_to_the_bit(
+    recipe: Recipe, embedded_bundle: Bundle, whole_bundle: Bundle, test_photos: tuple[np.ndarray, np.ndarray]
+) -> None:
+    pixels = test_photos[0][:20, :, :, np.newaxis]
+    planes = np.stack([whole_bundle.manifest.preprocessing.normalize(image) for image in pixels])
+    for size in (1, 5):
+        expected = open_variant(recipe, whole_bundle.directory)(planes[:size])
+        np.testing.assert_array_equal(open_variant(recipe, embedded_bundle.directory)(pixels[:size]), expected)
+
+
+def test_a_classifier_gives_the_same_answers(embedded_bundle: Bundle, whole_bundle: Bundle, example) -> None:
+    images = find_images([example.images])
+    with Classifier.open(whole_bundle.directory, device="cpu") as classifier:
+        expected = classifier.predict_batch(images)
+    with Classifier.open(embedded_bundle.directory, device="cpu") as classifier:
+        assert classifier.predict_batch(images) == expected
+        assert classifier.preprocess(images[0]).dtype == np.uint8
+    with Classifier.open(embedded_bundle.path("onnx-fp32/model.onnx"), device="cpu") as lone:
+        assert lone.predict(images[0]) == expected[0]
+
+
+def test_openvino_which_merges_the_steps_gives_the_same_up_to_rounding(
+    embedded_bundle: Bundle, whole_bundle: Bundle, example
+) -> None:
+    pytest.importorskip("openvino")
+    images = find_images([example.images])
+    found = []
+    for bundle in (embedded_bundle, whole_bundle):
+        with Classifier.open(bundle.directory, backend="openvino", device="cpu") as classifier:
+            found.append(classifier.predict_batch(images))
+    for ours, theirs in zip(*found, strict=True):
+        assert [each.index for each in ours] == [each.index for each in theirs]
+        assert [each.probability for each in ours] == pytest.approx([each.probability for each in theirs], abs=1e-5)
+
+
+def test_planes_are_refused_where_pixels_are_taken(embedded_bundle: Bundle) -> None:
+    with Classifier.open(embedded_bundle.directory, device="cpu") as classifier:
+        with pytest.raises(ImageError, match="this model takes uint8 pixels and scales them itself"):
+            classifier.predict(np.zeros((1, 28, 28), np.float32))
+        with pytest.raises(ImageError, match=r"takes uint8 \['batch', 28, 28, 1\] in NHWC order"):
+            classifier.logits(np.zeros((1, 1, 28, 28), np.float32))
+        with pytest.raises(ImageError, match=r"shape \[1, 1, 28, 28\]"):
+            classifier.logits(np.zeros((1, 1, 28, 28), np.uint8))
+
+
+def test_it_verifies_and_can_be_measured(embedded_bundle: Bundle) -> None:
+    assert len(verify_bundle(embedded_bundle.directory, device="cpu")) == 6
+    timings = measure({"ours": bundle_subject(embedded_bundle.directory, "onnx-fp32")}, rounds=1, seconds=0.01)
+    assert timings.latency("ours") > 0
+
+
+def test_the_checkpoint_runs_beside_it_on_the_same_pixels(embedded_bundle: Bundle, example, tmp_path: Path) -> None:
+    worker = [sys.executable, "-m", "vgg_runtime.benchmark.worker", str(embedded_bundle.directory)]
+    command = [*worker, "--checkpoint", str(example.checkpoint), "--backend", "eager"]
+    with np.load(embedded_bundle.path("golden.npz")) as golden:
+        assert golden["input"].dtype == np.uint8
+        expected = golden["output"].argmax(axis=1).tolist()
+        np.save(tmp_path / "pixels.npy", golden["input"])
+    request = json.dumps({"classify": str(tmp_path / "pixels.npy")})
+    done = subprocess.run(command, input=request, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[1]) == {"classes": expected}
+
+
+def test_info_says_what_callers_give(embedded_bundle: Bundle) -> None:
+    command = [sys.executable, "-c", "from vgg_runtime.cli import main; main()", "info", str(embedded_bundle.directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "as uint8 pixels in NHWC order: the model scales and normalizes" in done.stdout

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from vgg_export.embedded_preprocessing import embed_preprocessing
+from vgg_export.exporters.torch2onnx import torch2onnx
+from vgg_export.exporters.torch_preprocessing import with_preprocessing
+from vgg_export.reference import eager_function
+from vgg_runtime.backends import Placement, open_backend
+from vgg_runtime.manifest import Input, Output
+from vgg_runtime.preprocessing import Preprocessing
+
+TAKES, GIVES = Input(("batch", 3, 12, 10)), Output("logits", 7)
+PREPROCESSINGS = {
+    "scaled": Preprocessing(),
+    "scaled and normalized": Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "mean alone, unscaled": Preprocessing("BGR", divide_by=1.0, mean=(103.939, 116.779, 123.68)),
+    "std alone": Preprocessing(std=(0.5, 0.25, 0.3)),
+}
+
+
+@pytest.fixture(params=PREPROCESSINGS.values(), ids=PREPROCESSINGS)
+def preprocessing(request: pytest.FixtureRequest) -> Preprocessing:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    # The first layer hands every pixel on: a wrong channel, place or rounding cannot cancel out.
+    return nn.Sequential(nn.Flatten(), nn.Linear(360, 7)).eval()
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 12, 10, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def all_values() -> np.ndarray:
+    """Every 8-bit value in every channel."""
+    values = np.arange(3 * 360, dtype=np.uint64).reshape(3, 12, 10, 3)
+    return (values // 3 % 256).astype(np.uint8)
+
+
+def planes_of(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    return np.stack([preprocessing.normalize(image) for image in pixels])
+
+
+def test_an_onnx_file_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
+    network: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.onnx"
+    torch2onnx(network, file, takes=TAKES, gives=GIVES, metadata={"kept": "yes"})
+    before = open_backend("onnxruntime", file, Placement("cpu", 1)).run(planes_of(pixels, preprocessing))
+    embed_preprocessing(file, preprocessing, TAKES.as_pixels())
+    onnx.checker.check_model(str(file), full_check=True)
+    after = open_backend("onnxruntime", file, Placement("cpu", 1))
+    np.testing.assert_array_equal(after.run(pixels), before)
+    assert after.metadata["kept"] == "yes"
+    (taken,) = onnx.load(file, load_external_data=False).graph.input
+    assert [size.dim_param or size.dim_value for size in taken.type.tensor_type.shape.dim] == ["batch", 12, 10, 3]
+
+
+def test_a_module_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
+    network: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray
+) -> None:
+    before = eager_function(network)(planes_of(pixels, preprocessing))
+    after = eager_function(with_preprocessing(network, preprocessing))(pixels)
+    np.testing.assert_array_equal(after, before)
+
+
+def test_every_8_bit_value_of_every_channel_becomes_what_the_tables_say(
+    preprocessing: Preprocessing, all_values: np.ndarray, tmp_path: Path
+) -> None:
+    expected = planes_of(all_values, preprocessing)
+    found = eager_function(with_preprocessing(nn.Identity(), preprocessing))(all_values)
+    np.testing.assert_array_equal(found, expected)
+    file = tmp_path / "model.onnx"
+    torch2onnx(nn.Flatten(), file, takes=TAKES, gives=GIVES, metadata={})
+    embed_preprocessing(file, preprocessing, TAKES.as_pixels())
+    found = open_backend("onnxruntime", file, Placement("cpu", 1)).run(all_values)
+    np.testing.assert_array_equal(found, expected.reshape(3, -1))
