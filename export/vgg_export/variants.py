@@ -12,6 +12,8 @@ from vgg_calibration.quantizers import Context, Quantizer
 from vgg_calibration.quantizers.activations_int8 import activations_int8
 from vgg_calibration.quantizers.conv_weights_fp16 import conv_weights_fp16
 from vgg_calibration.quantizers.float16 import float16
+from vgg_calibration.quantizers.gemm_outputs_split import gemm_outputs_split
+from vgg_calibration.quantizers.gemm_weights_untransposed import gemm_weights_untransposed
 from vgg_calibration.quantizers.linear_int8_dynamic import linear_int8_dynamic
 from vgg_calibration.quantizers.linear_weights_blockwise import linear_weights_blockwise
 from vgg_export.exporters.torch2onnx import torch2onnx
@@ -154,7 +156,8 @@ def _quantized(*quantizers: Quantizer) -> Callable[[Job, Path], Written]:
 
 def _onnx_int8_static(job: Job, file: Path) -> Written:
     context = replace(job.quantization, in_float=job.int8_static_in_float)
-    return _quantized(activations_int8)(replace(job, quantization=context), file)
+    write = _quantized(activations_int8, gemm_weights_untransposed, gemm_outputs_split)
+    return write(replace(job, quantization=context), file)
 
 
 def _onnx_int4_weights(job: Job, file: Path) -> Written:

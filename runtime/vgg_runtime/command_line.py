@@ -27,6 +27,14 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _CONTROL_CHARACTERS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
 
 
+class _Ended(BaseException):
+    """A signal ended the command. No SystemExit, which code of the user's own is not allowed to end it by."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 def run(command: click.Command) -> None:
     """Run ``command`` on the process's arguments and exit with the code of the design: 0 to 5."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -35,7 +43,7 @@ def run(command: click.Command) -> None:
     try:
         result = command.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
-    except click.exceptions.Exit as leaving:
+    except (click.exceptions.Exit, _Ended) as leaving:
         sys.exit(leaving.exit_code)
     except click.ClickException as error:  # click's own: usage, exit code 2
         error.show()
@@ -66,7 +74,7 @@ def _end_orderly_by_signals() -> None:
     def leave(number: int, frame: FrameType | None) -> None:
         for each in present:
             signal.signal(each, signal.SIG_IGN)  # a second one would disturb the undoing
-        sys.exit(128 + number)  # as a shell reports it
+        raise _Ended(128 + number)  # as a shell reports it
 
     for each in present:
         if signal.getsignal(each) is signal.SIG_DFL:  # nohup has it ignored, and so it stays

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
 from vgg_runtime.backends import Device
 from vgg_runtime.bundle import GOLDEN, MANIFEST, Bundle, open_bundle
 from vgg_runtime.classifier import Classifier
-from vgg_runtime.embedded_manifest import differing_fields
+from vgg_runtime.embedded_manifest import differing_fields, torchscript_metadata
 from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
-from vgg_runtime.manifest import ParityFigures
+from vgg_runtime.manifest import ParityFigures, Variant
 from vgg_runtime.parity import compare
 
 __all__ = ["golden_misses", "verify_bundle"]
@@ -22,7 +23,7 @@ _Golden = tuple[np.ndarray, np.ndarray]  # inputs as the network takes them, out
 def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> dict[str, ParityFigures]:
     """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
 
-    The manifest has no checksum; it is compared with the one inside each ONNX file.
+    The manifest has no checksum; it is compared with the one inside each model file.
 
     Returns:
         the figures of each variant that was run; empty where the bundle was exported without verification, or has
@@ -44,9 +45,11 @@ def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> d
     for variant in bundle.manifest.variants:
         if variant.format == "onnx":
             with Classifier.open(bundle.directory, variant=variant.name, device=device, verify=False) as classifier:
-                _refuse_edited_manifest(bundle, classifier)
+                _refuse_edited_manifest(bundle, variant, classifier.metadata)
                 if golden is not None:
                     figures[variant.name] = _compare(bundle, classifier, golden)
+        else:
+            _refuse_edited_manifest(bundle, variant, torchscript_metadata(bundle.path(variant.file)))
     _refuse_misses(bundle, figures)
     return figures
 
@@ -74,11 +77,10 @@ def _read_golden(bundle: Bundle) -> _Golden:
     return inputs, outputs
 
 
-def _refuse_edited_manifest(bundle: Bundle, classifier: Classifier) -> None:
-    file = bundle.manifest.variant(classifier.variant).file
-    if differing := differing_fields(bundle.manifest, classifier.metadata, source=file):
+def _refuse_edited_manifest(bundle: Bundle, variant: Variant, metadata: Mapping[str, str]) -> None:
+    if differing := differing_fields(bundle.manifest, metadata, source=variant.file):
         raise ChecksumError(
-            f"{MANIFEST} was changed after it was written: {', '.join(differing)} of it and of {file} differ.",
+            f"{MANIFEST} was changed after it was written: {', '.join(differing)} of it and of {variant.file} differ.",
             hint="Copy the bundle again from where it was exported.",
         )
 

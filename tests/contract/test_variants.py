@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ import torch
 from vgg_export import export
 from vgg_export.variants import QUANTIZE_OPTIONS, VARIANTS, Recipe, open_variant
 from vgg_models import load_model
-from vgg_runtime import Classifier
+from vgg_runtime import Classifier, verify_bundle
 from vgg_runtime.benchmark.rounds import Timings
-from vgg_runtime.bundle import Bundle, open_bundle
+from vgg_runtime.bundle import MANIFEST, Bundle, open_bundle
 from vgg_runtime.checksum import sha256_of
+from vgg_runtime.errors import ChecksumError
 from vgg_runtime.images import find_images
 from vgg_runtime.manifest import Manifest, Variant
 from vgg_runtime.parity import snr_db
@@ -163,6 +165,20 @@ class TestVariant:
             assert lone.manifest.labels == whole_bundle.manifest.labels
             assert lone.manifest.preprocessing == whole_bundle.manifest.preprocessing
             assert lone.predict(example.images / "bag" / "00018.png")[0].label == "bag"
+
+    def test_alone_in_a_bundle_it_tells_that_the_manifest_was_edited(
+        self, variant: Variant, whole_bundle: Bundle, tmp_path: Path
+    ) -> None:
+        for name in variant.sha256:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            shutil.copy(whole_bundle.path(name), tmp_path / name)
+        manifest = replace(whole_bundle.manifest, variants=(variant,), golden=None)
+        (tmp_path / MANIFEST).write_text(manifest.dump())
+        verify_bundle(tmp_path, device="cpu")
+        assert manifest.labels is not None
+        (tmp_path / MANIFEST).write_text(replace(manifest, labels=manifest.labels[::-1]).dump())
+        with pytest.raises(ChecksumError, match=f"labels of it and of {variant.file} differ"):
+            verify_bundle(tmp_path, device="cpu")
 
     @pytest.mark.parametrize("repetition", [ONE_RUN, OTHER_FOLDER])
     def test_the_same_export_gives_the_same_bytes(

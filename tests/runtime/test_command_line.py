@@ -128,6 +128,25 @@ def test_what_is_half_done_is_undone_when_a_signal_ends_the_process(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+CODE_OF_A_USER = """
+import signal
+def body():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except (Exception, SystemExit):
+        pass
+    print("went on")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_signal_is_not_taken_for_an_exit_of_the_users_own_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE_OF_A_USER + SCRIPT.format("body()")], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no nohup")
 def test_a_signal_that_was_ignored_stays_so() -> None:
     script = SCRIPT.format("[signal.raise_signal(signal.SIGHUP), click.echo('still here')]")

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from vgg_runtime.embedded_manifest import METADATA_KEY, differing_fields
+from vgg_runtime.embedded_manifest import METADATA_KEY, differing_fields, torchscript_metadata
 from vgg_runtime.errors import BundleError
 from vgg_runtime.manifest import Manifest, Output, Variant
 from vgg_runtime.preprocessing import Preprocessing
@@ -32,3 +33,10 @@ def test_a_model_that_carries_nothing_says_nothing(make_manifest: MakeManifest) 
 def test_what_is_no_manifest_is_refused(make_manifest: MakeManifest) -> None:
     with pytest.raises(BundleError, match=f"the metadata of {MODEL} is no manifest"):
         differing_fields(make_manifest(), {METADATA_KEY: "{}"}, source=MODEL)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04broken"])
+def test_what_is_no_torchscript_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(BundleError, match=r"model\.pt is no readable TorchScript archive"):
+        torchscript_metadata(tmp_path / "model.pt")

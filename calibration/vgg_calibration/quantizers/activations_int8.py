@@ -9,7 +9,6 @@ import onnx
 from onnx import helper
 
 from vgg_calibration.quantizers import Context
-from vgg_calibration.quantizers.gemm_weights_untransposed import gemm_weights_untransposed
 
 __all__ = ["LAYER_TYPES", "activations_int8"]
 
@@ -67,7 +66,6 @@ def activations_int8(
     quantizer.quantize_model()
     model.CopyFrom(quantizer.model.model)
     _forget_declarations(model)
-    gemm_weights_untransposed(model)
     return [name for name in layers if name not in context.in_float]
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from vgg_calibration.quantizers import Context
+
 __all__ = ["gemm_weights_untransposed"]
 
 
-def gemm_weights_untransposed(model: onnx.ModelProto) -> list[str]:
+def gemm_weights_untransposed(model: onnx.ModelProto, context: Context) -> list[str]:
     """Store the int8 weight of every ``Gemm`` with ``transB`` the other way round, and return the names of the nodes.
 
     ONNX Runtime packs an int8 weight when it loads it, and transposes a copy of the whole weight before that: for the

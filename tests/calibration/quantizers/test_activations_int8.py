@@ -105,7 +105,7 @@ def test_weights_are_int8_per_channel_in_the_range_of_the_target(
     assert set(weights) == {f"{name}.weight" for name in ALL}
     most = 64 if TARGETS[target].reduce_range else 127
     for name, weight in weights.items():
-        axis = 1 if name.startswith("fc") else 0
+        axis = 1 if name.startswith("fc2") else 0  # fc1 is a Gemm with transB, fc2 a MatMul
         others = tuple(i for i in range(weight.ndim) if i != axis)
         peaks = np.abs(weight.astype(int)).max(axis=others)
         assert (peaks <= most).all(), name
