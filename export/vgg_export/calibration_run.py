@@ -142,6 +142,7 @@ def _evaluation(float_onnx: Path, context: Context, batches: Sequence[NDArray[np
         with tempfile.TemporaryDirectory(dir=float_onnx.parent, prefix=".trial") as folder:
             trial = Path(folder) / "model.onnx"
             chosen = replace(context, in_float=in_float)
+            # Without the layouts of onnx-int8-static, by which no output changes.
             write_quantized(float_onnx, trial, [activations_int8], chosen, single_file=True)
             return compare(reference, _outputs(trial, batches), names)
 

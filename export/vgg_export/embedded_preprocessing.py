@@ -29,10 +29,11 @@ def embed_preprocessing(file: Path, preprocessing: Preprocessing, takes: Input) 
     """
     model = onnx.load(file, load_external_data=False)
     graph = model.graph
-    planes = f"{takes.name}_planes"
+    prefix = _free_prefix(graph, takes.name)
+    planes = f"{prefix}_planes"
     for node in graph.node:
         node.input[:] = [planes if name == takes.name else name for name in node.input]
-    *nodes, last = _nodes(takes.name, preprocessing, graph)
+    *nodes, last = _nodes(takes.name, prefix, preprocessing, graph)
     last.output[0] = planes
     rest = list(graph.node)
     del graph.node[:], graph.input[:]
@@ -41,11 +42,20 @@ def embed_preprocessing(file: Path, preprocessing: Preprocessing, takes: Input) 
     onnx.save(model, file)
 
 
-def _nodes(name: str, preprocessing: Preprocessing, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def _free_prefix(graph: onnx.GraphProto, prefix: str) -> str:
+    """Return a prefix that no name in ``graph`` has; a network of its own normalization may hold an ``input_mean``."""
+    names = [tensor.name for tensor in graph.initializer]
+    names += [name for node in graph.node for name in (node.name, *node.input, *node.output)]
+    while any(name.startswith(f"{prefix}_") for name in names):
+        prefix += "_"
+    return prefix
+
+
+def _nodes(name: str, prefix: str, preprocessing: Preprocessing, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Yield the nodes in order, each named after its output; their constants go into ``graph``."""
-    transposed = f"{name}_transposed"
+    transposed = f"{prefix}_transposed"
     yield helper.make_node("Transpose", [name], [transposed], name=transposed, perm=(0, 3, 1, 2))
-    before, after = transposed, f"{name}_float"
+    before, after = transposed, f"{prefix}_float"
     yield helper.make_node("Cast", [before], [after], name=after, to=onnx.TensorProto.FLOAT)
     steps = (
         ("Div", "divide_by", (preprocessing.divide_by,)),
@@ -54,7 +64,7 @@ def _nodes(name: str, preprocessing: Preprocessing, graph: onnx.GraphProto) -> I
     )
     for operator, what, values in steps:
         if values is not None:
-            before, after, constant = after, f"{name}_after_{what}", f"{name}_{what}"
+            before, after, constant = after, f"{prefix}_after_{what}", f"{prefix}_{what}"
             array = np.array(values, dtype=np.float32).reshape(-1, 1, 1)
             graph.initializer.append(numpy_helper.from_array(array, constant))
             yield helper.make_node(operator, [before, constant], [after], name=after)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from vgg_runtime.manifest import Prepared
+
 __all__ = ["PyTorchBackend", "compiled", "eager"]
 
 
@@ -37,7 +39,7 @@ class PyTorchBackend:
         self.metadata: Mapping[str, str] = {}
         self._run = eager_function(module)
 
-    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
         return self._run(batch)
 
@@ -74,4 +76,4 @@ def _module(checkpoint: Path, manifest: Manifest) -> nn.Module:
         input_channels=manifest.input.channels,
         num_classes=manifest.output.classes,
     ).module
-    return module if manifest.input.dtype == "float32" else with_preprocessing(module, manifest.preprocessing)
+    return with_preprocessing(module, manifest.preprocessing) if manifest.input.takes_pixels else module

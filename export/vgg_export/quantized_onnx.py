@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vgg_calibration.layouts import Layout
 from vgg_calibration.onnx_file import read_onnx, write_onnx
 from vgg_calibration.quantizers import Context, Quantizer
 from vgg_runtime.errors import CalibrationError
@@ -20,9 +21,15 @@ _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def write_quantized(
-    source: Path, file: Path, quantizers: Sequence[Quantizer], context: Context, *, single_file: bool
+    source: Path,
+    file: Path,
+    quantizers: Sequence[Quantizer],
+    context: Context,
+    layouts: Sequence[Layout] = (),
+    *,
+    single_file: bool,
 ) -> tuple[Path | None, tuple[str, ...]]:
-    """Take the float model in ``source`` through ``quantizers`` and write it to ``file``.
+    """Take the float model in ``source`` through ``quantizers``, then ``layouts``, and write it to ``file``.
 
     Returns:
         the path of the external data or None, and notes on what was quantized and what stayed in float.
@@ -44,6 +51,8 @@ def write_quantized(
     if in_float:
         notes.append(f"in float: {', '.join(in_float)}")
     notes += _padding_notes(model, layers)
+    for layout in layouts:
+        layout(model)
     return write_onnx(model, file, single_file=single_file), tuple(notes)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from vgg_runtime.manifest import Prepared
+
 __all__ = ["Reference", "run_eager"]
 
 # 1 is what an edge device runs; 2 and 5 show a batch dimension that was baked in.
@@ -24,7 +26,7 @@ BATCH_SIZES = (1, 2, 5)
 
 _BATCH_HINT = "Its forward must not turn sizes of tensors into numbers (int(x.shape[0])); or give --batch N."
 
-Run = Callable[["NDArray[np.float32 | np.uint8]"], "NDArray[np.float32]"]
+Run = Callable[["Prepared"], "NDArray[np.float32]"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Reference:
     outputs: tuple[NDArray[np.float32], ...]
 
     @property
-    def golden(self) -> tuple[NDArray[np.float32 | np.uint8], NDArray[np.float32]]:
+    def golden(self) -> tuple[Prepared, NDArray[np.float32]]:
         """The first batch size's inputs and outputs: one batch where that is fixed, else the first four images."""
         count = max(4, len(self.batches[0]))
         outputs = np.concatenate(self.outputs)
@@ -106,7 +108,7 @@ def eager_function(module: nn.Module) -> Run:
     """Return ``module`` as a function of arrays instead of tensors."""
     import torch
 
-    def run(batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+    def run(batch: Prepared) -> NDArray[np.float32]:
         with torch.inference_mode():
             output = module(torch.from_numpy(np.ascontiguousarray(batch)))
         if not isinstance(output, torch.Tensor):
@@ -117,9 +119,7 @@ def eager_function(module: nn.Module) -> Run:
     return run
 
 
-def _rerun(
-    variant: str, run: Run, batch: NDArray[np.float32 | np.uint8], shape: tuple[int, ...]
-) -> NDArray[np.float32]:
+def _rerun(variant: str, run: Run, batch: Prepared, shape: tuple[int, ...]) -> NDArray[np.float32]:
     try:
         output = run(batch)
     except Exception as error:  # whatever its engine raises

@@ -41,7 +41,7 @@ def _heading(manifest: Manifest) -> str:
         f"{manifest.architecture.description}; input {manifest.input.channels} x {height} x {width}, "
         f"{manifest.output.classes} classes.",
     ]
-    if manifest.input.dtype == "uint8":
+    if manifest.input.takes_pixels:
         lines += ["", "The variants take uint8 pixels in NHWC order, and scale and normalize them themselves."]
     if manifest.source.weights == "random":
         lines += ["", "**The weights are random**: sizes and speed mean something, the answers do not."]

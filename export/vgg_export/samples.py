@@ -18,6 +18,8 @@ from vgg_runtime.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from vgg_runtime.manifest import Prepared
+
 __all__ = ["Samples", "pink_noise_samples", "real_samples"]
 
 NOISE_SAMPLES = 5
@@ -38,7 +40,7 @@ class Samples:
     names: tuple[str, ...]
     files: tuple[bytes, ...]
     batch: NDArray[np.float32]
-    given: NDArray[np.float32 | np.uint8]
+    given: Prepared
     real: bool
 
 
@@ -87,7 +89,7 @@ def _samples(
                 hint="Give a --preprocess that resizes or crops to that size, such as plain.",
             )
     batch = np.stack([preprocessing.normalize(each) for each in pixels])
-    return Samples(names, files, batch, np.stack(pixels) if takes.dtype == "uint8" else batch, real)
+    return Samples(names, files, batch, np.stack(pixels) if takes.takes_pixels else batch, real)
 
 
 def _stored_size(preprocessing: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vgg_runtime.manifest import Prepared
+
 __all__ = ["TorchScriptBackend"]
 
 
@@ -45,6 +47,6 @@ class TorchScriptBackend:
         self._run, metadata = load_torchscript(model, device=self.device)
         self.metadata: Mapping[str, str] = {METADATA_KEY: metadata}
 
-    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
         return self._run(batch)

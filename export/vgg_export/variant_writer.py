@@ -11,10 +11,10 @@ from vgg_calibration.targets import TARGETS
 from vgg_export.calibration_run import calibrate
 from vgg_export.embedded_preprocessing import embed_preprocessing
 from vgg_export.plan import Plan
-from vgg_export.variants import ONNX_FP32, Job, Recipe, Written
+from vgg_export.variants import ONNX_FP32, Job, Recipe
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.embedded_manifest import METADATA_KEY
-from vgg_runtime.manifest import Calibration, Manifest, Variant
+from vgg_runtime.manifest import Calibration, Input, Manifest, Variant
 
 __all__ = ["write_variants"]
 
@@ -43,28 +43,24 @@ def write_variants(plan: Plan, manifest: Manifest, staging: Path, on_step: Calla
         quantization=Context(TARGETS[plan.options.target]),
         embedded=plan.preprocessing if plan.options.embed_preprocessing else None,
     )
-    written: dict[Recipe, Written] = {}
+    variants: dict[Recipe, Variant] = {}
     calibration = None
     for recipe in plan.recipes:
         if recipe.ranges != "unused" and calibration is None and plan.images.calibration is not None:
-            job, calibration = _calibrated(plan, job, written[ONNX_FP32], on_step)
+            job, calibration = _calibrated(plan, job, variants[ONNX_FP32], on_step)
         on_step(f"writing {recipe.name}")
-        written[recipe] = _write(recipe, job)
-    if job.embedded is not None:
-        # Only now: quantizers read the float variant as it came from the network.
-        for recipe in written:
-            if recipe.format == "onnx":
-                embed_preprocessing(staging / recipe.file, job.embedded, manifest.input)
-    variants = tuple(_variant(recipe, job, files) for recipe, files in written.items())
-    return replace(manifest, variants=variants, calibration=calibration)
+        variants[recipe] = _write(recipe, job)
+    # Only now: quantizers read the float variant as it came from the network.
+    finished = tuple(_embedded(variant, job, manifest.input) for variant in variants.values())
+    return replace(manifest, variants=finished, calibration=calibration)
 
 
-def _calibrated(plan: Plan, job: Job, float_onnx: Written, on_step: Callable[[str], None]) -> tuple[Job, Calibration]:
+def _calibrated(plan: Plan, job: Job, float_onnx: Variant, on_step: Callable[[str], None]) -> tuple[Job, Calibration]:
     """Return the job with ranges of activations, for the variants that are written from now on, and their record."""
     assert plan.images.calibration is not None
     found = calibrate(
-        job.staging / ONNX_FP32.file,
-        _digests(ONNX_FP32, job, float_onnx),
+        job.staging / float_onnx.file,
+        float_onnx.sha256,
         plan.images.calibration,
         plan.preprocessing,
         plan.options,
@@ -75,30 +71,32 @@ def _calibrated(plan: Plan, job: Job, float_onnx: Written, on_step: Callable[[st
     return replace(job, quantization=context, int8_static_in_float=found.in_float), found.record
 
 
-def _write(recipe: Recipe, job: Job) -> Written:
+def _write(recipe: Recipe, job: Job) -> Variant:
     file = job.staging / recipe.file
     file.parent.mkdir()
-    return recipe.write(job, file)
-
-
-def _variant(recipe: Recipe, job: Job, written: Written) -> Variant:
-    data, digests = written.external_data, _digests(recipe, job, written)
+    written = recipe.write(job, file)
+    data = written.external_data
+    files = [file] if data is None else [file, data]
     return Variant(
         name=recipe.name,
         format=recipe.format,
         precision=recipe.precision,
         file=recipe.file,
         external_data=None if data is None else data.relative_to(job.staging).as_posix(),
-        bytes=sum((job.staging / name).stat().st_size for name in digests),
-        sha256=digests,
+        bytes=sum(path.stat().st_size for path in files),
+        sha256={path.relative_to(job.staging).as_posix(): sha256_of(path) for path in files},
         opset=job.opset if recipe.format == "onnx" else None,
         target=job.quantization.target.name if recipe.quantize else None,
         notes=written.notes,
     )
 
 
-def _digests(recipe: Recipe, job: Job, written: Written) -> dict[str, str]:
-    """SHA-256 of each file, by its path inside the bundle."""
-    file, data = job.staging / recipe.file, written.external_data
-    files = [file] if data is None else [file, data]
-    return {path.relative_to(job.staging).as_posix(): sha256_of(path) for path in files}
+def _embedded(variant: Variant, job: Job, takes: Input) -> Variant:
+    """Return ``variant`` with preprocessing in its ONNX file, where that is asked for; TorchScript has it already."""
+    if job.embedded is None or variant.format != "onnx":
+        return variant
+    file = job.staging / variant.file
+    before = file.stat().st_size
+    embed_preprocessing(file, job.embedded, takes)
+    bytes_ = variant.bytes + file.stat().st_size - before
+    return replace(variant, bytes=bytes_, sha256=variant.sha256 | {variant.file: sha256_of(file)})

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vgg_calibration.layouts import Layout
+from vgg_calibration.layouts.gemm_outputs_split import gemm_outputs_split
+from vgg_calibration.layouts.gemm_weights_untransposed import gemm_weights_untransposed
 from vgg_calibration.quantizers import Context, Quantizer
 from vgg_calibration.quantizers.activations_int8 import activations_int8
 from vgg_calibration.quantizers.conv_weights_fp16 import conv_weights_fp16
 from vgg_calibration.quantizers.float16 import float16
-from vgg_calibration.quantizers.gemm_outputs_split import gemm_outputs_split
-from vgg_calibration.quantizers.gemm_weights_untransposed import gemm_weights_untransposed
 from vgg_calibration.quantizers.linear_int8_dynamic import linear_int8_dynamic
 from vgg_calibration.quantizers.linear_weights_blockwise import linear_weights_blockwise
 from vgg_export.exporters.torch2onnx import torch2onnx
@@ -144,20 +145,19 @@ def _torchscript(job: Job, module: nn.Module, file: Path) -> None:
     torch2torchscript(module, file, takes=takes, metadata=job.metadata)
 
 
-def _quantized(*quantizers: Quantizer) -> Callable[[Job, Path], Written]:
-    """Return the recipe that takes the float ONNX variant through ``quantizers``."""
+def _quantized(*quantizers: Quantizer, layouts: Sequence[Layout] = ()) -> Callable[[Job, Path], Written]:
+    """Return the recipe that takes the float ONNX variant through ``quantizers``, then through ``layouts``."""
 
     def write(job: Job, file: Path) -> Written:
-        source = job.staging / ONNX_FP32.file
-        return Written(*write_quantized(source, file, quantizers, job.quantization, single_file=job.single_file))
+        source, single_file = job.staging / ONNX_FP32.file, job.single_file
+        return Written(*write_quantized(source, file, quantizers, job.quantization, layouts, single_file=single_file))
 
     return write
 
 
 def _onnx_int8_static(job: Job, file: Path) -> Written:
     context = replace(job.quantization, in_float=job.int8_static_in_float)
-    write = _quantized(activations_int8, gemm_weights_untransposed, gemm_outputs_split)
-    return write(replace(job, quantization=context), file)
+    return _quantized(activations_int8, layouts=GEMM_LAYOUTS)(replace(job, quantization=context), file)
 
 
 def _onnx_int4_weights(job: Job, file: Path) -> Written:
@@ -165,6 +165,9 @@ def _onnx_int4_weights(job: Job, file: Path) -> Written:
     convolutions = conv_activations_int8 if job.quantization.ranges else conv_weights_fp16
     return _quantized(convolutions, linear_weights_int4)(job, file)
 
+
+# In this order: what is split lies as it is packed.
+GEMM_LAYOUTS = (gemm_weights_untransposed, gemm_outputs_split)
 
 conv_activations_int8 = partial(activations_int8, layer_types=("Conv",))
 

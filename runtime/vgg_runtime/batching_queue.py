@@ -17,7 +17,7 @@ from vgg_runtime.errors import UsageError
 from vgg_runtime.images import ImageSource
 
 if TYPE_CHECKING:
-    from vgg_runtime.classifier import Prepared
+    from vgg_runtime.manifest import Prepared
 
 __all__ = ["BatchingQueue"]
 

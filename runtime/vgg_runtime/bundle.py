@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.errors import BundleError
-from vgg_runtime.manifest import Manifest, Variant
+from vgg_runtime.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 
 __all__ = ["GOLDEN", "MANIFEST", "MEASURED", "REPORT", "Bundle", "open_bundle", "read_bundle"]
 
@@ -16,9 +16,6 @@ MANIFEST, GOLDEN, MEASURED, REPORT = "bundle.json", "golden.npz", "measured.json
 
 # These tell about the machine that exported; nothing is read from them to run the bundle, so nothing vouches for them.
 _UNCHECKED = {MANIFEST, MEASURED, REPORT}
-
-# A thousand labels take 30 kB; parsed JSON takes some fifty times its size in memory.
-_MAX_MANIFEST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -78,18 +75,18 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleError: there is no bundle, or its manifest is unreadable or names a path outside.
     """
     directory = Path(path)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # which has no objection to a name that is too long, or a folder out of reach
         raise BundleError(
             f"there is no bundle at {directory}.", hint="A bundle is a directory that vgg-export wrote; name that."
         )
     try:
         with (directory / MANIFEST).open("rb") as file:
-            text = file.read(_MAX_MANIFEST_BYTES + 1)
+            text = file.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise BundleError(
             f"{directory} is no bundle: it has no readable {MANIFEST}.", hint="Write one with vgg-export."
         ) from error
-    if len(text) > _MAX_MANIFEST_BYTES:
+    if len(text) > MAX_MANIFEST_BYTES:
         raise BundleError(f"{directory / MANIFEST} is no manifest of a bundle: it has more than 16 MiB.")
     bundle = Bundle(directory, Manifest.parse(text, source=str(directory / MANIFEST)))
     for name in sorted(bundle.checksums):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    # An image, or a batch of them, as the model takes it.
-    Prepared = NDArray[np.float32 | np.uint8]
+    from vgg_runtime.manifest import Prepared
 else:
     from vgg_runtime.lazy_numpy import np
 
@@ -37,6 +37,20 @@ DEFAULT_BATCH_SIZE = 8
 
 # As many as the largest processors have cores; more than there are cores only wait for one another.
 MAX_THREADS = 256
+
+
+# Of the threads of a forked process one loads the model again, and the others wait for it.
+_reopening = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Another thread of the parent may have held it at the fork."""
+    global _reopening
+    _reopening = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @dataclass(frozen=True)
@@ -124,7 +138,7 @@ class Classifier:
         if threads is None:
             threads = available_threads()
         placement = Placement(device, threads, profile, cuda=cuda or CudaOptions())
-        if Path(path).is_file():
+        if os.path.isfile(path):
             if variant is not None:
                 raise UsageError(f"{path} is a file, not a bundle: it has no variant {variant!r} to choose.")
             opened = open_lone_file(Path(path), backend, placement)
@@ -154,7 +168,7 @@ class Classifier:
         return self.manifest.prepare(read_image(image, max_pixels=self.max_pixels), name=image_name(image))
 
     def _checked_planes(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.manifest.input.dtype != "float32":
+        if self.manifest.input.takes_pixels:
             raise ImageError(
                 f"the array is float32 {list(planes.shape)}; this model takes uint8 pixels and scales them itself.",
                 hint="Give the image: a path, bytes, or a uint8 array (height, width, channels).",
@@ -237,6 +251,8 @@ class Classifier:
                 hint="predict() takes one image, predict_files() takes folders; several arrays are a list, or one of "
                 "four dimensions.",
             )
+        if batch_size < 1:
+            raise UsageError(f"the batch size is {batch_size}; it is at least 1.")
         from vgg_runtime.prefetch import prefetch  # a pool of threads, which one image does without
 
         read = prefetch(map(self._reading, images), workers=self.threads, ahead=2 * batch_size)
@@ -246,8 +262,15 @@ class Classifier:
             yield from (each if isinstance(each, ImageError) else next(predictions) for each in batch)
 
     def _reading(self, image: ImageSource) -> Callable[[], Prepared | ImageError]:
-        """Return what reads ``image`` in any thread; where it is for this one alone, it has been read by then."""
-        if isinstance(image, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray):
+        """Return what reads ``image`` in any thread; where it is for this one alone, it has been read by then.
+
+        What the caller may write to is copied: a camera's loop often yields the same buffer again.
+        """
+        if isinstance(image, np.ndarray):
+            return partial(self._read, image.copy())
+        if isinstance(image, bytearray | memoryview):
+            return partial(self._read, bytes(image))
+        if isinstance(image, str | os.PathLike | bytes):
             return partial(self._read, image)
         planes = self._read(image)
         return lambda: planes
@@ -312,12 +335,14 @@ class Classifier:
         return outputs
 
     def _open_backend(self) -> Backend:
+        if self._process != os.getpid():
+            with _reopening:
+                if self._process != os.getpid() and self._backend is not None:
+                    self._backend = self._load()
+                    self._process = os.getpid()
         backend = self._backend  # read once: another thread may close the classifier
         if backend is None:
             raise UsageError("this classifier is closed.")
-        if self._process != os.getpid():
-            backend = self._backend = self._load()
-            self._process = os.getpid()
         return backend
 
     def _check_batch(self, batch: Prepared) -> None:
@@ -333,7 +358,8 @@ class Classifier:
 
     def close(self) -> None:
         """Release the model. Calling it again does nothing."""
-        self._backend = None
+        with _reopening:
+            self._backend = None
 
     def __enter__(self) -> Classifier:
         return self
@@ -345,8 +371,6 @@ class Classifier:
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    if size < 1:
-        raise UsageError(f"the batch size is {size}; it is at least 1.")
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch

@@ -171,8 +171,7 @@ def _description(manifest: Manifest) -> list[str]:
 
 
 def _embedded(manifest: Manifest) -> str:
-    embedded = manifest.input.dtype == "uint8"
-    return ", as uint8 pixels in NHWC order: the model scales and normalizes" if embedded else ""
+    return ", as uint8 pixels in NHWC order: the model scales and normalizes" if manifest.input.takes_pixels else ""
 
 
 def _first_labels(manifest: Manifest) -> str:

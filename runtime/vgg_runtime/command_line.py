@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from types import FrameType
 from typing import Any
@@ -20,6 +21,9 @@ __all__ = ["echo_json", "printable", "run"]
 
 # What service managers, container runtimes and closed terminals end a process by.
 _ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
+
+# Removing what is half written takes less.
+_UNDOING_SECONDS = 5.0
 
 # stdout leads to a full disk, a limit of its size, or a device that is gone.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -71,10 +75,16 @@ def _end_orderly_by_signals() -> None:
 
     present = [getattr(signal, name) for name in _ENDING_SIGNALS if hasattr(signal, name)]  # Windows has no SIGHUP
 
+    undoing_since: list[float] = []
+
     def leave(number: int, frame: FrameType | None) -> None:
-        for each in present:
-            signal.signal(each, signal.SIG_IGN)  # a second one would disturb the undoing
-        raise _Ended(128 + number)  # as a shell reports it
+        if not undoing_since:
+            undoing_since.append(time.monotonic())
+            raise _Ended(128 + number)  # as a shell reports it
+        # A second one would disturb the undoing, unless that is long done: something kept the first one to itself.
+        if time.monotonic() - undoing_since[0] > _UNDOING_SECONDS:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     for each in present:
         if signal.getsignal(each) is signal.SIG_DFL:  # nohup has it ignored, and so it stays

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vgg_runtime.errors import BundleError
-from vgg_runtime.manifest import Manifest
+from vgg_runtime.manifest import MAX_MANIFEST_BYTES, Manifest
 
 __all__ = ["METADATA_KEY", "differing_fields", "torchscript_metadata"]
 
@@ -37,16 +37,18 @@ def differing_fields(manifest: Manifest, metadata: Mapping[str, str], *, source:
 
 
 def torchscript_metadata(file: Path) -> dict[str, str]:
-    """Return what the TorchScript archive at ``file`` carries besides the network, read without PyTorch.
+    """Return the manifest that the TorchScript archive at ``file`` carries, read without PyTorch; nothing without one.
 
     Raises:
         BundleError: the file is no archive, or an unreadable one.
     """
-    from zipfile import BadZipFile, ZipFile
+    from zipfile import ZipFile
 
     try:
         with ZipFile(file) as archive:
-            entries = [name for name in archive.namelist() if "/extra/" in name]
-            return {name.rpartition("/")[2]: archive.read(name).decode() for name in entries}
-    except (OSError, BadZipFile, ValueError) as error:
-        raise BundleError(f"{file} is no readable TorchScript archive: {error}.") from error
+            carried = [entry for entry in archive.infolist() if entry.filename.endswith(f"/extra/{METADATA_KEY}")]
+            if any(entry.file_size > MAX_MANIFEST_BYTES for entry in carried):
+                raise ValueError("what it carries is too large for a manifest")
+            return dict.fromkeys([METADATA_KEY], archive.read(carried[0]).decode()) if carried else {}
+    except Exception as error:  # zipfile and zlib raise many kinds on a file that is no sound archive
+        raise BundleError(f"{file} is no readable TorchScript archive: {error or type(error).__name__}.") from error

@@ -17,15 +17,18 @@ VERSION = 1
 
 
 def cache_directory() -> Path:
-    """Return $VGG_DEPLOY_CACHE, or the platform's directory for caches."""
+    """Return $VGG_DEPLOY_CACHE, or the platform's directory for caches.
+
+    Raises:
+        RuntimeError: this user has no home directory, as in containers of any user's number.
+    """
     if given := os.environ.get("VGG_DEPLOY_CACHE"):
         return Path(given)
-    home = Path.home()
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", home / "AppData/Local")) / "vgg-deploy" / "Cache"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "vgg-deploy" / "Cache"
     if sys.platform == "darwin":
-        return home / "Library/Caches/vgg-deploy"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "vgg-deploy"
+        return Path.home() / "Library/Caches/vgg-deploy"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vgg-deploy"
 
 
 def load_entry(kind: str, key: Mapping[str, str]) -> dict[str, Any] | None:
@@ -33,13 +36,16 @@ def load_entry(kind: str, key: Mapping[str, str]) -> dict[str, Any] | None:
     try:
         stored = json.loads(_file(kind, key).read_text(encoding="utf-8"))
         return stored if stored["key"] == dict(key) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return None  # absent or damaged: it is found out again
 
 
 def store_entry(kind: str, key: Mapping[str, str], values: Mapping[str, Any]) -> None:
     """Store ``values``, as JSON has them, under ``key``; a cache that cannot be written is no error."""
-    file = _file(kind, key)
+    try:
+        file = _file(kind, key)
+    except RuntimeError:
+        return
     part = file.with_suffix(f".{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    # An image, or a batch of them, as a variant takes it: of the dtype and layout of the manifest's input.
+    Prepared = NDArray[np.float32 | np.uint8]
+
 __all__ = [
+    "MAX_MANIFEST_BYTES",
     "SCHEMA_VERSION",
     "Accuracy",
     "Architecture",
@@ -33,6 +37,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+# A thousand labels take 30 kB; parsed JSON takes some fifty times its size in memory.
+MAX_MANIFEST_BYTES = 16 * 2**20
 
 Origin = Literal["recognised", "named", "user code", "module"]
 OutputKind = Literal["logits", "log_probabilities", "probabilities"]
@@ -103,7 +110,7 @@ class Input:
         if (self.dtype, self.layout) not in (("float32", "NCHW"), ("uint8", "NHWC")):
             raise ValueError(f"input is float32 NCHW or uint8 NHWC, found {self.dtype} {self.layout}")
         if len(self.shape) != 4 or any(not isinstance(size, int) or size < 1 for size in self.shape[1:]):
-            raise ValueError(f"shape is [batch, ...] and three sizes in pixels, found {list(self.shape)}")
+            raise ValueError(f"shape is one size for each of {self.layout}, found {list(self.shape)}")
         if isinstance(self.shape[0], int) and self.shape[0] < 1:
             raise ValueError(f"a batch holds at least 1 image, found {list(self.shape)}")
 
@@ -111,6 +118,11 @@ class Input:
     def batch_size(self) -> int | None:
         """The fixed batch size, or None where it is dynamic."""
         return self.shape[0] if isinstance(self.shape[0], int) else None
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether scaling and normalization were embedded into the variants, which then take uint8 NHWC."""
+        return self.dtype == "uint8"
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -327,7 +339,7 @@ class Manifest:
         if permuted not in (0, math.prod(self.input.size)):
             raise ValueError(f"preprocessing permutes {permuted} pixels, input has {self.input.size}")
 
-    def prepare(self, image: Image.Image, *, name: str = "the image") -> NDArray[np.float32 | np.uint8]:
+    def prepare(self, image: Image.Image, *, name: str = "the image") -> Prepared:
         """Return a decoded image as the variants take it: one entry of a batch, of ``input.dtype`` and ``.layout``.
 
         Args:
@@ -336,8 +348,7 @@ class Manifest:
         Raises:
             ImageError: preprocessing refuses it, or does not bring it to the size that the variants take.
         """
-        embedded = self.input.dtype == "uint8"
-        prepared = self.preprocessing.pixels(image) if embedded else self.preprocessing(image)
+        prepared = self.preprocessing.pixels(image) if self.input.takes_pixels else self.preprocessing(image)
         if prepared.shape != self.input.image_shape:
             found = dict(zip(self.input.layout[1:], prepared.shape, strict=True))
             height, width = self.input.size

@@ -105,7 +105,19 @@ class Preprocessing:
         return self.normalize(self.pixels(image))
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the image before scaling: uint8 (height, width, channels), oriented to permuted."""
+        """Return the image before scaling: uint8 (height, width, channels), oriented to permuted.
+
+        Raises:
+            ImageError: as above, or Pillow cannot do it with this image.
+        """
+        try:
+            return self._pixels(image)
+        except ImageError:
+            raise
+        except Exception as error:  # Pillow raises nearly anything on broken EXIF blocks and unusual modes
+            raise ImageError(f"the image cannot be preprocessed: {error or type(error).__name__}.") from error
+
+    def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         if self.exif_orientation:
             image = _oriented(image)
         if isinstance(image.info.get("transparency"), bytes):
@@ -150,11 +162,21 @@ class Preprocessing:
 
 
 def _oriented(image: Image.Image) -> Image.Image:
-    from PIL import ExifTags, ImageOps
+    """Turn the image as its tag says. Pillow's own exif_transpose also writes the tags anew, and fails on many."""
+    from PIL.ExifTags import Base
+    from PIL.Image import Transpose
 
-    # Looked up first, because Pillow copies an image that there is nothing to turn in.
-    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    return image if upright else ImageOps.exif_transpose(image)
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(image.getexif().get(Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _resize(image: Image.Image, size: int | tuple[int, int] | None, interpolation: Interpolation) -> Image.Image:

@@ -35,7 +35,7 @@ def _groups(root: Path, membership: Path) -> Iterator[Path]:
     """The folders of this process's control groups and of those around them."""
     yield from (root, root / "cpu")
     try:
-        lines = membership.read_text().splitlines()
+        lines = membership.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return
     for controllers, path in (line.split(":", 2)[1:] for line in lines if line.count(":") > 1):

@@ -1,8 +1,7 @@
 """Quantizers: one transformation of a float ONNX model per file, named for its effect.
 
 Each is a :class:`Quantizer`: it takes the model and a :class:`Context`, changes the model in place and returns the
-names of the nodes that it quantized, or whose quantized weights it laid out anew. Some take options of their own,
-bound with ``functools.partial``.
+names of the nodes that it quantized. Some take options of their own, bound with ``functools.partial``.
 """
 
 from __future__ import annotations

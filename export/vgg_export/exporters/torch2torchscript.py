@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from vgg_runtime.manifest import Input
+    from vgg_runtime.manifest import Input, Prepared
 
 __all__ = ["load_torchscript", "torch2torchscript"]
 
@@ -73,9 +73,7 @@ def _check_room(module: nn.Module, folder: Path) -> None:
         )
 
 
-def load_torchscript(
-    file: Path, *, device: str = "cpu"
-) -> tuple[Callable[[NDArray[np.float32 | np.uint8]], NDArray[np.float32]], str]:
+def load_torchscript(file: Path, *, device: str = "cpu") -> tuple[Callable[[Prepared], NDArray[np.float32]], str]:
     """Return a function that runs the archive at ``file``, and the metadata that :func:`torch2torchscript` wrote.
 
     The function takes what the module was traced with and gives float32 (batch, classes). A TorchScript archive is
@@ -87,7 +85,7 @@ def load_torchscript(
     with _quiet():
         module = torch.jit.load(str(file), map_location=device, _extra_files=extra)  # type: ignore[no-untyped-call]
 
-    def run(batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+    def run(batch: Prepared) -> NDArray[np.float32]:
         with torch.inference_mode(), _quiet():
             output: NDArray[np.float32] = module(torch.from_numpy(batch).to(device)).cpu().numpy()
             return output

@@ -14,7 +14,7 @@ __all__ = ["with_preprocessing"]
 
 
 def with_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Module:
-    """Return a module that takes uint8 (batch, height, width, channels) and gives the same to the bit.
+    """Return a module that takes uint8 (batch, height, width, channels) and gives the same, on a CPU to the bit.
 
     It does what :meth:`~vgg_runtime.preprocessing.Preprocessing.normalize` does, one rounding to float32 per step.
     """
@@ -26,7 +26,8 @@ def with_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Mo
             self.network = module
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            planes = pixels.permute(0, 3, 1, 2).float().contiguous() / preprocessing.divide_by
+            # By a tensor of one element: on CUDA, PyTorch takes a number's reciprocal and multiplies.
+            planes = pixels.permute(0, 3, 1, 2).float().contiguous() / torch.tensor([preprocessing.divide_by])
             if preprocessing.mean is not None:
                 planes = planes - torch.tensor(preprocessing.mean).view(-1, 1, 1)
             if preprocessing.std is not None:

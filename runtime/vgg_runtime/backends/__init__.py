@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vgg_runtime.manifest import Prepared
+
 __all__ = ["BACKENDS", "ENTRY_POINTS", "Backend", "Choice", "Device", "Placement", "open_backend"]
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -63,7 +65,7 @@ class Backend(Protocol):
     device_reason: str
     metadata: Mapping[str, str]
 
-    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
         ...
 

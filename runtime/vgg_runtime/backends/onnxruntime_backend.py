@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vgg_runtime.manifest import Prepared
+
 __all__ = [
     "OnnxRuntimeBackend",
     "abandon_after_fork",
@@ -84,7 +86,7 @@ class OnnxRuntimeBackend:
         self._input = self._session.get_inputs()[0].name
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
-    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
@@ -147,7 +149,7 @@ def import_onnxruntime() -> Any:
     Raises:
         MissingCapabilityError: it is not installed, or both of its wheels are.
     """
-    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    installed = _installed_wheels()
     if len(installed) == 2:
         raise MissingCapabilityError(
             "onnxruntime and onnxruntime-gpu are both installed; each overwrites the other's files.",
@@ -165,11 +167,17 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _is_installed(distribution: str) -> bool:
-    """Whether pip's record of ``distribution`` is there; importlib.metadata would take 15 ms to import."""
-    prefix = distribution.replace("-", "_") + "-"
-    return any(
-        name.startswith(prefix) and name.endswith(".dist-info")
-        for folder in filter(os.path.isdir, sys.path)
-        for name in os.listdir(folder)
-    )
+def _installed_wheels() -> set[str]:
+    """The wheels of onnxruntime that pip recorded in the folder it is imported from, which is the first with any.
+
+    importlib.metadata would take 15 ms to import.
+    """
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:  # no folder, or one that may be entered but not listed
+            continue
+        records = [name.partition("-")[0] for name in names if name.endswith(".dist-info")]
+        if found := {"onnxruntime", "onnxruntime_gpu"}.intersection(records):
+            return found
+    return set()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vgg_runtime.manifest import Prepared
+
 __all__ = ["CudaBackend", "provider_settings"]
 
 _MEMORY = "cuda"
@@ -70,7 +72,7 @@ class CudaBackend:
         self.device_reason = "CUDA is available" + (", with TF32" if placement.cuda.tf32 else "")
         self.metadata: Mapping[str, str] = self._session(self._graph_sizes[0] if self._graph_sizes else None).metadata
 
-    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
@@ -83,7 +85,7 @@ class CudaBackend:
         with self._lock:
             return self._run(batch)
 
-    def _run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+    def _run(self, batch: Prepared) -> NDArray[np.float32]:
         try:
             return self._session(len(batch) if len(batch) in self._graph_sizes else None).run(batch)
         except VggDeployError:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vgg_runtime.manifest import Prepared
+
 __all__ = ["OpenVinoBackend", "import_openvino"]
 
 _OPTIONS: dict[str, Any] = {
@@ -58,7 +60,7 @@ class OpenVinoBackend:
         abandon_after_fork(self._model)
         self._idle: list[Any] = []
 
-    def run(self, batch: NDArray[np.float32 | np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
@@ -70,7 +72,8 @@ class OpenVinoBackend:
         except IndexError:
             request = self._model.create_infer_request()
         try:
-            request.set_input_tensor(import_openvino().Tensor(batch, shared_memory=batch.flags.c_contiguous))
+            in_place = batch.flags.c_contiguous and batch.flags.writeable  # openvino refuses to point at anything else
+            request.set_input_tensor(import_openvino().Tensor(batch, shared_memory=in_place))
             request.infer()
             # Copied, for the next call writes to the same memory.
             return cast("NDArray[np.float32]", request.get_output_tensor().data.copy())
@@ -114,7 +117,7 @@ def _load_refusal(model: Path, error: Exception) -> BundleError:
     return BundleError(f"openvino cannot load {model}: {_last_line(error)}", hint="Run vgg-run verify on the bundle.")
 
 
-def _run_refusal(batch: NDArray[np.float32 | np.uint8], error: Exception) -> BundleError | OutOfMemoryError:
+def _run_refusal(batch: Prepared, error: Exception) -> BundleError | OutOfMemoryError:
     text = f"openvino cannot run the model on a batch of {batch.dtype} {list(batch.shape)}: {_last_line(error)}"
     if isinstance(error, MemoryError) or "bad_alloc" in str(error):
         return OutOfMemoryError(text, hint="Take a smaller batch, or a device with more memory.")

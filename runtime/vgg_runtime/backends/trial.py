@@ -17,7 +17,7 @@ from vgg_runtime.json_dataclass import MismatchError, from_json, to_json
 from vgg_runtime.manifest import Variant
 from vgg_runtime.processor import processor_name
 
-__all__ = ["DISTRIBUTIONS", "choose_backend", "fastest", "installed_engines"]
+__all__ = ["DISTRIBUTIONS", "REFUSED", "choose_backend", "fastest", "installed_engines"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,17 @@ WORTHWHILE = 0.95
 
 ROUNDS, SECONDS, LEAST_CALLS = 3, 0.2, 3
 
-_KIND = "backends"
+_KIND, _WORKER = "backends", "vgg_runtime.backends.trial_worker"
+
+# The exit code of a worker whose backend does not run the variant as it should.
+REFUSED = 3
+
+# Seconds after which a process that was to try a backend is taken for another program.
+PATIENCE = 120.0
+
+
+class _NoTrialError(Exception):
+    """No process could be started that tries a backend."""
 
 
 def choose_backend(bundle: Bundle, variant: Variant, placement: Placement) -> Choice:
@@ -58,7 +68,10 @@ def choose_backend(bundle: Bundle, variant: Variant, placement: Placement) -> Ch
     key = _key(variant, placement, engines)
     choice = _remembered(key)
     if choice is None:
-        choice = _try(bundle, variant, placement, list(engines))
+        try:
+            choice = _try(bundle, variant, placement, list(engines))
+        except _NoTrialError as error:
+            return Choice(DEFAULT, f"the default, as no trial could be run here: {error}")
         store_entry(_KIND, key, to_json(choice))
     logger.info("backend %s: %s", choice.backend, choice.reason)
     return choice
@@ -129,15 +142,29 @@ def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> Choice:
 
 
 def _command(bundle: Bundle, variant: Variant, placement: Placement, backend: str) -> list[str]:
-    # -P: what lies in the current folder, beside a bundle, is not imported.
-    command = [sys.executable, "-P", "-m", "vgg_runtime.backends.trial_worker", str(bundle.directory), variant.name]
+    # It imports from where this process does; but what lies in the current folder, beside a bundle, is not imported.
+    path = [folder for folder in sys.path if folder]
+    start = f"import runpy, sys; sys.path[:] = {path!r}; runpy.run_module({_WORKER!r}, run_name='__main__')"
+    command = [sys.executable, "-P", "-c", start, str(bundle.directory), variant.name]
     return [*command, backend, placement.device, str(placement.threads), placement.profile]
 
 
 def _refusal(command: Sequence[str]) -> str | None:
-    """What the worker has against its backend, None where it is ready to be timed; with nothing to do it ends."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+    """What the worker has against its backend, None where it is ready to be timed; with nothing to do it ends.
+
+    Raises:
+        _NoTrialError: the worker did not get to its backend at all.
+    """
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _NoTrialError(str(error)) from error
+    why = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+    if done.returncode > 0 and done.returncode != REFUSED:
+        raise _NoTrialError(why)
+    return None if done.returncode == 0 else why
 
 
 def _joined(refused: Mapping[str, str]) -> str:

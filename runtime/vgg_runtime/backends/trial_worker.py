@@ -9,13 +9,15 @@ the reason as the last line on stderr.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import cast
 
 from vgg_runtime.backends import Device
+from vgg_runtime.backends.trial import REFUSED
 from vgg_runtime.benchmark.worker import image_like_batch, serve
 from vgg_runtime.bundle import open_bundle
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
-from vgg_runtime.errors import VggDeployError
+from vgg_runtime.errors import SelfTestError, VggDeployError
 from vgg_runtime.profiles import ProfileName
 from vgg_runtime.self_test import golden_misses
 
@@ -35,15 +37,21 @@ def main(directory: str, variant: str, backend: str, device: str, threads: str, 
         verify=False,  # whoever started this process has done so
     ) as classifier:
         if misses := golden_misses(bundle, classifier):
-            sys.exit(f"its outputs differ from the golden ones: {', '.join(misses)}")
+            raise SelfTestError(f"its outputs differ from the golden ones: {', '.join(misses)}")
         takes = bundle.manifest.input
         size = takes.batch_size or (DEFAULT_BATCH_SIZE if profile == "throughput" else 1)
         batch = image_like_batch((size, *takes.image_shape), takes.dtype)
         serve(lambda: classifier.logits(batch))
 
 
-if __name__ == "__main__":
+def run(arguments: Sequence[str]) -> None:
+    """Run ``main``, and say what there is against the backend as whoever started this process expects it."""
     try:
-        main(*sys.argv[1:])
-    except VggDeployError as error:
-        sys.exit(error.message)  # without its hint: who started this process shows the last line
+        main(*arguments)
+    except Exception as error:  # whatever the engine raises
+        sys.stderr.write(error.message if isinstance(error, VggDeployError) else str(error) or type(error).__name__)
+        sys.exit(REFUSED)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from vgg_runtime.manifest import Prepared
 
 __all__ = ["copies_of"]
 
 
-def copies_of(batch: NDArray[np.float32 | np.uint8], classes: int) -> Callable[[], object]:
+def copies_of(batch: Prepared, classes: int) -> Callable[[], object]:
     """Return a function that makes them; it returns once they are done, as a call of the model does.
 
     Args:

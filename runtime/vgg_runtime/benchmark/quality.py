@@ -18,7 +18,7 @@ from vgg_runtime.manifest import Manifest
 from vgg_runtime.true_classes import true_classes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from vgg_runtime.manifest import Prepared
 
 __all__ = ["LabelledImages", "quality_of", "read_labelled", "share_right"]
 
@@ -29,7 +29,7 @@ Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 class LabelledImages:
     """Images as the variants take them, and the class of each."""
 
-    batch: NDArray[np.float32 | np.uint8]
+    batch: Prepared
     classes: tuple[int, ...]
 
 

@@ -13,20 +13,21 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from vgg_runtime.errors import VggDeployError
+from vgg_runtime.errors import BundleError, VggDeployError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from vgg_runtime.bundle import Bundle
+    from vgg_runtime.manifest import Input, Prepared
 
 __all__ = ["image_like_batch", "serve"]
 
@@ -34,7 +35,7 @@ __all__ = ["image_like_batch", "serve"]
 # and the processor had this many seconds to raise its frequency.
 STEADY_CALLS, STEADY_SHARE, LEAST_WARM_UP = 2, 0.02, 0.05
 
-Run = Callable[["NDArray[np.float32 | np.uint8]"], "NDArray[np.float32]"]
+Run = Callable[["Prepared"], "NDArray[np.float32]"]
 
 
 def serve(
@@ -167,8 +168,23 @@ def _open(
     if checkpoint is not None:
         return open_checkpoint(backend or "eager", checkpoint, placement, bundle.manifest).run
     if file is not None:
-        return open_backend(backend or "onnxruntime", file, placement).run
+        lone = open_backend(backend or "onnxruntime", file, placement)
+        _refuse_another_input(file, lone.metadata, bundle.manifest.input)
+        return lone.run
     return Classifier.open(bundle.directory, variant=variant, device=device, threads=threads, backend=backend).logits
+
+
+def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: Input) -> None:
+    from vgg_runtime.embedded_manifest import METADATA_KEY
+    from vgg_runtime.manifest import Manifest
+
+    if METADATA_KEY in metadata:
+        found = Manifest.parse(metadata[METADATA_KEY], source=f"the metadata of {file}").input
+        if (found.dtype, found.image_shape) != (expected.dtype, expected.image_shape):
+            raise BundleError(
+                f"{file} takes {found.dtype} {list(found.image_shape)}, the bundle's variants {expected.dtype} "
+                f"{list(expected.image_shape)}: these do not compare."
+            )
 
 
 @click.command()

@@ -105,7 +105,7 @@ class Worker:
         )
 
     def classify(self, images: str) -> list[int]:
-        """Return the best class of each image in the ``.npy`` file ``images``, float32 (images, C, H, W).
+        """Return the best class of each image in the ``.npy`` file ``images``, each as the variants take it.
 
         Raises:
             WorkerEndedError: the process ended.

@@ -183,10 +183,10 @@ class TestMemory:
 WRONG_BACKEND = """
 import sys
 from vgg_runtime.backends.{module} import {name} as Backend
-from vgg_runtime.backends.trial_worker import main
+from vgg_runtime.backends.trial_worker import run as start
 run = Backend.run
 Backend.run = lambda self, batch: run(self, batch) + 1
-main(*sys.argv[1:])
+start(sys.argv[1:])
 """
 
 

@@ -5,8 +5,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from vgg_calibration.quantizers import Context
-from vgg_calibration.quantizers.gemm_weights_untransposed import gemm_weights_untransposed
+from vgg_calibration.layouts.gemm_weights_untransposed import gemm_weights_untransposed
 
 RANDOM = np.random.default_rng(0)
 WEIGHT = RANDOM.integers(-127, 128, (5, 20)).astype(np.int8)  # (out features, in features)
@@ -31,7 +30,7 @@ def gemm(make_model, *, transposed: bool = True, twice: bool = False) -> onnx.Mo
 def test_the_weight_lies_the_other_way_round_and_the_outputs_are_the_same(make_model, run, constants) -> None:
     model = gemm(make_model)
     before = run(model, X)
-    assert gemm_weights_untransposed(model, Context()) == ["fc"]
+    assert gemm_weights_untransposed(model) == ["fc"]
     np.testing.assert_array_equal(constants(model)["weight"], WEIGHT.T)
     np.testing.assert_array_equal(run(model, X), before)
     np.testing.assert_array_equal(before, X @ (WEIGHT * SCALE[:, None]).T)
@@ -40,18 +39,18 @@ def test_the_weight_lies_the_other_way_round_and_the_outputs_are_the_same(make_m
 def test_what_lies_as_it_should_stays(make_model) -> None:
     model = gemm(make_model, transposed=False)
     before = model.SerializeToString()
-    assert gemm_weights_untransposed(model, Context()) == []
+    assert gemm_weights_untransposed(model) == []
     assert model.SerializeToString() == before
 
 
 def test_a_weight_that_is_used_twice_stays(make_model) -> None:
     model = gemm(make_model, twice=True)
     before = model.SerializeToString()
-    assert gemm_weights_untransposed(model, Context()) == []
+    assert gemm_weights_untransposed(model) == []
     assert model.SerializeToString() == before
 
 
 @pytest.mark.parametrize("transposed", [True, False])
 def test_a_float_weight_stays(linear, transposed: bool) -> None:
     model = linear(np.float32(WEIGHT.T), transposed=transposed)
-    assert gemm_weights_untransposed(model, Context()) == []
+    assert gemm_weights_untransposed(model) == []
