@@ -19,6 +19,7 @@ from queue import Empty, Queue
 from threading import Thread
 
 from vgg_runtime import Classifier
+from vgg_runtime.errors import ImageError
 from vgg_runtime.images import find_images
 
 
@@ -47,12 +48,19 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=30, help="frames per second of the camera")
     parser.add_argument("--smoothing", type=float, default=0.5, help="weight of the past, from 0 to less than 1")
     options = parser.parse_args()
+    if options.rate <= 0:
+        parser.error("--rate is greater than 0.")
     frames, answered = find_images([options.frames]), 0
     with Classifier.open(options.bundle) as classifier:
         shares: dict[str, float] = {}
         start = time.perf_counter()
         for frame in seen(frames, options.rate):
-            now = {each.label: each.probability for each in classifier.predict(frame, top_k=len(classifier.labels))}
+            try:
+                found = classifier.predict(frame, top_k=len(classifier.labels))
+            except ImageError as error:  # a frame that was cut off; the next one comes
+                print(json.dumps({"frame": frame.name, "error": error.message}), flush=True)
+                continue
+            now = {each.label: each.probability for each in found}
             past = shares or now
             shares = {label: past[label] + (1 - options.smoothing) * (now[label] - past[label]) for label in now}
             label = max(shares, key=shares.__getitem__)

@@ -25,8 +25,8 @@ State = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 def look(folder: Path) -> dict[Path, State]:
     found: dict[Path, State] = {}
     for file in sorted(folder.iterdir()):
-        with suppress(FileNotFoundError):  # moved away between the two calls
-            if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file():
+        with suppress(OSError):  # moved away between the two calls, or out of reach
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file():
                 found[file] = (file.stat().st_size, file.stat().st_mtime_ns)
     return found
 

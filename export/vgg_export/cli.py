@@ -55,12 +55,20 @@ class BatchSize(click.ParamType["int | str"]):
 @click.option("--model", help="vgg16, torchvision:NAME or MODULE:CALLABLE; by default recognised by the keys.")
 @click.option("--attribute-order", is_flag=True, help="Run a whole module's children in the order of its attributes.")
 @click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinity in the weights.")
-@click.option("--format", "formats", multiple=True, type=click.Choice(["onnx", "torchscript"]), help="Default: both.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["onnx", "torchscript"]),
+    help="Repeatable; by default both.",
+)
 @click.option("--preprocess", metavar="PRESET|FILE", help="imagenet, half, cifar10, mnist, plain, or a JSON file.")
 @click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Pixels that the network takes.")
 @click.option("--labels", metavar="FILE", help="class_indices.json, a JSON list, a text file, or 'imagenet'.")
 @click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
-@click.option("--quantize", multiple=True, metavar="WORD", help="dynamic, static, int8-weights, int4-weights or fp16.")
+@click.option(
+    "--quantize", multiple=True, metavar="WORD", help="dynamic, static, int8-weights, int4-weights or fp16; repeatable."
+)
 @click.option("--calibration", type=click.Path(path_type=Path), help="Folder of real images to calibrate on.")
 @click.option("--calibration-size", type=click.IntRange(min=1), help="Images to calibrate on; by default up to 100.")
 @click.option("--calibration-method", metavar="WORD", help="minmax, percentile, entropy or mse (default).")

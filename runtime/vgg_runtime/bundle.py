@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.errors import BundleError
@@ -76,16 +77,17 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     """
     directory = Path(path)
     if not os.path.isdir(directory):  # which has no objection to a name that is too long, or a folder out of reach
-        raise BundleError(
-            f"there is no bundle at {directory}.", hint="A bundle is a directory that vgg-export wrote; name that."
-        )
+        found = f"{directory} is a file" if os.path.isfile(directory) else f"there is no bundle at {directory}"
+        raise BundleError(f"{found}.", hint="A bundle is a directory that vgg-export wrote; name that.")
     try:
         with (directory / MANIFEST).open("rb") as file:
             text = file.read(MAX_MANIFEST_BYTES + 1)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise BundleError(
-            f"{directory} is no bundle: it has no readable {MANIFEST}.", hint="Write one with vgg-export."
+            f"{directory} is no bundle: it has no {MANIFEST}.", hint="Write one with vgg-export."
         ) from error
+    except OSError as error:
+        raise BundleError(f"the manifest of {directory} cannot be read: {error}.") from error
     if len(text) > MAX_MANIFEST_BYTES:
         raise BundleError(f"{directory / MANIFEST} is no manifest of a bundle: it has more than 16 MiB.")
     bundle = Bundle(directory, Manifest.parse(text, source=str(directory / MANIFEST)))
@@ -107,9 +109,13 @@ def _check_files(bundle: Bundle) -> None:
 
 def _names_below(directory: Path) -> set[str]:
     """Files, and links to whatever, by their paths inside ``directory``."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise BundleError(f"a folder of the bundle cannot be read: {error}.") from error
+
     return {
         path.relative_to(directory).as_posix()
-        for folder, folders, files in os.walk(directory)
+        for folder, folders, files in os.walk(directory, onerror=refuse)
         for path in (Path(folder, name) for name in (*files, *folders))
         if path.is_symlink() or not path.is_dir()
     }

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from vgg_runtime.backends import Backend, Device, Placement
 from vgg_runtime.cuda_options import CudaOptions
@@ -129,8 +129,9 @@ class Classifier:
         """
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device is {device!r}; it is auto, cpu or cuda.")
-        if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise UsageError(f"threads is {threads}; it is 1 to {MAX_THREADS}.")
+        if threads is not None:
+            threads = _checked_count("threads", threads, most=MAX_THREADS)
+        max_pixels = _checked_count("max_pixels", max_pixels)
         if cuda is not None and device == "cpu":
             raise UsageError("options of CUDA were given, and device is cpu.", hint="Take device cuda, or leave them.")
         if profile not in PROFILES:
@@ -154,7 +155,8 @@ class Classifier:
     def preprocess(self, image: ImageSource) -> Prepared:
         """Return ``image`` as the model takes it: float32 (channels, height, width).
 
-        Where preprocessing was embedded into the model, that is uint8 (height, width, channels).
+        Where preprocessing was embedded into the model, that is uint8 (height, width, channels): for :meth:`classify`
+        and :meth:`logits`, and not to be given here again, where uint8 is an image before all preprocessing.
 
         Args:
             image: what :func:`~vgg_runtime.images.read_image` takes; or a float32 array (channels, height, width), or
@@ -219,7 +221,7 @@ class Classifier:
 
     def predict_files(
         self,
-        paths: Iterable[str | os.PathLike[str]],
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
         top_k: int = 5,
         batch_size: int = DEFAULT_BATCH_SIZE,
@@ -251,8 +253,8 @@ class Classifier:
                 hint="predict() takes one image, predict_files() takes folders; several arrays are a list, or one of "
                 "four dimensions.",
             )
-        if batch_size < 1:
-            raise UsageError(f"the batch size is {batch_size}; it is at least 1.")
+        batch_size = _checked_count("batch_size", batch_size)
+        top_k = _checked_count("top_k", top_k)
         from vgg_runtime.prefetch import prefetch  # a pool of threads, which one image does without
 
         read = prefetch(map(self._reading, images), workers=self.threads, ahead=2 * batch_size)
@@ -303,8 +305,7 @@ class Classifier:
         Raises:
             VerificationError: an output is such that there is no probability: NaN, or an infinite logit.
         """
-        if top_k < 1:
-            raise UsageError(f"top_k is {top_k}; it is at least 1.")
+        top_k = _checked_count("top_k", top_k)
         labels, shares = self.manifest.labels, probabilities(outputs, self.manifest.output.kind)
         if not np.isfinite(shares).all():
             raise VerificationError(
@@ -361,6 +362,12 @@ class Classifier:
         with _reopening:
             self._backend = None
 
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            "a classifier cannot be pickled, and so not be sent to another process.",
+            hint="Open one in each process; they share the memory of float weights, which stay the mapped file.",
+        )
+
     def __enter__(self) -> Classifier:
         return self
 
@@ -368,6 +375,15 @@ class Classifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _checked_count(name: str, value: int, *, most: int | None = None) -> int:
+    accepted = "at least 1" if most is None else f"1 to {most}"
+    if not hasattr(value, "__index__"):
+        raise UsageError(f"{name} is {value!r}; it is a whole number, {accepted}.")
+    if value < 1 or (most is not None and value > most):
+        raise UsageError(f"{name} is {value}; it is {accepted}.")
+    return int(value)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

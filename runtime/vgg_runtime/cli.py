@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,9 @@ REFUSED = 3
 
 _device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
-_bundle = click.argument("bundle", type=click.Path(path_type=Path))
+# What cannot be read is for the command to say: of several images, the others are still done.
+_path = click.Path(readable=False, path_type=Path)
+_bundle = click.argument("bundle", type=_path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,7 +37,7 @@ def group() -> None:
 
 @group.command()
 @_bundle
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=_path)
 @click.option("--variant", help="Variant to run, such as onnx-fp32.")
 @_device
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print.")
@@ -95,26 +99,37 @@ def predict(
 @_bundle
 @_json
 def info(bundle: Path, as_json: bool) -> None:
-    """Print what is in the bundle."""
-    from vgg_runtime.bundle import open_bundle
+    """Print what is in the bundle, or what a lone model file carries."""
     from vgg_runtime.json_dataclass import to_json
 
-    manifest = open_bundle(bundle).manifest
+    manifest = _manifest(bundle)
     if as_json:
         command_line.echo_json(to_json(manifest))
     else:
         click.echo("\n".join(_description(manifest)))
 
 
+def _manifest(bundle: Path) -> Manifest:
+    if os.path.isfile(bundle):
+        from vgg_runtime.classifier import Classifier
+
+        with Classifier.open(bundle, device="cpu") as lone:
+            return lone.manifest
+    from vgg_runtime.bundle import open_bundle
+
+    return open_bundle(bundle).manifest
+
+
 @group.command()
 @_bundle
 @_device
-def verify(bundle: Path, device: Any) -> None:
+@click.option("--backend", type=click.Choice(list(BACKENDS)), help="Engine that runs the self-test.")
+def verify(bundle: Path, device: Any, backend: str | None) -> None:
     """Compare the files with their checksums, then the outputs on this machine with the golden ones."""
     from vgg_runtime.self_test import verify_bundle
 
-    figures = verify_bundle(bundle, device=device)
-    click.echo("checksums: every file is as it was written")
+    figures = verify_bundle(bundle, device=device, backend=backend)
+    click.echo("checksums: models and golden outputs are as they were written")
     for name, found in figures.items():
         agreement = "equal to the bit" if found.snr_db is None else f"{found.snr_db:.1f} dB signal-to-noise"
         click.echo(f"{name}: {agreement}, top-1 agreement {found.top1_agreement:.1%} on {found.samples} golden samples")
@@ -165,7 +180,7 @@ def _description(manifest: Manifest) -> list[str]:
         f"output         {manifest.output.classes} classes as {kind}",
         f"labels         {_first_labels(manifest)}",
         f"preprocessing  {_preprocessing(manifest)}",
-        "variants",
+        *(["variants"] if manifest.variants else []),
     ]
     return lines + [f"  {variant_line(variant)}" for variant in manifest.variants]
 
@@ -210,5 +225,7 @@ def _preprocessing(manifest: Manifest) -> str:
 
 def main() -> None:
     """Entry point of ``vgg-run``."""
+    # Pillow warns of what is within the limit of this project, which is stated and adjustable.
+    warnings.filterwarnings("ignore", message=".*decompression bomb")
     logging.getLogger("vgg_runtime").addHandler(logging.StreamHandler())  # its warnings, on stderr
     command_line.run(group)

@@ -28,7 +28,10 @@ ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", "N
 # A 100-megapixel photograph takes 300 MB once decoded; larger files are more often an attack than a photograph.
 MAX_PIXELS = 100_000_000
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm"),
+    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
 
 _HIGH_DEPTH_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -49,7 +52,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
 
     Args:
         source: a path, the bytes of an image file, a binary file object (read from its beginning), a Pillow image, or
-            a uint8 array of shape (height, width), (height, width, 3) or (height, width, 4).
+            a uint8 array of shape (height, width) or (height, width, 1, 3 or 4), with channels in the order RGB.
         max_pixels: larger images are refused before they are decoded. Beyond 178 million, Pillow's own
             ``PIL.Image.MAX_IMAGE_PIXELS`` has to be raised too.
 
@@ -57,7 +60,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         ImageError: the image is unreadable, truncated, empty, too large, or has more than 8 bits per channel.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(source, max_pixels)
     name = image_name(source)
     try:
         if not isinstance(source, str | os.PathLike):
@@ -108,8 +111,8 @@ def image_name(source: ImageSource) -> str:
     return name if isinstance(name, str) else "the image"
 
 
-def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the given files, and the image files below the given folders in sorted order.
+def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the given files, and the image files below the given folders in sorted order; one path is one of them.
 
     Links to folders are followed. Hidden files and folders are passed over: what systems leave among photographs, such
     as macOS's ``._cat.jpg`` and thumbnails, is no photograph.
@@ -118,7 +121,7 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         ImageError: a folder holds no image.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
         if not os.path.isdir(path):
             found.append(path)
             continue
@@ -153,11 +156,7 @@ def _decode(source: bytes | IO[bytes] | Image.Image, name: str, max_pixels: int)
     image = _open(source, name)
     if not image.width * image.height:
         raise ImageError(f"{name} has {image.width} x {image.height} pixels.")
-    if image.width * image.height > max_pixels:
-        raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels, more than the limit of {max_pixels:,}.",
-            hint="Shrink it first, or raise the limit (max_pixels).",
-        )
+    _refuse_too_large(name, image.width, image.height, max_pixels)
     if image.format in _FORMATS_THAT_RUN_PROGRAMS:
         raise ImageError(f"{name} is {image.format}, which is decoded by running a program; it is not accepted.")
     _refuse_high_depth(image, name)
@@ -166,6 +165,14 @@ def _decode(source: bytes | IO[bytes] | Image.Image, name: str, max_pixels: int)
         logger.warning("%s has several frames; the first is taken.", name)
     image.load()
     return image
+
+
+def _refuse_too_large(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} has {width} x {height} pixels, more than the limit of {max_pixels:,}.",
+            hint="Shrink it first, or raise the limit (max_pixels).",
+        )
 
 
 def _has_more_frames(image: Image.Image) -> bool:
@@ -193,7 +200,7 @@ def _open(source: bytes | IO[bytes] | Image.Image, name: str) -> Image.Image:
     return Image.open(source)
 
 
-def _from_array(array: NDArray[Any]) -> Image.Image:
+def _from_array(array: NDArray[Any], max_pixels: int) -> Image.Image:
     from PIL import Image
 
     if array.dtype != np.uint8:
@@ -201,9 +208,12 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
             f"the array has dtype {array.dtype}; an image is uint8.",
             hint="Scale it to 0..255. What is preprocessed already is float32 planes: (channels, height, width).",
         )
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
-        raise ImageError(f"the array has shape {array.shape}; an image is (height, width) or (height, width, 3 or 4).")
-    return Image.fromarray(array)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
+        raise ImageError(
+            f"the array has shape {array.shape}; an image is (height, width) or (height, width, 1, 3 or 4)."
+        )
+    _refuse_too_large("the array", array.shape[1], array.shape[0], max_pixels)
+    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
 
 
 def _refuse_high_depth(image: Image.Image, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["cache_directory", "load_entry", "store_entry"]
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 
@@ -44,14 +47,16 @@ def store_entry(kind: str, key: Mapping[str, str], values: Mapping[str, Any]) ->
     """Store ``values``, as JSON has them, under ``key``; a cache that cannot be written is no error."""
     try:
         file = _file(kind, key)
-    except RuntimeError:
+    except RuntimeError as error:
+        logger.warning("what was found out cannot be kept for the next time: %s", error)
         return
     part = file.with_suffix(f".{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps({"key": dict(key), **values}, indent=1), encoding="utf-8")
         part.replace(file)
-    except OSError:
+    except OSError as error:
+        logger.warning("what was found out cannot be kept for the next time: %s", error)
         with contextlib.suppress(OSError):  # its folder may be none
             part.unlink()
 

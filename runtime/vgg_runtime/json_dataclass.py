@@ -114,6 +114,8 @@ def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[
 def _name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(repr, get_args(hint)))
+    if tuple in (hint, get_origin(hint)):
+        return "a list"
     return "null" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 

@@ -12,13 +12,16 @@ from vgg_runtime.backends.checked_backend import CheckedBackend
 from vgg_runtime.bundle import MANIFEST, Bundle, open_bundle
 from vgg_runtime.checksum import PendingChecksums
 from vgg_runtime.embedded_manifest import METADATA_KEY, differing_fields
-from vgg_runtime.errors import BundleError
+from vgg_runtime.errors import BundleError, UsageError
 from vgg_runtime.manifest import Manifest, Variant
 
 __all__ = ["ENGINES", "Opened", "open_in_bundle", "open_lone_file"]
 
 # The backend that runs a format, where the caller names none.
 ENGINES = {"onnx": "onnxruntime", "torchscript": "torchscript"}
+
+# The format that a backend runs; what plugs in from elsewhere may run any.
+_RUNS = {"onnxruntime": "onnx", "openvino": "onnx", "torchscript": "torchscript"}
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,9 @@ def _choice(
 
 
 def _named_backend(name: str | None, default: str) -> Choice:
+    format_ = next(format_ for format_, engine in ENGINES.items() if engine == default)
+    if _RUNS.get(name or default, format_) != format_:
+        raise UsageError(f"{name} does not run {format_} files.", hint=f"Leave the backend to the format: {default}.")
     return Choice(default, "runs files of this format by default") if name is None else Choice(name, "as asked")
 
 

@@ -20,10 +20,16 @@ __all__ = ["golden_misses", "verify_bundle"]
 _Golden = tuple[np.ndarray, np.ndarray]  # inputs as the network takes them, outputs of eager PyTorch
 
 
-def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> dict[str, ParityFigures]:
+def verify_bundle(
+    path: str | os.PathLike[str], *, device: Device = "auto", backend: str | None = None
+) -> dict[str, ParityFigures]:
     """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
 
-    The manifest has no checksum; it is compared with the one inside each model file.
+    The manifest has no checksum; it is compared with the one inside each model file, which knows all but what was
+    measured: the variants' figures and tolerances.
+
+    Args:
+        backend: engine that runs the variants; by default that of their format.
 
     Returns:
         the figures of each variant that was run; empty where the bundle was exported without verification, or has
@@ -44,7 +50,9 @@ def verify_bundle(path: str | os.PathLike[str], *, device: Device = "auto") -> d
     figures = {}
     for variant in bundle.manifest.variants:
         if variant.format == "onnx":
-            with Classifier.open(bundle.directory, variant=variant.name, device=device, verify=False) as classifier:
+            with Classifier.open(
+                bundle.directory, variant=variant.name, device=device, backend=backend, verify=False
+            ) as classifier:
                 _refuse_edited_manifest(bundle, variant, classifier.metadata)
                 if golden is not None:
                     figures[variant.name] = _compare(bundle, classifier, golden)

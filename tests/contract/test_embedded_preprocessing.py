@@ -48,7 +48,7 @@ def test_openvino_which_merges_the_steps_gives_the_same_up_to_rounding(
     found = []
     for bundle in (embedded_bundle, whole_bundle):
         with Classifier.open(bundle.directory, backend="openvino", device="cpu") as classifier:
-            found.append(classifier.predict_batch(images))
+            found.append([*classifier.predict_batch(images), *map(classifier.predict, images[:2])])
     for ours, theirs in zip(*found, strict=True):
         assert [each.index for each in ours] == [each.index for each in theirs]
         assert [each.probability for each in ours] == pytest.approx([each.probability for each in theirs], abs=1e-5)
@@ -80,6 +80,14 @@ def test_the_checkpoint_runs_beside_it_on_the_same_pixels(embedded_bundle: Bundl
     request = json.dumps({"classify": str(tmp_path / "pixels.npy")})
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[1]) == {"classes": expected}
+
+
+def test_a_lone_file_of_another_input_is_not_measured_beside_it(embedded_bundle: Bundle, whole_bundle: Bundle) -> None:
+    worker = [sys.executable, "-m", "vgg_runtime.benchmark.worker", str(embedded_bundle.directory)]
+    command = [*worker, "--file", str(whole_bundle.path("onnx-fp32/model.onnx"))]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "takes float32 [1, 28, 28], the bundle's variants uint8 [28, 28, 1]" in done.stderr
 
 
 def test_info_says_what_callers_give(embedded_bundle: Bundle) -> None:

@@ -68,6 +68,37 @@ def test_an_onnx_file_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
     assert [size.dim_param or size.dim_value for size in taken.type.tensor_type.shape.dim] == ["batch", 12, 10, 3]
 
 
+def test_names_of_the_network_stay_its_own(tmp_path: Path, pixels: np.ndarray) -> None:
+    class Normalizing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("input_mean", torch.full((1, 3, 1, 1), 0.25))
+            self.register_buffer("input__std", torch.full((1, 3, 1, 1), 2.0))
+
+        def forward(self, planes: torch.Tensor) -> torch.Tensor:
+            return ((planes - self.input_mean) / self.input__std).flatten(1)
+
+    preprocessing, file = PREPROCESSINGS["scaled and normalized"], tmp_path / "model.onnx"
+    torch2onnx(Normalizing().eval(), file, takes=TAKES, gives=GIVES, metadata={})
+    before = open_backend("onnxruntime", file, Placement("cpu", 1)).run(planes_of(pixels, preprocessing))
+    embed_preprocessing(file, preprocessing, TAKES.as_pixels())
+    names = [tensor.name for tensor in onnx.load(file).graph.initializer]
+    assert {"input_mean", "input__std"} < set(names)
+    assert len(set(names)) == len(names)
+    np.testing.assert_array_equal(open_backend("onnxruntime", file, Placement("cpu", 1)).run(pixels), before)
+
+
+def test_one_channel_reaches_convolutions_in_the_layout_that_they_had(pixels: np.ndarray) -> None:
+    torch.manual_seed(0)
+    network, preprocessing = nn.Conv2d(1, 4, 3).eval(), Preprocessing("L", mean=(0.3,), std=(0.35,))
+    seen = []
+    network.register_forward_pre_hook(lambda module, given: seen.append(given[0].stride()))
+    grey = pixels[..., :1]
+    before = eager_function(network)(planes_of(grey, preprocessing))
+    np.testing.assert_array_equal(eager_function(with_preprocessing(network, preprocessing))(grey), before)
+    assert seen == [(120, 120, 10, 1)] * 2
+
+
 def test_a_module_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
     network: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -106,21 +107,29 @@ def test_a_name_that_is_no_file_is_missing(bundle: Path, edit_manifest: Callable
         open_bundle(bundle)
 
 
-@pytest.mark.parametrize("path", ["nothing here", "photo.jpg", "no\0path"])
-def test_what_is_no_directory_is_no_bundle(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nothing here", "there is no bundle at"),
+        ("no\0path", "there is no bundle at"),
+        ("x" * 300, "there is no bundle at"),
+        ("photo.jpg", r"photo\.jpg is a file"),
+    ],
+)
+def test_what_is_no_directory_is_no_bundle(tmp_path: Path, path: str, message: str) -> None:
     (tmp_path / "photo.jpg").write_text("hello")
-    with pytest.raises(BundleError, match="there is no bundle at"):
+    with pytest.raises(BundleError, match=message):
         open_bundle(tmp_path / path)
 
 
 def test_a_directory_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no readable bundle\.json"):
+    with pytest.raises(BundleError, match=r"it has no bundle\.json"):
         open_bundle(tmp_path)
 
 
-def test_a_directory_in_place_of_the_manifest_is_no_bundle(tmp_path: Path) -> None:
+def test_why_a_manifest_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "bundle.json").mkdir()
-    with pytest.raises(BundleError, match=r"no readable bundle\.json"):
+    with pytest.raises(BundleError, match=r"cannot be read: .*directory"):
         open_bundle(tmp_path)
 
 
@@ -128,4 +137,19 @@ def test_an_enormous_manifest_is_refused_unparsed(bundle: Path) -> None:
     with (bundle / "bundle.json").open("ab") as file:
         file.truncate(17 * 2**20)
     with pytest.raises(BundleError, match="more than 16 MiB"):
+        open_bundle(bundle)
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def deny(path: str) -> object:  # as a user without the right has it; tests may run as one who may do anything
+        if str(path).endswith("onnx-fp32"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(BundleError, match=r"a folder of the bundle cannot be read: .*Permission denied"):
         open_bundle(bundle)

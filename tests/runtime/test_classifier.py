@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
 import itertools
+import os
+import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,8 +53,61 @@ def test_a_batch_gives_what_single_images_give(bundle: Path, photos: Path, batch
         together = classifier.predict_batch(iter(images), batch_size=batch_size)
         assert together == [classifier.predict(image) for image in images]
         assert classifier.predict_batch([]) == []
-        with pytest.raises(UsageError, match="batch size is 0"):
-            classifier.predict_batch(images, batch_size=0)
+
+
+@pytest.mark.parametrize("fixed", ["batch", 3])
+@pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("batch_size", -1), ("batch_size", 1.5), ("top_k", 0)])
+def test_counts_that_are_none_are_refused(
+    make_bundle: Callable[..., Path], fixed: str | int, name: str, value: Any
+) -> None:
+    with Classifier.open(make_bundle(batch=fixed)) as classifier:
+        with pytest.raises(UsageError, match=f"{name} is {value}; it is "):
+            classifier.predict_batch(RANDOM[:4], **{name: value})
+        with pytest.raises(UsageError, match=f"{name} is {value}; it is "):
+            classifier.predict_batch([], **{name: value})
+
+
+def test_a_buffer_that_is_written_to_again_gives_each_of_its_images(bundle: Path) -> None:
+    def frames(buffer: Any) -> Iterator[Any]:
+        for image in RANDOM[:20]:
+            np.asarray(buffer).reshape(RANDOM[0].shape)[:] = image
+            yield buffer
+
+    with Classifier.open(bundle, threads=2) as classifier:
+        expected = [classifier.predict(image) for image in RANDOM[:20]]
+        assert list(classifier.predict_each(frames(np.empty_like(RANDOM[0])), batch_size=2)) == expected
+
+
+def test_a_buffer_of_encoded_images_that_is_written_to_again_gives_each_of_them(bundle: Path) -> None:
+    encoded = []
+    for image in RANDOM[:20]:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "BMP")  # all of one size
+        encoded.append(file.getvalue())
+
+    def frames(buffer: bytearray) -> Iterator[bytearray]:
+        for content in encoded:
+            buffer[:] = content
+            yield buffer
+
+    with Classifier.open(bundle, threads=2) as classifier:
+        expected = [classifier.predict(image) for image in encoded]
+        assert list(classifier.predict_each(frames(bytearray(encoded[0])), batch_size=2)) == expected
+
+
+def test_one_folder_is_as_good_as_a_list_of_it(bundle: Path, photos: Path) -> None:
+    with Classifier.open(bundle) as classifier:
+        assert dict(classifier.predict_files(str(photos))) == dict(classifier.predict_files([photos]))
+
+
+def test_it_cannot_be_sent_to_another_process_and_says_what_can(bundle: Path) -> None:
+    with Classifier.open(bundle) as classifier, pytest.raises(UsageError, match="cannot be pickled"):
+        pickle.dumps(classifier)
+
+
+def test_onnx_is_for_backends_that_run_it(bundle: Path) -> None:
+    with pytest.raises(UsageError, match="torchscript does not run onnx files"):
+        Classifier.open(bundle, backend="torchscript")
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
@@ -243,13 +299,45 @@ if not child:
         same &= another.predict(image) == answer
     same &= classifier.predict_batch([image, image]) == [answer, answer]
     classifier.close()
-    sys.exit(7 if same and threads > 1 else 1)
+    try:
+        classifier.logits(batch)
+    except UsageError:
+        sys.exit(7 if same and threads > 1 else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 assert np.array_equal(classifier.logits(batch), before)
 assert queue.predict(image) == answer
 queue.close()
 asyncio.run(face.close())
 """
+
+
+FORK_AND_BURST = """
+import os, sys, threading
+import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from vgg_runtime import Classifier
+
+batch = np.random.default_rng(0).random((4, 3, 6, 8), dtype=np.float32)
+classifier = Classifier.open(sys.argv[1], device="cpu", threads=1)
+before, load, loads, together = classifier.logits(batch), classifier._load, [], threading.Barrier(8)
+child = os.fork()
+if not child:
+    classifier._load = lambda: loads.append(1) or load()
+    def first(_):
+        together.wait()
+        return np.array_equal(classifier.logits(batch), before)
+    with ThreadPoolExecutor(8) as pool:
+        same = all(pool.map(first, range(8)))
+    os._exit(7 if same and len(loads) == 1 else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_of_the_threads_of_a_forked_child_one_loads_the_model(bundle: Path) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_AND_BURST, str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it counts threads as Linux tells them")
@@ -265,6 +353,10 @@ def test_a_forked_child_predicts_the_same_on_threads_of_its_own_and_ends(bundle:
         ({"device": "gpu"}, "device is 'gpu'; it is auto, cpu or cuda"),
         ({"threads": 0}, "threads is 0; it is 1 to 256"),
         ({"threads": 257}, "threads is 257; it is 1 to 256"),
+        ({"threads": 1.5}, r"threads is 1\.5; it is a whole number, 1 to 256"),
+        ({"threads": "2"}, "threads is '2'; it is a whole number"),
+        ({"max_pixels": 0}, "max_pixels is 0; it is at least 1"),
+        ({"max_pixels": None}, "max_pixels is None; it is a whole number, at least 1"),
     ],
 )
 def test_arguments_out_of_range_are_refused(bundle: Path, arguments: dict[str, Any], message: str) -> None:

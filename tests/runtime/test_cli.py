@@ -134,7 +134,7 @@ def test_predict_takes_a_lone_file(
         (["predict", "{bundle}", "{photos}", "--batch-size", "none"], 2, "--batch-size"),
         (["predict", "{bundle}", "{photos}", "--device", "tpu"], 2, "--device"),
         (["predict", "{bundle}", "{photos}", "--threads", "257"], 2, "it is 1 to 256"),
-        (["predict", "{photos}", "{photos}"], 3, "has no readable bundle.json"),
+        (["predict", "{photos}", "{photos}"], 3, "it has no bundle.json"),
         (["predict", "no.bundle", "{photos}", "--json"], 3, "there is no bundle at no.bundle"),
         (["predict", "{photos}/red.png", "{photos}"], 3, "cannot load"),
         (["predict", "{bundle}", "{bundle}"], 3, "holds no image"),
@@ -182,9 +182,35 @@ def test_info_as_json_is_the_manifest(bundle: Path) -> None:
     assert Manifest.parse(shown, source="stdout") == Manifest.parse((bundle / "bundle.json").read_text(), source="file")
 
 
+def test_info_of_a_lone_file_tells_what_it_carries(
+    tmp_path: Path, write_model: Callable[..., None], make_manifest: Callable[..., Manifest]
+) -> None:
+    write_model(tmp_path / "lone.onnx", metadata={"vgg_deploy.json": make_manifest().dump()})
+    shown = vgg_run("info", tmp_path / "lone.onnx").stdout
+    assert "labels         red, lime, blue" in shown
+    assert "variants" not in shown
+
+
+def test_an_image_out_of_reach_does_not_stop_the_others(bundle: Path, photos: Path) -> None:
+    found = predictions(bundle, photos / "lime.png", "x" * 300, photos / "red.png", code=3)
+    assert [list(entry) for entry in found][1] == ["image", "error"]
+    assert [found[i]["predictions"][0]["label"] for i in (0, 2)] == ["lime", "red"]
+
+
+def test_the_self_test_runs_on_the_backend_that_is_named(bundle: Path) -> None:
+    pytest.importorskip("openvino")
+    assert "on 4 golden samples" in vgg_run("verify", bundle, "--backend", "openvino").stdout
+
+
+def test_a_large_image_within_the_limit_is_classified_without_a_warning(bundle: Path, tmp_path: Path) -> None:
+    Image.new("1", (9700, 9700)).save(tmp_path / "large.png")
+    done = vgg_run("predict", bundle, tmp_path / "large.png", "--device", "cpu")
+    assert done.stderr == ""
+
+
 def test_verify_tells_what_was_held_against_what(bundle: Path) -> None:
     shown = vgg_run("verify", bundle).stdout
-    assert "checksums: every file is as it was written" in shown
+    assert "checksums: models and golden outputs are as they were written" in shown
     assert "onnx-fp32: " in shown
     assert "top-1 agreement 100.0% on 4 golden samples" in shown
 

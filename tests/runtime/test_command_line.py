@@ -128,6 +128,29 @@ def test_what_is_half_done_is_undone_when_a_signal_ends_the_process(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+SWALLOWED = """
+import signal, time
+from vgg_runtime import command_line
+def body():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except:
+        pass
+    signal.raise_signal(signal.SIGTERM)
+    print("so far", flush=True)
+    now = time.monotonic()
+    command_line.time.monotonic = lambda: now + 60
+    signal.raise_signal(signal.SIGTERM)
+    print("went on")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_signal_ends_what_kept_the_first_one_to_itself() -> None:
+    done = subprocess.run([sys.executable, "-c", SWALLOWED + SCRIPT.format("body()")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "so far\n", "")
+
+
 CODE_OF_A_USER = """
 import signal
 def body():

@@ -77,12 +77,25 @@ def test_every_kind_of_source_gives_the_same_pixels(photo: Path, source: Callabl
     np.testing.assert_array_equal(np.asarray(read_image(source(photo))), PIXELS)
 
 
-@pytest.mark.parametrize(("shape", "mode"), [((4, 5), "L"), ((4, 5, 3), "RGB"), ((4, 5, 4), "RGBA")])
+@pytest.mark.parametrize(("shape", "mode"), [((4, 5), "L"), ((4, 5, 3), "RGB"), ((4, 5, 4), "RGBA"), ((4, 5, 1), "L")])
 def test_arrays_have_one_three_or_four_channels(shape: tuple[int, ...], mode: str) -> None:
     assert read_image(np.zeros(shape, np.uint8)).mode == mode
 
 
-@pytest.mark.parametrize("shape", [(4,), (4, 5, 1), (4, 5, 2), (3, 4, 5), (1, 4, 5, 3), (0, 5), (4, 0, 3)])
+def test_the_limit_of_pixels_is_for_arrays_too() -> None:
+    assert read_image(np.zeros((4, 5), np.uint8), max_pixels=20).size == (5, 4)
+    with pytest.raises(ImageError, match="the array has 5 x 4 pixels, more than the limit of 19"):
+        read_image(np.zeros((4, 5), np.uint8), max_pixels=19)
+
+
+def test_one_path_is_a_folder_or_a_file_too(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
+    assert find_images(tmp_path) == find_images(str(tmp_path)) == find_images([tmp_path]) == [tmp_path / "a.png"]
+    assert find_images(str(tmp_path / "a.png")) == [tmp_path / "a.png"]
+    assert find_images("x" * 300) == [Path("x" * 300)]  # for whoever reads it to refuse
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 5, 2), (3, 4, 5), (1, 4, 5, 3), (0, 5), (4, 0, 3)])
 def test_arrays_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match="the array has shape"):
         read_image(np.zeros(shape, np.uint8))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,26 @@ def test_a_damaged_file_is_as_none(cache: Path, damaged: str) -> None:
     assert load_entry("things", KEY) is None
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error_but_told(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache.write_text("a file where the folder would be")
     store_entry("things", KEY, {"answer": 1})
     assert load_entry("things", KEY) is None
+    assert "cannot be kept for the next time" in caplog.text
+
+
+@pytest.mark.parametrize("given", [None, "XDG_CACHE_HOME"])
+def test_a_user_without_a_home_has_no_cache_unless_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: str | None
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("VGG_DEPLOY_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setattr(sys, "platform", "linux")
+    if given:
+        monkeypatch.setenv(given, str(tmp_path))
+    store_entry("things", KEY, {"answer": 1})
+    assert load_entry("things", KEY) == ({"key": KEY, "answer": 1} if given else None)
+    assert ("cannot be kept for the next time" in caplog.text) == (given is None)

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vgg_runtime.errors import ImageError
+from vgg_runtime.images import read_image
 from vgg_runtime.preprocessing import Preprocessing
 
 GRADIENT = Image.fromarray(np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3))
@@ -114,3 +115,42 @@ def test_the_output_size_is_known_where_it_does_not_depend_on_the_image(
 def test_what_cannot_be_is_refused_when_it_is_described(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Preprocessing(**fields)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_as_pillow_itself_would(orientation: int) -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)).save(file, "PNG", exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    found = Preprocessing(exif_orientation=True).pixels(Image.open(file))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_orientation_that_there_is_none_of_turns_nothing() -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 9
+    GRADIENT.save(file, "PNG", exif=exif)
+    np.testing.assert_array_equal(Preprocessing(exif_orientation=True).pixels(Image.open(file)), np.asarray(GRADIENT))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of tags that it skips
+def test_a_broken_block_of_exif_turns_nothing_or_is_an_image_error() -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112], exif[0x0131] = 6, "software"
+    Image.new("RGB", (8, 6)).save(file, "JPEG", exif=exif)
+    content, steps = file.getvalue(), Preprocessing(exif_orientation=True)
+    start, generator, refused = content.index(b"Exif"), np.random.default_rng(0), 0
+    for _ in range(500):
+        damaged = bytearray(content)
+        damaged[start + 6 + int(generator.integers(60))] = int(generator.integers(256))
+        try:
+            assert steps.pixels(read_image(bytes(damaged))).shape in ((6, 8, 3), (8, 6, 3))
+        except ImageError:
+            refused += 1
+    assert refused < 500
+
+
+def test_a_mode_that_pillow_cannot_convert_is_an_image_error() -> None:
+    with pytest.raises(ImageError, match="the image cannot be preprocessed: "):
+        Preprocessing().pixels(Image.new("La", (3, 2)))

@@ -76,3 +76,10 @@ def test_the_least_quota_of_the_groups_around_this_process_holds(
 def test_a_share_of_a_core_is_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "cpu_quota", lambda: 0.2)
     assert available_threads() == 1
+
+
+def test_a_control_group_may_have_any_name(tmp_path: Path) -> None:
+    group = os.fsdecode(b"caf\xe9")
+    write_files(tmp_path / group, {"cpu.max": "150000 100000\n"})
+    (tmp_path / "membership").write_bytes(b"0::/caf\xe9\n")
+    assert cpu_quota(tmp_path, tmp_path / "membership") == 1.5

@@ -26,8 +26,10 @@ def with_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Mo
             self.network = module
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            # Copied: one channel counts as contiguous whatever its strides, by which convolutions choose their kernels.
+            planes = pixels.permute(0, 3, 1, 2).float().clone(memory_format=torch.contiguous_format)
             # By a tensor of one element: on CUDA, PyTorch takes a number's reciprocal and multiplies.
-            planes = pixels.permute(0, 3, 1, 2).float().contiguous() / torch.tensor([preprocessing.divide_by])
+            planes = planes / torch.tensor([preprocessing.divide_by])
             if preprocessing.mean is not None:
                 planes = planes - torch.tensor(preprocessing.mean).view(-1, 1, 1)
             if preprocessing.std is not None:

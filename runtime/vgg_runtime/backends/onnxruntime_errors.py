@@ -17,7 +17,10 @@ _CAUSE = re.compile(r"\w+ failure -?\d+: [^;\n]*[^;\s]|Failed to allocate memory
 
 def load_refusal(model: Path, error: Exception) -> BundleError:
     """Return the error that stands for ``error``, raised by the file ``model``."""
-    return BundleError(f"onnxruntime cannot load {model}: {cause_of(error)}", hint="Run vgg-run verify on the bundle.")
+    hint = "Run vgg-run verify on the bundle."
+    if "external data" in str(error).lower():
+        hint = f"Its weights have to lie beside it, in {model.name}.data; or export with --single-file."
+    return BundleError(f"onnxruntime cannot load {model}: {cause_of(error)}", hint=hint)
 
 
 def run_refusal(shape: tuple[int, ...], error: Exception) -> BundleError | MissingCapabilityError:

@@ -52,6 +52,12 @@ def test_weights_beside_the_model_are_found(
     check(open_model(tmp_path / "model.onnx"), BATCH)
 
 
+def test_a_batch_that_may_not_be_written_to_is_read(open_model: OpenModel, model: Path) -> None:
+    batch = BATCH[:1].copy()
+    batch.flags.writeable = False
+    check(open_model(model), batch)
+
+
 def test_the_batch_may_change_and_earlier_answers_stay(open_model: OpenModel, model: Path) -> None:
     backend = open_model(model)
     batches = [np.random.default_rng(size).random((size, 3, 6, 8), dtype=np.float32) for size in (1, 5, 2, 5)]

@@ -49,6 +49,29 @@ class TestWhichWheelIsInstalled:
             OnnxRuntimeBackend(model, CPU)
         assert "pip uninstall" in error.value.hint
 
+    def test_one_that_shadows_the_other_is_the_one(
+        self, install: Callable[..., None], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        install("onnxruntime")
+        (tmp_path / "system" / "onnxruntime_gpu-1.0.dist-info").mkdir(parents=True)
+        monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "system")])
+        assert OnnxRuntimeBackend(model, CPU).device == "cpu"
+
+    def test_a_folder_that_cannot_be_listed_is_passed_over(
+        self, install: Callable[..., None], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        install("onnxruntime", "onnxruntime-gpu")
+        listed = os.listdir
+
+        def deny(path: str) -> list[str]:  # tests may run as a user who may list anything
+            if path == str(tmp_path / "no folder"):
+                raise PermissionError(13, "Permission denied", path)
+            return listed(path)
+
+        monkeypatch.setattr(os, "listdir", deny)
+        with pytest.raises(MissingCapabilityError, match="are both installed"):
+            OnnxRuntimeBackend(model, CPU)
+
     def test_none_says_which_extra_to_install(
         self, install: Callable[..., None], model: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -247,6 +248,27 @@ class TestTrial:
         with pytest.raises(SelfTestError, match=r"no backend runs onnx-fp32 as it should: onnxruntime: .*; openvino: "):
             choose(bundle)
         assert not cache.exists()
+
+    def test_where_no_process_tries_them_the_default_is_taken_and_nothing_remembered(
+        self, bundle: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+    ) -> None:
+        for executable in ("/bin/false", "/nothing/here"):
+            monkeypatch.setattr(sys, "executable", executable)
+            choice = choose(bundle)
+            assert (choice.backend, choice.latency_ms) == ("onnxruntime", {})
+            assert "no trial could be run here" in choice.reason
+        assert not cache.exists()
+
+    @pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="this is no environment of its own")
+    def test_the_processes_import_from_where_this_one_does(self, bundle: Path) -> None:
+        script = (
+            "import sys; sys.executable = sys._base_executable  # which has none of the packages\n"
+            "from vgg_runtime import Classifier\n"
+            f"with Classifier.open({str(bundle)!r}, backend='auto') as classifier: print(classifier.backend_reason)"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert "onnxruntime " in done.stdout
+        assert "openvino " in done.stdout
 
     def test_the_command_says_what_was_chosen(self, bundle: Path, photos: Path, trials: list[list[str]]) -> None:
         done = CliRunner().invoke(group, ["predict", str(bundle), str(photos), "--backend", "auto", "--json"])
