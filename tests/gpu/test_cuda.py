@@ -69,6 +69,14 @@ class TestParity:
     def test_cuda_and_cpu_agree_to_float_rounding(self, open_on_cuda: Open, cpu: Classifier, size: int) -> None:
         assert snr_db(cpu.logits(BATCH[:size]), open_on_cuda().logits(BATCH[:size])) > 100
 
+    def test_pixels_are_scaled_and_normalized_on_the_device(self, embedded_bundle: Bundle) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), dtype=np.uint8)
+        outputs = []
+        for device in ("cpu", "cuda"):
+            with Classifier.open(embedded_bundle.directory, variant="onnx-fp32", device=device) as classifier:
+                outputs.append(classifier.logits(pixels))
+        assert snr_db(*outputs) > 100
+
     def test_tf32_is_close_and_told(self, open_on_cuda: Open, cpu: Classifier) -> None:
         classifier = open_on_cuda(CudaOptions(tf32=True))
         assert classifier.device_reason == "CUDA is available, with TF32"
