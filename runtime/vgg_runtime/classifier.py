@@ -291,12 +291,12 @@ class Classifier:
         if fixed is None:
             # One image alone needs no copy.
             batch = np.stack(planes) if len(planes) > 1 else planes[0][np.newaxis]
-            return self.rank(self.logits(batch), top_k=top_k)
+            return self.rank(self._outputs(batch), top_k=top_k)
         predictions: list[list[Prediction]] = []
         for part in _batches(planes, fixed):
             # A model of fixed batch size takes no less: the rest is padded with the last image and dropped again.
             padded = np.stack(part + [part[-1]] * (fixed - len(part)))
-            predictions += self.rank(self.logits(padded)[: len(part)], top_k=top_k)
+            predictions += self.rank(self._outputs(padded)[: len(part)], top_k=top_k)
         return predictions
 
     def rank(self, outputs: NDArray[np.float32], *, top_k: int = 5) -> list[list[Prediction]]:
@@ -329,6 +329,12 @@ class Classifier:
             BundleError: the model does not fit the manifest.
         """
         self._check_batch(batch)
+        if not np.isfinite(batch).all():
+            raise ImageError("the batch has values that are not finite (NaN or infinity).")
+        return self._outputs(batch)
+
+    def _outputs(self, batch: Prepared) -> NDArray[np.float32]:
+        """Run what :meth:`preprocess` made, or :meth:`logits` has checked."""
         outputs = self._open_backend().run(np.ascontiguousarray(batch))
         expected = (len(batch), self.manifest.output.classes)
         if outputs.shape != expected:
@@ -354,8 +360,6 @@ class Classifier:
             raise ImageError(f"the batch is {found}; the network takes {wanted}.")
         if batch.shape[1:] != expected.image_shape or len(batch) != (expected.batch_size or max(len(batch), 1)):
             raise ImageError(f"the batch has shape {list(batch.shape)}; the network takes {wanted}.")
-        if not np.isfinite(batch).all():
-            raise ImageError("the batch has values that are not finite (NaN or infinity).")
 
     def close(self) -> None:
         """Release the model. Calling it again does nothing."""

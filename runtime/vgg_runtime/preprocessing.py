@@ -135,11 +135,16 @@ class Preprocessing:
         return array[:, :, ::-1] if self.channels == "BGR" else array
 
     def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return uint8 (height, width, channels) scaled and normalized, as float32 (channels, height, width)."""
-        height, width, channels = pixels.shape
-        planes = np.empty((channels, height, width), dtype=np.float32)
-        for plane, values, table in zip(planes, np.moveaxis(pixels, 2, 0), self._tables, strict=True):
-            np.take(table, values, out=plane, mode="clip")  # "clip" writes into `out` unbuffered
+        """Return uint8 (height, width, channels) scaled and normalized, as float32 (channels, height, width).
+
+        One rounding per step, as three tensor operations make it; folding them into ``x * a + b`` changes bits.
+        """
+        planes: NDArray[np.float32] = np.array(np.moveaxis(pixels, 2, 0), dtype=np.float32, order="C")
+        planes /= np.float32(self.divide_by)
+        if self._mean is not None:
+            planes -= self._mean
+        if self._std is not None:
+            planes /= self._std
         return planes
 
     @cached_property
@@ -147,18 +152,16 @@ class Preprocessing:
         return None if self.permutation is None else np.array(self.permutation, dtype=np.intp)
 
     @cached_property
-    def _tables(self) -> NDArray[np.float32]:
-        """Float32 (channels, 256): what each 8-bit value becomes.
+    def _mean(self) -> NDArray[np.float32] | None:
+        return _per_channel(self.mean)
 
-        One rounding per step, as three tensor operations make it; folding them into ``x * a + b`` changes bits.
-        """
-        scaled = np.arange(256, dtype=np.float32) / np.float32(self.divide_by)
-        tables = np.repeat(scaled[np.newaxis], self.channel_count, axis=0)
-        if self.mean is not None:
-            tables = tables - np.array(self.mean, dtype=np.float32)[:, np.newaxis]
-        if self.std is not None:
-            tables = tables / np.array(self.std, dtype=np.float32)[:, np.newaxis]
-        return tables
+    @cached_property
+    def _std(self) -> NDArray[np.float32] | None:
+        return _per_channel(self.std)
+
+
+def _per_channel(values: tuple[float, ...] | None) -> NDArray[np.float32] | None:
+    return None if values is None else np.array(values, dtype=np.float32)[:, np.newaxis, np.newaxis]
 
 
 def _oriented(image: Image.Image) -> Image.Image:

@@ -107,7 +107,7 @@ def test_a_module_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
     np.testing.assert_array_equal(after, before)
 
 
-def test_every_8_bit_value_of_every_channel_becomes_what_the_tables_say(
+def test_every_8_bit_value_of_every_channel_becomes_what_preprocessing_says(
     preprocessing: Preprocessing, all_values: np.ndarray, tmp_path: Path
 ) -> None:
     expected = planes_of(all_values, preprocessing)
