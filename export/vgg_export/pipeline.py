@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -28,6 +27,7 @@ from vgg_export.variants import Format
 from vgg_export.verdict import judge, measured, time_variants
 from vgg_export.verification import verify_variants
 from vgg_models.layer_costs import layer_table
+from vgg_runtime.benchmark.machine import package_versions
 from vgg_runtime.bundle import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
 from vgg_runtime.manifest import Manifest, Output, Source
 
@@ -183,15 +183,5 @@ def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
         preprocessing=plan.preprocessing,
         labels=plan.labels,
         variants=(),
-        tool_versions=_tool_versions(),
+        tool_versions=package_versions(TOOLS),
     )
-
-
-def _tool_versions() -> dict[str, str]:
-    versions = {}
-    for tool in TOOLS:
-        try:
-            versions[tool] = importlib.metadata.version(tool)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgg_runtime.benchmark.machine import available_cpus
 from vgg_runtime.benchmark.rounds import Ratio, Timings, bundle_subject, measure
 from vgg_runtime.benchmark.verdict import LEAST_AGREEMENT, NOISE, Rank, versus
 from vgg_runtime.bundle import MEASURED, Bundle
 from vgg_runtime.json_dataclass import from_json, to_json
 from vgg_runtime.manifest import Manifest, Variant
 from vgg_runtime.processor import processor_name
+from vgg_runtime.threads import available_cpus
 
 __all__ = ["Verdict", "judge", "measured", "read_verdicts", "time_variants"]
 

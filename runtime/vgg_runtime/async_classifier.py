@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
+from vgg_runtime.counts import checked_count
 from vgg_runtime.errors import UsageError
 from vgg_runtime.images import ImageSource
 
@@ -34,10 +35,8 @@ class AsyncClassifier:
     """
 
     def __init__(self, classifier: Classifier, *, workers: int = 2) -> None:
-        if workers < 1:
-            raise UsageError(f"workers is {workers}; it is at least 1.")
         self.classifier = classifier
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="vgg-async")
+        self._pool = ThreadPoolExecutor(checked_count("workers", workers), thread_name_prefix="vgg-async")
         self._process = os.getpid()
         self._closed = False
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
+from vgg_runtime.counts import checked_count
 from vgg_runtime.errors import UsageError
 from vgg_runtime.images import ImageSource
 
@@ -62,9 +63,7 @@ class BatchingQueue:
         max_wait_ms: float = 5.0,
         max_pending: int = 64,
     ) -> None:
-        for name, value in (("max_batch", max_batch), ("max_pending", max_pending)):
-            if value < 1:
-                raise UsageError(f"{name} is {value}; it is at least 1.")
+        max_batch, max_pending = checked_count("max_batch", max_batch), checked_count("max_pending", max_pending)
         if not 0 <= max_wait_ms < float("inf"):
             raise UsageError(f"max_wait_ms is {max_wait_ms}; it is finite and at least 0.")
         self.classifier = classifier
@@ -89,9 +88,7 @@ class BatchingQueue:
             UsageError: ``top_k`` is less than 1, the queue is closed, or was made before this process was forked.
         """
         self._refuse_after_fork()
-        if top_k < 1:
-            raise UsageError(f"top_k is {top_k}; it is at least 1.")
-        request = _Request(image, top_k)
+        request = _Request(image, checked_count("top_k", top_k))
         self._room.acquire()
         request.answer.add_done_callback(lambda _: self._room.release())
         with self._closing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +12,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from vgg_runtime.backends import Backend, Device, Placement
+from vgg_runtime.counts import checked_count
 from vgg_runtime.cuda_options import CudaOptions
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
+from vgg_runtime.fork_safe_lock import ForkSafeLock
 from vgg_runtime.images import MAX_PIXELS, ImageSource, find_images, image_name, read_image
 from vgg_runtime.opening import Opened, open_in_bundle, open_lone_file
 from vgg_runtime.probabilities import probabilities
@@ -38,19 +39,8 @@ DEFAULT_BATCH_SIZE = 8
 # As many as the largest processors have cores; more than there are cores only wait for one another.
 MAX_THREADS = 256
 
-
 # Of the threads of a forked process one loads the model again, and the others wait for it.
-_reopening = threading.Lock()
-
-
-def _renew_lock() -> None:
-    """Another thread of the parent may have held it at the fork."""
-    global _reopening
-    _reopening = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_reopening = ForkSafeLock()
 
 
 @dataclass(frozen=True)
@@ -130,8 +120,8 @@ class Classifier:
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device is {device!r}; it is auto, cpu or cuda.")
         if threads is not None:
-            threads = _checked_count("threads", threads, most=MAX_THREADS)
-        max_pixels = _checked_count("max_pixels", max_pixels)
+            threads = checked_count("threads", threads, most=MAX_THREADS)
+        max_pixels = checked_count("max_pixels", max_pixels)
         if cuda is not None and device == "cpu":
             raise UsageError("options of CUDA were given, and device is cpu.", hint="Take device cuda, or leave them.")
         if profile not in PROFILES:
@@ -253,8 +243,8 @@ class Classifier:
                 hint="predict() takes one image, predict_files() takes folders; several arrays are a list, or one of "
                 "four dimensions.",
             )
-        batch_size = _checked_count("batch_size", batch_size)
-        top_k = _checked_count("top_k", top_k)
+        batch_size = checked_count("batch_size", batch_size)
+        top_k = checked_count("top_k", top_k)
         from vgg_runtime.prefetch import prefetch  # a pool of threads, which one image does without
 
         read = prefetch(map(self._reading, images), workers=self.threads, ahead=2 * batch_size)
@@ -305,7 +295,7 @@ class Classifier:
         Raises:
             VerificationError: an output is such that there is no probability: NaN, or an infinite logit.
         """
-        top_k = _checked_count("top_k", top_k)
+        top_k = checked_count("top_k", top_k)
         labels, shares = self.manifest.labels, probabilities(outputs, self.manifest.output.kind)
         if not np.isfinite(shares).all():
             raise VerificationError(
@@ -343,7 +333,7 @@ class Classifier:
 
     def _open_backend(self) -> Backend:
         if self._process != os.getpid():
-            with _reopening:
+            with _reopening.held():
                 if self._process != os.getpid() and self._backend is not None:
                     self._backend = self._load()
                     self._process = os.getpid()
@@ -363,7 +353,7 @@ class Classifier:
 
     def close(self) -> None:
         """Release the model. Calling it again does nothing."""
-        with _reopening:
+        with _reopening.held():
             self._backend = None
 
     def __reduce__(self) -> NoReturn:
@@ -379,15 +369,6 @@ class Classifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _checked_count(name: str, value: int, *, most: int | None = None) -> int:
-    accepted = "at least 1" if most is None else f"1 to {most}"
-    if not hasattr(value, "__index__"):
-        raise UsageError(f"{name} is {value!r}; it is a whole number, {accepted}.")
-    if value < 1 or (most is not None and value > most):
-        raise UsageError(f"{name} is {value}; it is {accepted}.")
-    return int(value)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

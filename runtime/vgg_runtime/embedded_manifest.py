@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from vgg_runtime.errors import BundleError
+from vgg_runtime.bundle import MANIFEST
+from vgg_runtime.errors import BundleError, VggDeployError
 from vgg_runtime.manifest import MAX_MANIFEST_BYTES, Manifest
 
-__all__ = ["METADATA_KEY", "differing_fields", "torchscript_metadata"]
+__all__ = ["METADATA_KEY", "differing_fields", "refuse_edited", "torchscript_metadata"]
 
 # Where an ONNX or TorchScript file carries the manifest, as JSON.
 METADATA_KEY = "vgg_deploy.json"
@@ -34,6 +35,21 @@ def differing_fields(manifest: Manifest, metadata: Mapping[str, str], *, source:
     carried = Manifest.parse(metadata[METADATA_KEY], source=f"the metadata of {source}")
     names = [field.name for field in dataclasses.fields(Manifest) if field.name not in _KNOWN_LATER]
     return [name for name in names if getattr(manifest, name) != getattr(carried, name)]
+
+
+def refuse_edited(
+    manifest: Manifest, metadata: Mapping[str, str], *, source: str, as_error: type[VggDeployError]
+) -> None:
+    """Raise ``as_error`` where ``manifest`` is not what a model file carries; arguments as of :func:`differing_fields`.
+
+    Raises:
+        BundleError: the file carries something that is no manifest.
+    """
+    if differing := differing_fields(manifest, metadata, source=source):
+        raise as_error(
+            f"{MANIFEST} was changed after it was written: {', '.join(differing)} of it and of {source} differ.",
+            hint="Copy the bundle again from where it was exported.",
+        )
 
 
 def torchscript_metadata(file: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ default and nothing that is not a field.
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import types
 import typing
@@ -15,7 +16,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-__all__ = ["MismatchError", "from_json", "to_json"]
+__all__ = ["MismatchError", "dump_json", "from_json", "to_json"]
 
 T = TypeVar("T")
 
@@ -33,6 +34,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     return value
+
+
+def dump_json(value: Any, *, indent: int) -> str:
+    """Return ``value`` as the text of a JSON file."""
+    return json.dumps(to_json(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def from_json(cls: type[T], data: Any, *, where: str = "") -> T:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from vgg_runtime.errors import BundleError, ImageError
-from vgg_runtime.json_dataclass import MismatchError, from_json, to_json
+from vgg_runtime.json_dataclass import MismatchError, dump_json, from_json
 from vgg_runtime.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -361,7 +361,7 @@ class Manifest:
 
     def dump(self) -> str:
         """Return the manifest as JSON text."""
-        return json.dumps(to_json(self), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        return dump_json(self, indent=2)
 
     @classmethod
     def parse(cls, text: str | bytes, *, source: str) -> Manifest:

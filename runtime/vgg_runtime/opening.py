@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from vgg_runtime.backends import Backend, Choice, Placement, open_backend
 from vgg_runtime.backends.checked_backend import CheckedBackend
-from vgg_runtime.bundle import MANIFEST, Bundle, open_bundle
+from vgg_runtime.bundle import Bundle, open_bundle
 from vgg_runtime.checksum import PendingChecksums
-from vgg_runtime.embedded_manifest import METADATA_KEY, differing_fields
+from vgg_runtime.embedded_manifest import METADATA_KEY, refuse_edited
 from vgg_runtime.errors import BundleError, UsageError
 from vgg_runtime.manifest import Manifest, Variant
 
@@ -68,7 +68,7 @@ def open_in_bundle(
 
     checked = CheckedBackend(load, checksums)
     try:
-        _refuse_edited_manifest(bundle.manifest, chosen.file, checked.metadata)
+        refuse_edited(bundle.manifest, checked.metadata, source=chosen.file, as_error=BundleError)
     except BundleError:
         checksums.require_digests()  # a model that was changed is the better reason
         raise
@@ -82,11 +82,11 @@ def open_lone_file(path: Path, backend: str | None, placement: Placement) -> Ope
         BundleError: it carries none, or the backend cannot read it.
         MissingCapabilityError: the backend or the device is missing.
     """
-    engine = ENGINES["torchscript" if path.suffix == ".pt" else "onnx"]
+    format_ = "torchscript" if path.suffix == ".pt" else "onnx"
     if backend == "auto":
-        choice = Choice(engine, "a lone file has no golden outputs to hold another backend to")
+        choice = Choice(ENGINES[format_], "a lone file has no golden outputs to hold another backend to")
     else:
-        choice = _named_backend(backend, engine)
+        choice = _named_backend(backend, format_)
     load = partial(open_backend, choice.backend, path, placement)
     loaded = load()
     if METADATA_KEY not in loaded.metadata:
@@ -102,7 +102,7 @@ def _choice(
     bundle: Bundle, variant: Variant, backend: str | None, placement: Placement, checksums: PendingChecksums | None
 ) -> Choice:
     if backend != "auto":
-        return _named_backend(backend, ENGINES[variant.format])
+        return _named_backend(backend, variant.format)
     from vgg_runtime.backends.trial import choose_backend
 
     if checksums is not None:
@@ -110,19 +110,13 @@ def _choice(
     return choose_backend(bundle, variant, placement)
 
 
-def _named_backend(name: str | None, default: str) -> Choice:
-    format_ = next(format_ for format_, engine in ENGINES.items() if engine == default)
-    if _RUNS.get(name or default, format_) != format_:
+def _named_backend(name: str | None, format_: str) -> Choice:
+    default = ENGINES[format_]
+    if name is None:
+        return Choice(default, "runs files of this format by default")
+    if _RUNS.get(name, format_) != format_:
         raise UsageError(f"{name} does not run {format_} files.", hint=f"Leave the backend to the format: {default}.")
-    return Choice(default, "runs files of this format by default") if name is None else Choice(name, "as asked")
-
-
-def _refuse_edited_manifest(manifest: Manifest, file: str, metadata: Mapping[str, str]) -> None:
-    if differing := differing_fields(manifest, metadata, source=file):
-        raise BundleError(
-            f"{MANIFEST} was changed after it was written: {', '.join(differing)} of it and of {file} differ.",
-            hint="Copy the bundle again from where it was exported.",
-        )
+    return Choice(name, "as asked")
 
 
 def _default_variant(manifest: Manifest) -> Variant:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 import numpy as np
 
 from vgg_runtime.backends import Device
-from vgg_runtime.bundle import GOLDEN, MANIFEST, Bundle, open_bundle
+from vgg_runtime.bundle import GOLDEN, Bundle, open_bundle
 from vgg_runtime.classifier import Classifier
-from vgg_runtime.embedded_manifest import differing_fields, torchscript_metadata
+from vgg_runtime.embedded_manifest import refuse_edited, torchscript_metadata
 from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
-from vgg_runtime.manifest import ParityFigures, Variant
+from vgg_runtime.manifest import ParityFigures
 from vgg_runtime.parity import compare
 
 __all__ = ["golden_misses", "verify_bundle"]
@@ -53,11 +52,12 @@ def verify_bundle(
             with Classifier.open(
                 bundle.directory, variant=variant.name, device=device, backend=backend, verify=False
             ) as classifier:
-                _refuse_edited_manifest(bundle, variant, classifier.metadata)
+                refuse_edited(bundle.manifest, classifier.metadata, source=variant.file, as_error=ChecksumError)
                 if golden is not None:
                     figures[variant.name] = _compare(bundle, classifier, golden)
         else:
-            _refuse_edited_manifest(bundle, variant, torchscript_metadata(bundle.path(variant.file)))
+            metadata = torchscript_metadata(bundle.path(variant.file))
+            refuse_edited(bundle.manifest, metadata, source=variant.file, as_error=ChecksumError)
     _refuse_misses(bundle, figures)
     return figures
 
@@ -83,14 +83,6 @@ def _read_golden(bundle: Bundle) -> _Golden:
     if inputs.ndim != 4 or len(inputs) < (takes.batch_size or 1) or outputs.shape != (len(inputs), gives.classes):
         raise BundleError(f"{bundle.path(GOLDEN)} has inputs {inputs.shape} and outputs {outputs.shape}: no fit.")
     return inputs, outputs
-
-
-def _refuse_edited_manifest(bundle: Bundle, variant: Variant, metadata: Mapping[str, str]) -> None:
-    if differing := differing_fields(bundle.manifest, metadata, source=variant.file):
-        raise ChecksumError(
-            f"{MANIFEST} was changed after it was written: {', '.join(differing)} of it and of {variant.file} differ.",
-            hint="Copy the bundle again from where it was exported.",
-        )
 
 
 def _compare(bundle: Bundle, classifier: Classifier, golden: _Golden) -> ParityFigures:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["available_threads", "cpu_quota"]
+__all__ = ["available_cpus", "available_threads", "cpu_quota"]
 
 
 def available_threads() -> int:
@@ -16,9 +16,13 @@ def available_threads() -> int:
     The host's core count is no guide: a container may pin fewer cores (the affinity mask) or grant a share of
     their time (the control group's quota, rounded up to whole cores).
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota()
-    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
+    cpus, quota = available_cpus(), cpu_quota()
+    return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:

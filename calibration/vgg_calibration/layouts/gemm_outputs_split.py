@@ -32,7 +32,7 @@ def gemm_outputs_split(model: onnx.ModelProto, *, most_bytes: int = MOST_BYTES) 
     for gemm in find_quantized_gemms(model, constants):
         dims = constants[gemm.weight.input[0]].dims
         count = min(-(-prod(dims) // most_bytes), dims[1])
-        if gemm.transposed or not gemm.bias_is_simple or count < 2:
+        if gemm.transposed or gemm.has_other_bias or count < 2:
             continue
         for maker, axis in ((gemm.weight, 1), (gemm.bias, 0)):
             if maker is not None:

@@ -18,14 +18,17 @@ class QuantizedGemm:
     Attributes:
         node: the Gemm.
         weight: the DequantizeLinear that gives its weight, and gives it to nobody else.
-        bias: the one that gives its bias, or None.
-        bias_is_simple: whether there is no bias, or ``bias`` gives it to nobody else.
+        bias: the one that gives its bias, and gives it to nobody else; None where something else does, or nothing.
     """
 
     node: onnx.NodeProto
     weight: onnx.NodeProto
     bias: onnx.NodeProto | None
-    bias_is_simple: bool
+
+    @property
+    def has_other_bias(self) -> bool:
+        """Whether its bias comes from something else than ``bias``."""
+        return self.bias is None and any(self.node.input[2:])
 
     @property
     def transposed(self) -> bool:
@@ -46,6 +49,6 @@ def find_quantized_gemms(model: onnx.ModelProto, constants: Mapping[str, onnx.Te
     found = []
     for node in model.graph.node:
         if node.op_type == "Gemm" and node.input[1] in makers:
-            bias = node.input[2] if len(node.input) > 2 else ""
-            found.append(QuantizedGemm(node, makers[node.input[1]], makers.get(bias), not bias or bias in makers))
+            bias = makers.get(node.input[2]) if len(node.input) > 2 else None
+            found.append(QuantizedGemm(node, makers[node.input[1]], bias))
     return found

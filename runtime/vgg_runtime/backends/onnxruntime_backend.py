@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import threading
 import weakref
 from collections.abc import Mapping
 from functools import cache
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from vgg_runtime.backends import Placement
 from vgg_runtime.backends.onnxruntime_errors import load_refusal, run_refusal
 from vgg_runtime.errors import MissingCapabilityError
+from vgg_runtime.fork_safe_lock import ForkSafeLock
 from vgg_runtime.profiles import PROFILES
 from vgg_runtime.threads import cpu_quota
 
@@ -36,7 +36,7 @@ __all__ = [
 _FLOATS = ("fp32", "fp16")
 
 # Creating sessions from several threads at once is not safe in ONNX Runtime; running them is.
-_creating = threading.Lock()
+_creating = ForkSafeLock()
 
 _abandoned_after_fork: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -51,8 +51,6 @@ def abandon_after_fork(owner: object) -> None:
 
 
 def _abandon_what_was_inherited() -> None:
-    global _creating
-    _creating = threading.Lock()
     for owner in _abandoned_after_fork:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
 
@@ -131,7 +129,7 @@ def create_session(model: Path, options: Any, provider: str, settings: Mapping[s
         Exception: whatever onnxruntime raises.
     """
     onnxruntime = import_onnxruntime()
-    with _creating:
+    with _creating.held():
         # enable_fallback=0: else a session that fails is made again on the CPU, silently.
         session = onnxruntime.InferenceSession(
             str(model), options, providers=[(provider, dict(settings or {}))], enable_fallback=0

@@ -125,7 +125,7 @@ COLUMNS: tuple[Column, ...] = (
 
 def shown(results: Results) -> tuple[Column, ...]:
     """Return the columns that tell something: settings that differ, and figures that a row has."""
-    rows = [row for row in results.rows if row.latency is not None]
+    rows = results.measured
     settings = [column for column in SETTINGS if len({column.value(row) for row in rows}) > 1]
     return (*settings, *(column for column in COLUMNS if any(column.value(row) is not None for row in rows)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 from vgg_runtime.benchmark.differences import COLD_START, EQUAL, LATENCY, QUANTITIES, Difference
 from vgg_runtime.benchmark.results import Results, Row, Subject
 from vgg_runtime.benchmark.verdict import NOISE, judge
-from vgg_runtime.json_dataclass import to_json
+from vgg_runtime.json_dataclass import dump_json
 
 __all__ = ["Comparison", "as_text", "compare"]
 
@@ -43,7 +42,7 @@ class Comparison:
 
     def dump(self) -> str:
         """Return the comparison as JSON text."""
-        return json.dumps(to_json(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        return dump_json(self, indent=1)
 
 
 def compare(before: Results, after: Results, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
@@ -57,11 +56,11 @@ def compare(before: Results, after: Results, *, names: tuple[str, str] = ("A", "
     noise = max(NOISE, before.machine.noise or 0, after.machine.noise or 0)
     ours, theirs = _by_subject(before, after)
     pairs = [(row, theirs[subject]) for subject, row in ours.items() if subject in theirs]
-    baselines = [(a, b) for a, b in pairs if same_machine and _is_baseline(a, before)]
-    moved = {_setting(a) for a, b in baselines if LATENCY.verdict(a, b, noise) != EQUAL}
+    baselines = [(a, b) for a, b in pairs if same_machine and before.is_baseline(a)]
+    moved = {a.subject.setting for a, b in baselines if LATENCY.verdict(a, b, noise) != EQUAL}
     quantities = [each for each in QUANTITIES if each is not COLD_START or _starts(before, after) > 1]
     differences = [
-        Difference.of(a, b, quantity, noise, by_ratio=_setting(a) in moved and not _is_baseline(a, before))
+        Difference.of(a, b, quantity, noise, by_ratio=a.subject.setting in moved and not before.is_baseline(a))
         for a, b in pairs
         for quantity in quantities
     ]
@@ -98,14 +97,6 @@ def _starts(before: Results, after: Results) -> int:
     return min(before.method.starts, after.method.starts)
 
 
-def _is_baseline(row: Row, results: Results) -> bool:
-    return (row.subject.variant, row.subject.backend) == results.baseline
-
-
-def _setting(row: Row) -> tuple[int, int]:
-    return row.subject.batch_size, row.subject.threads
-
-
 def _by_subject(before: Results, after: Results) -> tuple[dict[Subject, Row], dict[Subject, Row]]:
     """Return the rows of both that did not fail, by what they are matched on.
 
@@ -114,8 +105,7 @@ def _by_subject(before: Results, after: Results) -> tuple[dict[Subject, Row], di
     one = all(len({row.subject.threads for row in results.rows}) == 1 for results in (before, after))
 
     def rows(results: Results) -> dict[Subject, Row]:
-        measured = (row for row in results.rows if row.latency is not None)
-        return {replace(row.subject, threads=0) if one else row.subject: row for row in measured}
+        return {replace(row.subject, threads=0) if one else row.subject: row for row in results.measured}
 
     return rows(before), rows(after)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from vgg_runtime.benchmark import nvml
 from vgg_runtime.benchmark.memory import machine_memory_gb
 from vgg_runtime.benchmark.peaks import Peaks
 from vgg_runtime.benchmark.results import Machine
 from vgg_runtime.processor import processor_name
+from vgg_runtime.threads import available_cpus
 
-__all__ = ["available_cpus", "describe_machine", "package_versions"]
+__all__ = ["describe_machine", "package_versions"]
 
 PACKAGES = ("vgg-deploy", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
 
@@ -32,15 +32,10 @@ def describe_machine(peaks: Mapping[int, Peaks], noise: float | None) -> Machine
     )
 
 
-def available_cpus() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that may take part, of those that are installed."""
+def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the version of each of ``packages`` that is installed; by default of those that may take part in a run."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

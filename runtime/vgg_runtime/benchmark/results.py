@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 from vgg_runtime.errors import UsageError
-from vgg_runtime.json_dataclass import MismatchError, from_json, to_json
+from vgg_runtime.json_dataclass import MismatchError, dump_json, from_json
 
 __all__ = ["Estimate", "Latency", "Machine", "Memory", "Method", "Quality", "Results", "Roofline", "Row", "Subject"]
 
@@ -47,6 +47,11 @@ class Subject:
     def name(self) -> str:
         """Return what the subject is called in tables, unique within a run."""
         return f"{self.variant} / {self.backend} / batch {self.batch_size} / {self.threads} threads"
+
+    @property
+    def setting(self) -> tuple[int, int]:
+        """Batch size and threads: what is compared has both in common."""
+        return self.batch_size, self.threads
 
 
 @dataclass(frozen=True)
@@ -220,9 +225,18 @@ class Results:
         if self.schema_version != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {self.schema_version}, this release reads {SCHEMA_VERSION}")
 
+    @property
+    def measured(self) -> list[Row]:
+        """The rows that did not fail."""
+        return [row for row in self.rows if row.latency is not None]
+
+    def is_baseline(self, row: Row) -> bool:
+        """Whether ``row`` is of the variant and the backend that ratios are taken to."""
+        return (row.subject.variant, row.subject.backend) == self.baseline
+
     def dump(self) -> str:
         """Return the results as JSON text."""
-        return json.dumps(to_json(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        return dump_json(self, indent=1)
 
     @classmethod
     def parse(cls, text: str | bytes, *, source: str) -> Results:

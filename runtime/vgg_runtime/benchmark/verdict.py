@@ -72,9 +72,9 @@ def judge(results: Results) -> dict[Subject, Verdict]:
     the fastest; of equally fast ones the smallest. Pointless is one that is slower than the float32 baseline for all
     its lower precision.
     """
-    measured = [row for row in results.rows if row.latency is not None]
+    measured = results.measured
     best = preferred(row for row in candidates(results) if _agreement(row) >= LEAST_AGREEMENT)
-    baselines = {_setting(row): row for row in measured if _is_baseline(row, results)}
+    baselines = {row.subject.setting: row for row in measured if results.is_baseline(row)}
     return {
         row.subject: Verdict(
             rank="recommended" if row is best else "pointless here" if _is_pointless(row) else "acceptable",
@@ -87,7 +87,7 @@ def judge(results: Results) -> dict[Subject, Verdict]:
 
 def candidates(results: Results) -> list[Row]:
     """Return the rows that can be taken into use: of the bundle, without PyTorch, at the smallest batch size."""
-    found = [row for row in results.rows if row.latency is not None and row.subject.variant.startswith(DEPLOYABLE)]
+    found = [row for row in results.measured if row.subject.variant.startswith(DEPLOYABLE)]
     smallest = min((row.subject.batch_size for row in found), default=0)
     return [row for row in found if row.subject.batch_size == smallest]
 
@@ -135,14 +135,6 @@ def _agreement(row: Row) -> float:
     return 1.0 if row.quality.top1_agreement is None else row.quality.top1_agreement
 
 
-def _setting(row: Row) -> tuple[int, int]:
-    return row.subject.batch_size, row.subject.threads
-
-
-def _is_baseline(row: Row, results: Results) -> bool:
-    return (row.subject.variant, row.subject.backend) == results.baseline
-
-
 def _is_pointless(row: Row) -> bool:
     lower_precision = not row.subject.variant.endswith("-fp32") and row.subject.backend != "pytorch"
     return lower_precision and row.ratio is not None and row.ratio.value > 1 and not _equal(row.ratio, _ONE)
@@ -152,7 +144,7 @@ _ONE = Estimate(1.0, 1.0, 1.0)
 
 
 def _beaten_by(row: Row, measured: list[Row]) -> Subject | None:
-    rivals = [other for other in measured if _setting(other) == _setting(row) and _dominates(other, row)]
+    rivals = [other for other in measured if other.subject.setting == row.subject.setting and _dominates(other, row)]
     return min(rivals, key=_latency).subject if rivals else None
 
 
@@ -166,7 +158,7 @@ def _dominates(row: Row, other: Row) -> bool:
 
 
 def _why(row: Row, baselines: Mapping[tuple[int, int], Row]) -> str:
-    baseline = baselines.get(_setting(row))
+    baseline = baselines.get(row.subject.setting)
     if baseline is row:
         return "the baseline"
     if baseline is None or row.ratio is None:

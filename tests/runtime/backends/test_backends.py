@@ -23,12 +23,6 @@ def open_model(request: pytest.FixtureRequest) -> OpenModel:
     return lambda model: open_backend(request.param, model, Placement("cpu", 2))
 
 
-@pytest.fixture
-def model(tmp_path: Path, write_model: Callable[..., None]) -> Path:
-    write_model(tmp_path / "model.onnx", metadata={"key": "value"})
-    return tmp_path / "model.onnx"
-
-
 def check(backend: Backend, batch: np.ndarray) -> None:
     """Compare with what the network of ``write_model`` does."""
     np.testing.assert_allclose(backend.run(batch), 10 * batch.mean(axis=(2, 3)), rtol=1e-5)

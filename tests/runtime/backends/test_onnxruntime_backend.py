@@ -16,12 +16,6 @@ CPU = Placement("cpu", 1)
 BATCH = np.random.default_rng(0).random((2, 3, 6, 8), dtype=np.float32)
 
 
-@pytest.fixture
-def model(tmp_path: Path, write_model: Callable[..., None]) -> Path:
-    write_model(tmp_path / "model.onnx", metadata={"key": "value"})
-    return tmp_path / "model.onnx"
-
-
 def test_threads_are_those_of_the_placement(model: Path) -> None:
     for threads in (1, 2):
         options = OnnxRuntimeBackend(model, Placement("cpu", threads))._session.get_session_options()

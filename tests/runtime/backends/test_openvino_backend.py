@@ -23,12 +23,6 @@ CPU = Placement("cpu", 1)
 BATCH = np.random.default_rng(0).random((2, 3, 6, 8), dtype=np.float32)
 
 
-@pytest.fixture
-def model(tmp_path: Path, write_model: Callable[..., None]) -> Path:
-    write_model(tmp_path / "model.onnx", metadata={"key": "value"})
-    return tmp_path / "model.onnx"
-
-
 def test_auto_takes_the_cpu_and_says_why(model: Path) -> None:
     assert OpenVinoBackend(model, Placement("auto", 1)).device_reason == "OpenVINO runs on the CPU"
 

@@ -1,0 +1,21 @@
+"""Counts that callers give: images per batch, threads, classes."""
+
+from __future__ import annotations
+
+from vgg_runtime.errors import UsageError
+
+__all__ = ["checked_count"]
+
+
+def checked_count(name: str, value: int, *, most: int | None = None) -> int:
+    """Return ``value``, which the caller gave as ``name``.
+
+    Raises:
+        UsageError: it is no whole number, less than 1, or more than ``most``.
+    """
+    accepted = "at least 1" if most is None else f"1 to {most}"
+    if not hasattr(value, "__index__"):
+        raise UsageError(f"{name} is {value!r}; it is a whole number, {accepted}.")
+    if value < 1 or (most is not None and value > most):
+        raise UsageError(f"{name} is {value}; it is {accepted}.")
+    return int(value)
