@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,22 @@ class Example:
             "labels": self.folder / "class_indices.json",
             "samples": self.images,
         }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_reach_children() -> Iterator[None]:
+    """What signals do to a command can be tested where the tests themselves are started to ignore them.
+
+    Shells start background jobs with SIGINT ignored, and nohup does so with SIGHUP. A child process inherits that, but
+    not a handler; one that does nothing leaves this process as deaf as it was.
+    """
+    names = ("SIGINT", "SIGHUP", "SIGTERM")
+    ignored = [each for each in signal.Signals if each.name in names and signal.getsignal(each) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session", autouse=True)
