@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lesson_images import IMAGENET_STATISTICS_AT_32, PERMUTED_MNIST, Images, Pixels, photographs, plain, preset
 from lesson_networks import (
+    CONFIGURATIONS,
     MLP,
     Attributes,
     CifarLeNet,
@@ -26,6 +27,7 @@ from lesson_networks import (
     quick_features,
     relu_head,
     settled,
+    vgg_layers,
 )
 from lesson_training import trained
 from torch import nn
@@ -77,14 +79,16 @@ class Row:
         return " ".join(words)
 
 
-def lesson_rows(*, paper_side: int = 224) -> tuple[Row, ...]:
+def lesson_rows(*, small: bool = False) -> tuple[Row, ...]:
     """Return the table.
 
     Args:
-        paper_side: pixels of the images for the paper's VGGs, but for one of each head, which always takes 224. They
-            are of their full width at any size.
+        small: the paper's VGGs take images of 64 pixels instead of 224, and torchvision's vgg16 is narrow. VGG D with
+            1000 classes stays as it is.
     """
-    return (*_paper_vggs(paper_side), *_flower_vggs(paper_side), *CHANGED, *FOR_CIFAR, *FOR_MNIST, *TORCHVISION, *LOOPS)
+    side = 64 if small else 224
+    vggs = (*_paper_vggs(side), *_flower_vggs(side), *_changed_vggs(narrow=small))
+    return (*vggs, *FOR_CIFAR, *FOR_MNIST, *TORCHVISION, *LOOPS)
 
 
 def _seeded(network: Callable[[], nn.Module]) -> nn.Module:
@@ -115,34 +119,43 @@ def _paper_vggs(side: int) -> Iterable[Row]:
 
 
 def _flower_vggs(side: int) -> Iterable[Row]:
-    for letter, layers in (("A", 11), ("B", 13), ("E", 19)):
+    stated = {"D": 134_281_029} if side == 224 else {}
+    for letter, layers in (("A", 11), ("B", 13), ("E", 19), ("D", 16)):
         make = partial(FlowerVGG, letter, 5, side)
-        pixels = preset("half", side)
-        yield _row(2, f"VGG-{layers}, flowers", make, "state dict", pixels, options=_sized(side), large=True)
-    make = partial(FlowerVGG, "D", 5)
-    pixels = preset("half", 224)
-    yield _row(2, "VGG-16, flowers", make, "state dict", pixels, parameters=134_281_029, large=True)
+        more = {"parameters": stated.get(letter), "options": _sized(side), "large": True}
+        yield _row(2, f"VGG-{layers}, flowers", make, "state dict", preset("half", side), **more)
 
 
 # 3: torchvision's vgg16, changed --------------------------------------------------------------------------------------
 
 
-def _replaced() -> nn.Module:
+def _vgg16(narrow: bool) -> nn.Module:
     module = import_torchvision().models.vgg16(weights=None)
-    module.classifier[6] = nn.Linear(4096, 10)
+    if narrow:
+        widths = tuple("M" if entry == "M" else 8 for entry in CONFIGURATIONS["D"])
+        module.features = nn.Sequential(*vgg_layers(widths))
+        for index, (inputs, outputs) in {0: (8 * 7 * 7, 32), 3: (32, 32), 6: (32, 1000)}.items():
+            module.classifier[index] = nn.Linear(inputs, outputs)
     return module
 
 
-def _added() -> nn.Module:
-    module = import_torchvision().models.vgg16(weights=None)
+def _replaced(narrow: bool) -> nn.Module:
+    module = _vgg16(narrow)
+    module.classifier[6] = nn.Linear(module.classifier[6].in_features, 10)
+    return module
+
+
+def _added(narrow: bool) -> nn.Module:
+    module = _vgg16(narrow)
     module.classifier.add_module("add_linear", nn.Linear(1000, 10))
     return module
 
 
-CHANGED = (
-    _row(3, "vgg16, last layer replaced", _replaced, "state dict", preset("imagenet", 224), large=True),
-    _row(3, "vgg16, layer added", _added, "whole module", preset("imagenet", 224), large=True),
-)
+def _changed_vggs(*, narrow: bool) -> Iterable[Row]:
+    pixels = preset("imagenet", 224)
+    yield _row(3, "vgg16, last layer replaced", partial(_replaced, narrow), "state dict", pixels, large=True)
+    yield _row(3, "vgg16, layer added", partial(_added, narrow), "whole module", pixels, large=True)
+
 
 # 4 to 9, 13, 14: CIFAR-10 ---------------------------------------------------------------------------------------------
 

@@ -7,12 +7,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import torch
 from lesson_export import Exported, answers, export_row, owners_answers
 from lesson_images import DIGITS
+from lesson_networks import FlowerVGG
 from lesson_rows import Row, lesson_rows
 
-# Small images for most of the paper's VGGs: 224 pixels for each of them would take minutes.
-ROWS = lesson_rows(paper_side=64)
+# One VGG-16 of the full size; more of them would take minutes.
+ROWS = lesson_rows(small=True)
 RTOL, ATOL = 1e-3, 1e-5  # of probabilities
 
 
@@ -24,6 +26,11 @@ def test_the_runtime_answers_as_the_owner_s_module_does(row: Row, images: Path) 
         check_answers(exported)
         if row.trained:
             check_accuracy(exported)
+
+
+def test_the_flowers_vgg16_has_as_many_parameters_as_the_lesson_says() -> None:
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in FlowerVGG("D", 5).parameters()) == 134_281_029
 
 
 def check_parameters(exported: Exported) -> None:
