@@ -11,7 +11,7 @@ demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
 test: .venv/ready .venv-runtime/ready build/flask/ready
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
 
 # Without a driver there is no use for gigabytes of CUDA: the tests then say in .venv why they are skipped.
 GPU_VENV := $(if $(shell command -v nvidia-smi),.venv-gpu,.venv)

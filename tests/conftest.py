@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from vgg_runtime.benchmark.rounds import Timings
-from vgg_runtime.bundle import Bundle
+from vgg_runtime.bundle import Bundle, open_bundle
 from vgg_runtime.manifest import Manifest
+from vgg_runtime.threads import available_threads
 
 DATA = Path(__file__).parent / "data"
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of xdist's workers its share of the cores; PyTorch would take all of them in every one."""
+    if workers := getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_threads() // workers)))
 
 
 @dataclass(frozen=True)
@@ -60,11 +72,36 @@ def signals_reach_children() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder of this session, the same for all of xdist's workers."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made_once(shared_folder: Path) -> MadeOnce:
+    """Return the path of a shared file or folder, written by the first worker that asks for it while others wait."""
+
+    def make(name: str, write: Callable[[Path], object]) -> Path:
+        """Return the path ``name``; ``write`` puts it there whole or not at all."""
+        path = shared_folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                write(path)
+        return path
+
+    return make
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_cache(shared_folder: Path) -> Iterator[None]:
     """Ranges are neither taken from the user's cache nor left there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VGG_DEPLOY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("VGG_DEPLOY_CACHE", str(shared_folder / "cache"))
         yield
 
 
@@ -74,22 +111,24 @@ def example() -> Example:
 
 
 @pytest.fixture(scope="session")
-def example_bundle(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def example_bundle(example: Example, made_once: MadeOnce) -> Bundle:
     """The example as the demo exports it. Tests read it and do not change it."""
-    from vgg_export import export
-
-    return export(example.checkpoint, tmp_path_factory.mktemp("example") / "slim_vgg.bundle", **example.options)
+    return open_bundle(made_once("example/slim_vgg.bundle", partial(_untimed_export, example, example.options)))
 
 
 @pytest.fixture(scope="session")
-def calibration_photos(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calibration_photos(example: Example, made_once: MadeOnce) -> Path:
     """A folder of 300 real images that the example was trained on, in class folders."""
-    folder = tmp_path_factory.mktemp("photos")
     names = json.loads((example.folder / "class_indices.json").read_text())
-    for i, (image, label) in enumerate(zip(*fashion_mnist("train"), strict=True)):
-        (folder / names[str(label)]).mkdir(exist_ok=True)
-        Image.fromarray(image).save(folder / names[str(label)] / f"{i:05d}.png")
-    return folder
+
+    def write(folder: Path) -> None:
+        unfinished = folder.with_name("photos.partial")
+        for i, (image, label) in enumerate(zip(*fashion_mnist("train"), strict=True)):
+            (unfinished / names[str(label)]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(unfinished / names[str(label)] / f"{i:05d}.png")
+        unfinished.rename(folder)
+
+    return made_once("photos", write)
 
 
 @pytest.fixture(scope="session")
@@ -99,25 +138,31 @@ def test_photos() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def whole_bundle(example: Example, calibration_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def whole_bundle(example: Example, calibration_photos: Path, made_once: MadeOnce) -> Bundle:
     """The example in every variant that there is, not timed. Tests read it and do not change it."""
-    return _every_variant(example, calibration_photos, tmp_path_factory.mktemp("whole"))
+    options = _every_variant(example, calibration_photos)
+    return open_bundle(made_once("whole/slim_vgg.bundle", partial(_untimed_export, example, options)))
 
 
 @pytest.fixture(scope="session")
-def embedded_bundle(example: Example, calibration_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def embedded_bundle(example: Example, calibration_photos: Path, made_once: MadeOnce) -> Bundle:
     """The same with ``--embed-preprocessing``."""
-    return _every_variant(example, calibration_photos, tmp_path_factory.mktemp("embedded"), embed_preprocessing=True)
+    options = _every_variant(example, calibration_photos) | {"embed_preprocessing": True}
+    return open_bundle(made_once("embedded/slim_vgg.bundle", partial(_untimed_export, example, options)))
 
 
-def _every_variant(example: Example, calibration: Path, folder: Path, **options: Any) -> Bundle:
-    from vgg_export import export
+def _every_variant(example: Example, calibration: Path) -> dict[str, Any]:
     from vgg_export.variants import QUANTIZE_OPTIONS
+
+    return {"quantize": QUANTIZE_OPTIONS, "calibration": calibration, **example.options}
+
+
+def _untimed_export(example: Example, options: dict[str, Any], bundle: Path) -> None:
+    from vgg_export import export
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vgg_export.pipeline.time_variants", every_variant_takes_a_millisecond)
-        options |= {"quantize": QUANTIZE_OPTIONS, "calibration": calibration, **example.options}
-        return export(example.checkpoint, folder / "slim_vgg.bundle", **options)
+        export(example.checkpoint, bundle, **options)
 
 
 @pytest.fixture
