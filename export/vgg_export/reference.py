@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vgg_runtime.manifest import Prepared
 
-__all__ = ["Reference", "run_eager"]
+__all__ = ["Reference", "eager_function", "run_batch", "run_eager"]
 
 # 1 is what an edge device runs; 2 and 5 show a batch dimension that was baked in.
 BATCH_SIZES = (1, 2, 5)
@@ -89,19 +89,30 @@ def run_eager(module: nn.Module, samples: Samples, takes: Input) -> Reference:
     """
     batches = _batches(len(samples.names), takes.batch_size)
     run = eager_function(module)
-    outputs = []
-    for batch in batches:
-        try:
-            output = run(samples.batch[list(batch)])
-        except Exception as error:  # whatever the module's own forward raises
-            raise ArchitectureError(
-                f"the network fails on a batch of {len(batch)} images of shape {samples.batch.shape[1:]}: "
-                f"{_first_line(error)}",
-                hint="Check --input-size and --model; with a fixed batch size, give --batch N.",
-            ) from error
-        outputs.append(output)
-    _check_outputs(outputs, batches)
+    outputs = [run_batch(run, samples.batch[list(batch)]) for batch in batches]
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise ArchitectureError("eager PyTorch itself gives NaN or infinity on the sample images.")
     return Reference(batches, samples, tuple(outputs))
+
+
+def run_batch(run: Run, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the outputs of eager PyTorch for float32 (images, channels, height, width): float32 (images, classes).
+
+    Raises:
+        ArchitectureError: the network fails on them, or does not give one row per image.
+    """
+    try:
+        output = run(batch)
+    except Exception as error:  # whatever the module's own forward raises
+        raise ArchitectureError(
+            f"the network fails on a batch of {len(batch)} images of shape {batch.shape[1:]}: {_first_line(error)}",
+            hint="Check --input-size and --model; with a fixed batch size, give --batch N.",
+        ) from error
+    if output.ndim != 2 or len(output) != len(batch):
+        raise ArchitectureError(
+            f"the network gives {list(output.shape)} for {len(batch)} images; a classifier gives [images, classes]."
+        )
+    return output
 
 
 def eager_function(module: nn.Module) -> Run:
@@ -148,13 +159,3 @@ def _batches(count: int, fixed: int | None) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(i % count for i in range(start, start + fixed)) for start in range(0, count, fixed))
     singles = tuple((i,) for i in range(count))
     return singles + tuple(tuple(i % count for i in range(size)) for size in BATCH_SIZES if size > 1)
-
-
-def _check_outputs(outputs: Sequence[NDArray[np.float32]], batches: Sequence[Sequence[int]]) -> None:
-    for output, batch in zip(outputs, batches, strict=True):
-        if output.ndim != 2 or len(output) != len(batch):
-            raise ArchitectureError(
-                f"the network gives {list(output.shape)} for {len(batch)} images; a classifier gives [images, classes]."
-            )
-        if not np.isfinite(output).all():
-            raise ArchitectureError("eager PyTorch itself gives NaN or infinity on the sample images.")
