@@ -62,7 +62,11 @@ class BatchSize(click.ParamType["int | str"]):
     type=click.Choice(["onnx", "torchscript"]),
     help="Repeatable; by default both.",
 )
-@click.option("--preprocess", metavar="PRESET|FILE", help="imagenet, half, cifar10, mnist, plain, or a JSON file.")
+@click.option(
+    "--preprocess",
+    metavar="PRESET|FILE",
+    help="imagenet, half, cifar10, mnist, plain, a JSON file; or find, by labelled samples.",
+)
 @click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Pixels that the network takes.")
 @click.option("--labels", metavar="FILE", help="class_indices.json, a JSON list, a text file, or 'imagenet'.")
 @click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
@@ -104,7 +108,7 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
         if output is not None and not dry_run:
             check_destination(output, overwrite=overwrite)
         on_step("reading the checkpoint")
-        plan = make_plan(checkpoint, _options(**given))
+        plan = make_plan(checkpoint, _options(**given), on_step)
         bundle = None
         if output is not None and not dry_run:
             bundle = write_bundle(plan, output, overwrite=overwrite, on_step=on_step)

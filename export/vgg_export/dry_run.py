@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vgg_export.plan import Plan
+from vgg_export.preprocessing_findings import table_as_text
 from vgg_models import LayerTable, layer_table
 from vgg_runtime.json_dataclass import to_json
 
@@ -20,6 +21,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "input": to_json(plan.variants_take),
         "classes": plan.loaded.num_classes,
         "preprocessing": to_json(plan.preprocessing),
+        "preprocessing_search": to_json(plan.search),
         "labels": to_json(plan.labels),
         "layers": to_json(table.rows),
         "totals": {"parameters": table.parameters, "bytes": table.bytes, "macs": table.macs},
@@ -41,6 +43,7 @@ def plan_as_text(plan: Plan) -> str:
         "",
         *_layer_lines(_table(plan)),
         "",
+        *([] if plan.search is None else [*table_as_text(plan.search), ""]),
         *(f"would write   {recipe.file}" for recipe in plan.recipes),
     ]
     return "\n".join(lines)

@@ -75,7 +75,8 @@ def export(
         attribute_order: run a whole module's children in the order of its attributes, where its class is not at hand.
         allow_nonfinite: accept NaN and infinity in the weights.
         formats: "onnx", "torchscript", or both.
-        preprocess: a preset or a JSON file; None takes imagenet for three channels, plain for one.
+        preprocess: a preset, a JSON file, or "find": the candidate that is clearly the most accurate on labelled
+            samples; None takes imagenet for three channels, plain for one.
         input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
         labels: a file of labels, or "imagenet".
         samples: folder of real images that parity is measured on; None takes image-like noise.
@@ -125,7 +126,7 @@ def export(
     )
     check_destination(Path(output), overwrite=overwrite)
     on_step("reading the checkpoint")
-    return write_bundle(make_plan(checkpoint, options), Path(output), overwrite=overwrite, on_step=on_step)
+    return write_bundle(make_plan(checkpoint, options, on_step), Path(output), overwrite=overwrite, on_step=on_step)
 
 
 def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: OnStep = lambda _: None) -> Bundle:
@@ -146,7 +147,7 @@ def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: 
             on_step("timing the variants in turns")
             verdicts = judge(manifest, time_variants(staging, manifest))
             (staging / MEASURED).write_text(measured(verdicts), encoding="utf-8")
-        (staging / REPORT).write_text(report(manifest, samples, verdicts), encoding="utf-8")
+        (staging / REPORT).write_text(report(manifest, samples, verdicts, plan.search), encoding="utf-8")
     return open_bundle(output)
 
 

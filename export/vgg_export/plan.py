@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,10 @@ from vgg_calibration.targets import ANY_CPU, TARGETS
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
 from vgg_export.image_split import ImageSplit, split_images
 from vgg_export.labels import read_labels
-from vgg_export.preprocessing_option import resolve_preprocessing, stated_size
+from vgg_export.preprocessing_findings import findings, require_clear
+from vgg_export.preprocessing_option import FIND, resolve_preprocessing, stated_size
+from vgg_export.preprocessing_ranking import PreprocessingSearch
+from vgg_export.preprocessing_search import search_preprocessing, split_labelled
 from vgg_export.variants import QUANTIZE_OPTIONS, Format, Recipe, choose_recipes
 from vgg_models import layer_table, load_model
 from vgg_runtime.errors import UsageError
@@ -44,7 +47,7 @@ class Options:
         attribute_order: run a whole module's children in the order of its attributes.
         allow_nonfinite: accept NaN and infinity in the weights.
         formats: exported formats.
-        preprocess: a preset or a JSON file; None takes imagenet for three channels, plain for one.
+        preprocess: a preset, a JSON file, or "find"; None takes imagenet for three channels, plain for one.
         input_size: (height, width) in pixels.
         labels: a file of labels, or "imagenet".
         samples: folder of real images for parity.
@@ -119,6 +122,7 @@ class Plan:
         labels: one name per class, or None.
         recipes: the variants to write, in order.
         images: real images to calibrate and to judge by.
+        search: how the preprocessing was found, None where it was not searched for.
     """
 
     options: Options
@@ -129,6 +133,7 @@ class Plan:
     labels: tuple[str, ...] | None
     recipes: tuple[Recipe, ...]
     images: ImageSplit
+    search: PreprocessingSearch | None = None
 
     @property
     def variants_take(self) -> Input:
@@ -136,11 +141,17 @@ class Plan:
         return self.takes.as_pixels() if self.options.embed_preprocessing else self.takes
 
 
-def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
+def make_plan(
+    checkpoint: str | os.PathLike[str], options: Options, on_step: Callable[[str], None] = lambda _: None
+) -> Plan:
     """Read the checkpoint and settle everything that the options leave open.
+
+    Args:
+        on_step: called with a line of text when each step of a search for the preprocessing begins.
 
     Raises:
         RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
+        UsageError: options do not go together, or a search for the preprocessing lacks labelled samples.
     """
     recipes = choose_recipes(options.formats, options.quantize)
     _check_calibration(checkpoint, options, recipes)
@@ -162,7 +173,7 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
         seed=options.seed,
     )
     batch = "batch" if options.batch == "dynamic" else options.batch
-    return Plan(
+    plan = Plan(
         options=options,
         loaded=loaded,
         takes=Input((batch, loaded.input_channels, *loaded.input_size)),
@@ -172,6 +183,7 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
         recipes=recipes,
         images=images,
     )
+    return _with_search(plan, on_step) if options.preprocess == FIND else plan
 
 
 def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, recipes: Iterable[Recipe]) -> None:
@@ -203,8 +215,27 @@ def _certain_size(options: Options) -> tuple[int, int] | None:
 
 def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing, tuple[str, ...]]:
     size, channels = loaded.input_size, loaded.input_channels
+    if options.preprocess == FIND:
+        return resolve_preprocessing("plain", size=size, channels=channels), ()  # until the search has ended
     if options.preprocess is not None:
         return resolve_preprocessing(options.preprocess, size=size, channels=channels), ()
     usual = "imagenet" if channels == 3 else "plain"
     note = f"no --preprocess was given: {usual} is taken for {channels} channel(s); the answers are wrong if it is not"
     return resolve_preprocessing(usual, size=size, channels=channels), (note,)
+
+
+def _with_search(plan: Plan, on_step: Callable[[str], None]) -> Plan:
+    """Return ``plan`` with the preprocessing that its labelled samples show, judged by the samples that are left."""
+    image = (plan.takes.channels, *plan.takes.size)
+    samples = None if plan.options.samples is None else plan.images.samples
+    images = split_labelled(samples, plan.labels, macs=layer_table(plan.loaded.module, image).macs)
+    search = search_preprocessing(plan.loaded, images, batch=plan.takes.batch_size, on_step=on_step)
+    require_clear(search)
+    notes = findings(search, judged=len(images.rest.files), held_out=images.held_out)
+    return replace(
+        plan,
+        preprocessing=search.best.preprocessing,
+        assumptions=(*plan.assumptions, *notes),
+        images=replace(plan.images, samples=images.rest),
+        search=search,
+    )

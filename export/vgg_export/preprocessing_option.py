@@ -13,7 +13,10 @@ from vgg_runtime.json_dataclass import MismatchError, from_json
 from vgg_runtime.preprocessing import Preprocessing
 from vgg_runtime.presets import PRESETS, preset
 
-__all__ = ["resolve_preprocessing", "stated_size"]
+__all__ = ["FIND", "resolve_preprocessing", "stated_size"]
+
+# The word for a search by labelled samples (preprocessing_search.py).
+FIND = "find"
 
 _FIELDS = (
     "Its fields: channels (RGB, BGR, L), resize (N or [height, width]), interpolation, crop ([height, width]), "
@@ -23,7 +26,7 @@ _FIELDS = (
 
 def stated_size(option: str | None) -> tuple[int, int] | None:
     """Return the (height, width) that ``option`` stands for by itself, or None where it takes the network's own."""
-    if option is None:
+    if option in (None, FIND):
         return None
     return PRESETS[option][1] if option in PRESETS else _read(Path(option)).output_size
 
@@ -59,7 +62,8 @@ def _read(path: Path) -> Preprocessing:
         return from_json(Preprocessing, _with_permutation(json.loads(path.read_text(encoding="utf-8")), path.parent))
     except FileNotFoundError as error:
         raise PreprocessingError(
-            f"{str(path)!r} is neither a preset nor a file.", hint=f"Presets: {', '.join(PRESETS)}."
+            f"{str(path)!r} is neither a preset nor a file.",
+            hint=f"Presets: {', '.join(PRESETS)}; or {FIND}, with labelled samples.",
         ) from error
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise PreprocessingError(f"{path} cannot be read: {error}.") from error

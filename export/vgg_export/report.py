@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from vgg_export.preprocessing_findings import HEADINGS, table_rows
+from vgg_export.preprocessing_ranking import PreprocessingSearch
 from vgg_export.samples import Samples
 from vgg_export.verdict import Verdict
 from vgg_runtime.manifest import Calibration, Manifest, Variant
@@ -12,7 +14,12 @@ from vgg_runtime.manifest import Calibration, Manifest, Variant
 __all__ = ["report"]
 
 
-def report(manifest: Manifest, samples: Samples, verdicts: Mapping[str, Verdict]) -> str:
+def report(
+    manifest: Manifest,
+    samples: Samples,
+    verdicts: Mapping[str, Verdict],
+    search: PreprocessingSearch | None = None,
+) -> str:
     """Return the report as Markdown; ``verdicts`` are by variant, and empty where nothing was timed."""
     sections = [_heading(manifest), _variants(manifest), _parity_note(manifest, samples)]
     if verdicts:
@@ -24,6 +31,8 @@ def report(manifest: Manifest, samples: Samples, verdicts: Mapping[str, Verdict]
         sections.append("## Quantized\n\n" + _list(notes))
     if manifest.calibration is not None:
         sections.append(_calibration(manifest.calibration))
+    if search is not None:
+        sections.append(_preprocessing_search(search))
     if manifest.architecture.assumptions:
         sections.append("## Assumed\n\n" + _list(manifest.architecture.assumptions))
     if manifest.architecture.reasons:
@@ -140,6 +149,19 @@ def _calibration(calibration: Calibration) -> str:
     if calibration.skipped:
         lines.append("Unreadable and left out:\n\n" + _list(calibration.skipped))
     return "\n\n".join(lines)
+
+
+def _preprocessing_search(search: PreprocessingSearch) -> str:
+    rows = [
+        "## Preprocessing that was tried",
+        "",
+        f"Eager PyTorch on {search.images} labelled samples; differences with their 95 % interval for paired "
+        "proportions. Worse means by McNemar's exact test at 5 %, corrected for all comparisons by Holm's procedure.",
+        "",
+        f"| {' | '.join(HEADINGS)} |",
+        "|---|---:|---|---|---|",
+    ]
+    return "\n".join(rows + [f"| {' | '.join(cells)} |" for cells in table_rows(search)])
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -163,6 +163,31 @@ def test_preprocessing_by_preset_or_file(vgg_export: Command, option: str, mean:
     assert not any("--preprocess" in assumption for assumption in found["architecture"]["assumptions"])
 
 
+def test_a_search_that_is_not_clear_shows_the_table_and_what_to_choose(vgg_export: Command, example) -> None:
+    labelled = ("--samples", example.images, "--labels", "class_indices.json")
+    refused = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--preprocess", "find", *labelled)
+    assert refused.code == 3
+    assert "do not tell 3 ways of preprocessing apart (20 images)" in refused.stderr
+    assert "\n  half                          90.0% " in refused.stderr
+    assert "\n       --preprocess half\n" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "--samples is missing"),
+        (["--labels", "class_indices.json"], "--samples is missing"),
+        (["--samples", "sorted"], "--labels is missing"),
+        (["--samples", "unsorted", "--labels", "class_indices.json"], "not named after a label: 2026"),
+    ],
+)
+def test_a_search_says_what_it_needs(vgg_export: Command, example, folder: Path, given: list[str], message) -> None:
+    shutil.copytree(example.images, folder / "sorted")
+    shutil.copytree(example.images / "bag", folder / "unsorted" / "2026")
+    refused = vgg_export("slim_vgg.pth", "--dry-run", "--preprocess", "find", *given)
+    assert (refused.code, message in refused.stderr) == (2, True)
+
+
 def test_a_fixed_batch_and_a_single_file_of_an_opset(vgg_export: Command, example) -> None:
     options = ("--batch", "4", "--single-file", "--opset", "18", "--format", "onnx", "--samples", example.images)
     assert vgg_export("slim_vgg.pth", "-o", "slim.bundle", *options).code == 0

@@ -18,7 +18,7 @@ def test_every_preset_makes_the_size_of_the_network(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "size"), [(None, None), ("imagenet", (224, 224)), ("cifar10", (32, 32)), ("plain", None)]
+    ("option", "size"), [(None, None), ("imagenet", (224, 224)), ("cifar10", (32, 32)), ("plain", None), ("find", None)]
 )
 def test_the_size_that_a_preset_stands_for(option: str | None, size: tuple[int, int] | None) -> None:
     assert stated_size(option) == size
