@@ -52,7 +52,7 @@ class BatchSize(click.ParamType["int | str"]):
 @click.version_option(package_name="vgg-deploy")
 @click.argument("checkpoint")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the bundle to write.")
-@click.option("--model", help="vgg16, torchvision:NAME or MODULE:CALLABLE; by default recognised by the keys.")
+@click.option("--model", help='vgg16, torchvision:NAME, MODULE:CALLABLE or "MODULE:CALLABLE(key=value)".')
 @click.option("--attribute-order", is_flag=True, help="Run a whole module's children in the order of its attributes.")
 @click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinity in the weights.")
 @click.option(

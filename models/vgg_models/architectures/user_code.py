@@ -1,48 +1,68 @@
-"""The user's own module: ``MODULE:CALLABLE``. This imports and runs their code, because they asked for it."""
+"""The user's own module: ``MODULE:CALLABLE`` or ``MODULE:CALLABLE(key=value)``.
+
+This imports and runs their code, because they asked for it.
+"""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import PurePath
 
 from torch import nn
 
+from vgg_models.architectures.call_expression import CallExpression, parse_call
 from vgg_runtime.errors import ArchitectureError, UsageError
 
 __all__ = ["build_user_module"]
 
-_HINT = "Name a class or a function that can be called with no arguments, or an nn.Module, as in mymodule:Net."
+_HINT = (
+    'Name a class, a function or an nn.Module, with arguments where it needs them: mymodule:Net or "mymodule:Net(10)".'
+)
+_LITERALS = (
+    "Arguments are literals: numbers, strings, True, False, None, and lists, tuples and dicts of those. For anything "
+    "else write a function that makes the module, and name that."
+)
 
 
 def build_user_module(spec: str) -> nn.Module:
     """Import the module, from the current directory too, and return what the name in it makes.
 
     Args:
-        spec: ``package.module:Class``; a class or a factory is called with no arguments, an nn.Module is taken as is.
+        spec: ``package.module:Class``; a class or a factory is called, with the literal arguments in parentheses
+            where there are any, an nn.Module is taken as is.
 
     Raises:
-        UsageError: the module or the name in it does not exist, or a path was given.
+        UsageError: the module or the name in it does not exist, a path was given, or an argument is not a literal.
         ArchitectureError: importing or calling it failed, or it gave no nn.Module.
     """
-    module_name, _, path = spec.partition(":")
-    if not module_name or not path:
+    module_name, _, call = spec.partition(":")
+    if not module_name or not call:
         raise UsageError(f"{spec!r} is not of the form MODULE:CALLABLE.", hint=_HINT)
     if "/" in module_name or module_name.endswith(".py"):
         raise UsageError(
             f"{module_name} is the path of a file; a module is named as Python imports it.",
-            hint=f"Run this in the folder that holds it, with --model {PurePath(module_name).stem}:{path}.",
+            hint=f"Run this in the folder that holds it, with --model {PurePath(module_name).stem}:{call}.",
         )
+    expression = _parse(call, spec)
     with _current_directory_on_path():
-        found = _find(module_name, path)
-        made = found if isinstance(found, nn.Module) else _call(found, spec)
+        found = _find(module_name, expression.path)
+        made = found if isinstance(found, nn.Module) and not expression.is_called else _call(found, expression, spec)
     if not isinstance(made, nn.Module):
         raise ArchitectureError(f"{spec} gave a {type(made).__name__}, not an nn.Module.", hint=_HINT)
     return made
+
+
+def _parse(call: str, spec: str) -> CallExpression:
+    try:
+        return parse_call(call)
+    except ValueError as error:
+        raise UsageError(f"--model {spec} can't be used: {error}.", hint=_LITERALS) from error
 
 
 def _find(module_name: str, path: str) -> object:
@@ -67,13 +87,44 @@ def _find(module_name: str, path: str) -> object:
         raise UsageError(f"the module {module_name} has no {path!r}.", hint=_HINT) from error
 
 
-def _call(found: object, spec: str) -> object:
+def _call(found: object, expression: CallExpression, spec: str) -> object:
+    if isinstance(found, nn.Module):
+        raise ArchitectureError(f"{spec} calls an nn.Module.", hint="Leave out the parentheses.")
     if not callable(found):
         raise ArchitectureError(f"{spec} is a {type(found).__name__}, which can't be called.", hint=_HINT)
+    _check_arguments(found, expression, spec)
     try:
-        return found()
+        return found(*expression.arguments, **expression.keywords)
     except (Exception, SystemExit) as error:  # as above
-        raise ArchitectureError(f"calling {spec} with no arguments failed: {_say(error)}.", hint=_HINT) from error
+        raise ArchitectureError(f"calling {spec} failed: {_say(error)}.", hint=_HINT) from error
+
+
+def _check_arguments(found: Callable[..., object], expression: CallExpression, spec: str) -> None:
+    """Show the signature where the arguments do not match it, before anything is called."""
+    try:
+        signature = inspect.signature(found)
+    except (ValueError, TypeError):  # built-in callables may have none
+        return
+    try:
+        signature.bind(*expression.arguments, **expression.keywords)
+    except TypeError as error:
+        required = ", ".join(f"{name}=..." for name in _required(signature))
+        line = f"{spec.partition(':')[0]}:{expression.path}({required})"
+        raise ArchitectureError(
+            f"the arguments of {spec} don't match {expression.path}{_unannotated(signature)}: {error}.",
+            hint=f'Give them in parentheses, as literals: --model "{line}".',
+        ) from error
+
+
+def _unannotated(signature: inspect.Signature) -> inspect.Signature:
+    parameters = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    return signature.replace(parameters=parameters, return_annotation=signature.empty)
+
+
+def _required(signature: inspect.Signature) -> list[str]:
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = signature.parameters.values()
+    return [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
 
 
 def _say(error: BaseException) -> str:

@@ -32,6 +32,16 @@ def broken():
 def needs(arguments):
     return Net()
 
+class Sized(nn.Module):
+    def __init__(self, side, classes: int, *, planes=2, name="net", kernels=((3, 3),), options=None) -> None:
+        super().__init__()
+        kernel, = kernels
+        features = planes * (side - kernel[0] + 1) ** 2 * (options or {"repeats": 1})["repeats"]
+        self.model = nn.Sequential(nn.Conv2d(1, planes, kernel), nn.ReLU(), nn.Flatten(), nn.Linear(features, classes))
+
+    def forward(self, x):
+        return self.model(x)
+
 def leaving():
     raise SystemExit(7)
 
@@ -72,6 +82,29 @@ def test_a_class_a_factory_or_a_module_in_the_current_folder_is_used(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        "28, 10",
+        "28, classes=10",
+        "side=28, classes=10, planes=+2, name='a:b, (c)', options={'repeats': True}",
+        "28, 10, kernels=[(3, 3)], options=None",
+    ],
+)
+def test_literal_arguments_reach_the_class(checkpoint: tuple[Path, nn.Module], arguments: str) -> None:
+    path, net = checkpoint
+    loaded = load_model(path, model=f"usernet:Sized({arguments})")
+    images = torch.randn(2, 1, 28, 28)
+    assert torch.equal(loaded.module(images), net(images))
+    assert loaded.architecture.name == f"usernet:Sized({arguments})"
+
+
+def test_the_line_to_write_names_the_required_arguments(checkpoint: tuple[Path, nn.Module]) -> None:
+    with pytest.raises(ArchitectureError) as caught:
+        load_model(checkpoint[0], model="usernet:Sized")
+    assert '--model "usernet:Sized(side=..., classes=...)"' in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("spec", "error", "said"),
     [
         ("usernet:Missing", UsageError, "has no 'Missing'"),
@@ -85,7 +118,20 @@ def test_a_class_a_factory_or_a_module_in_the_current_folder_is_used(
         ("usernet:broken", ArchitectureError, "no data set here"),
         ("leaving:Net", ArchitectureError, "SystemExit: 7"),
         ("usernet:leaving", ArchitectureError, "SystemExit: 7"),
-        ("usernet:needs", ArchitectureError, "arguments"),
+        ("usernet:needs", ArchitectureError, "needs(arguments): missing a required argument: 'arguments'"),
+        ("usernet:Sized(28, sides=1)", ArchitectureError, "Sized(side, classes, *, planes=2, name='net'"),
+        ("usernet:Sized(28)", ArchitectureError, "missing a required argument: 'classes'"),
+        ("usernet:Sized(28, '10')", ArchitectureError, "calling usernet:Sized(28, '10') failed: TypeError"),
+        ("usernet:Sized(1 / 0)", UsageError, "'1 / 0' is not a literal"),
+        ("usernet:Sized(__import__('os').getcwd())", UsageError, "is not a literal"),
+        ("usernet:Sized(*[28, 10])", UsageError, "is not a literal"),
+        ("usernet:Sized(**{'side': 28})", UsageError, "is not a literal"),
+        ("usernet:Sized({28}, b'10')", UsageError, "'{28}' is not a number, string"),
+        ("usernet:Sized(28, 2j)", UsageError, "'2j' is not a number, string"),
+        ("usernet:Sized(", UsageError, "is not a name or a call"),
+        ("usernet:" + "Sized(" * 300, UsageError, "is not a name or a call"),
+        ("usernet:(lambda: 1)()", UsageError, "is not the name of a callable"),
+        ("usernet:Nested.net()", ArchitectureError, "calls an nn.Module"),
         ("usernet:nothing", ArchitectureError, "NoneType"),
         ("usernet:number", ArchitectureError, "a int"),
         ("torchvision:resnet", UsageError, "no classifier called 'resnet'"),
