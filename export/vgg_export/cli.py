@@ -53,6 +53,7 @@ class BatchSize(click.ParamType["int | str"]):
 @click.argument("checkpoint")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the bundle to write.")
 @click.option("--model", help='vgg16, torchvision:NAME, MODULE:CALLABLE or "MODULE:CALLABLE(key=value)".')
+@click.option("--weights", type=click.Choice(["raw", "ema"]), help="Of raw weights and their average; by default raw.")
 @click.option("--attribute-order", is_flag=True, help="Run a whole module's children in the order of its attributes.")
 @click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinity in the weights.")
 @click.option(
@@ -114,6 +115,8 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
             bundle = write_bundle(plan, output, overwrite=overwrite, on_step=on_step)
     for assumption in plan.assumptions if bundle is None else bundle.manifest.architecture.assumptions:
         click.echo(f"assumed: {assumption}", err=True)
+    for remark in plan.remarks:
+        click.echo(command_line.printable(f"note: {remark}"), err=True)
     if bundle is not None and bundle.manifest.calibration is not None:
         for skipped in bundle.manifest.calibration.skipped:
             click.echo(command_line.printable(f"skipped: {skipped}"), err=True)

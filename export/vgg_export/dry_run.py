@@ -7,6 +7,7 @@ from typing import Any
 from vgg_export.plan import Plan
 from vgg_export.preprocessing_findings import table_as_text
 from vgg_models import LayerTable, layer_table
+from vgg_runtime.command_line import printable
 from vgg_runtime.json_dataclass import to_json
 
 __all__ = ["plan_as_json", "plan_as_text"]
@@ -17,7 +18,8 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     table = _table(plan)
     return {
         "architecture": to_json(plan.loaded.architecture) | {"assumptions": list(plan.assumptions)},
-        "checkpoint": to_json(plan.loaded.checkpoint),
+        "checkpoint": to_json(plan.loaded.checkpoint)
+        | {"notes": list(plan.source_notes), "remarks": list(plan.remarks)},
         "input": to_json(plan.variants_take),
         "classes": plan.loaded.num_classes,
         "preprocessing": to_json(plan.preprocessing),
@@ -36,7 +38,7 @@ def plan_as_text(plan: Plan) -> str:
     lines = [
         f"architecture  {loaded.architecture.name}: {loaded.architecture.description} ({loaded.architecture.origin})",
         f"checkpoint    {loaded.checkpoint.kind}",
-        *(f"              {note}" for note in loaded.checkpoint.notes),
+        *(f"              {printable(note)}" for note in plan.source_notes),
         f"input         {loaded.input_channels} x {height} x {width}{embedded}",
         f"classes       {loaded.num_classes}",
         *(f"because       {reason}" for reason in loaded.architecture.reasons),

@@ -1,14 +1,17 @@
-"""Reading the names of the classes, in the forms that lessons save them."""
+"""The names of the classes: from a file, in the forms that lessons save them, or as the checkpoint states them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vgg_models.checkpoint.metadata import Statement, sole_statement
+from vgg_models.class_names import class_names_in
 from vgg_runtime.errors import LabelsError
 
-__all__ = ["IMAGENET", "read_labels"]
+__all__ = ["IMAGENET", "labels_from_checkpoint", "read_labels"]
 
 IMAGENET = "imagenet"
 
@@ -28,9 +31,10 @@ def read_labels(source: str, classes: int) -> tuple[str, ...]:
     Raises:
         LabelsError: the file is unreadable, of another form, or does not fit the head.
     """
-    labels = _imagenet() if source == IMAGENET else _parse(Path(source))
-    if unfit := [str(i) for i, label in enumerate(labels) if not label.strip() or not _is_text(label)]:
-        raise LabelsError(f"the labels in {source} have no legible name for class {', '.join(unfit)}.", hint=_ACCEPTED)
+    try:
+        labels = _imagenet() if source == IMAGENET else class_names_in(_parse(Path(source)))
+    except ValueError as error:
+        raise LabelsError(f"the labels in {source} can't be used: {error}.", hint=_ACCEPTED) from error
     if len(labels) != classes:
         raise LabelsError(
             f"{source} names {len(labels)} class{'es' * (len(labels) != 1)}, the network has {classes} outputs.",
@@ -39,7 +43,27 @@ def read_labels(source: str, classes: int) -> tuple[str, ...]:
     return labels
 
 
-def _parse(path: Path) -> tuple[str, ...]:
+def labels_from_checkpoint(
+    candidates: Sequence[Statement[tuple[str, ...]]], classes: int
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Return the labels that a checkpoint states, None where they don't fit or differ, and remarks on that.
+
+    Args:
+        candidates: what the checkpoint has in places where names of classes are kept.
+        classes: width of the network's head.
+    """
+    unfit = tuple(
+        f"labels: {each.source} has {len(each.value)} names, the network has {classes} outputs; not taken"
+        for each in candidates
+        if len(each.value) != classes
+    )
+    statement, remarks = sole_statement("labels", [each for each in candidates if len(each.value) == classes])
+    if statement is None:
+        return None, (*unfit, *remarks)
+    return statement.value, (*unfit, f"labels: taken from {statement.source}")
+
+
+def _parse(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -49,22 +73,14 @@ def _parse(path: Path) -> tuple[str, ...]:
     if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
         return _from_json(text, path)
     # Not splitlines(): that takes other characters for the end of a line too, such as U+2028 and form feeds.
-    return tuple(line.strip() for line in text.rstrip().split("\n"))
+    return [line.strip() for line in text.rstrip().split("\n")]
 
 
-def _from_json(text: str, path: Path) -> tuple[str, ...]:
+def _from_json(text: str, path: Path) -> Any:
     try:
-        data = json.loads(text, object_pairs_hook=_without_repetition)
+        return json.loads(text, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
         raise LabelsError(f"{path} cannot be read as JSON: {error}.", hint=_ACCEPTED) from error
-    if isinstance(data, list) and all(isinstance(name, str) for name in data):
-        return tuple(data)
-    if isinstance(data, dict) and data:
-        if all(_is_index(key) and isinstance(name, str) for key, name in data.items()):
-            return _in_order({int(key): name for key, name in data.items()}, len(data), path)
-        if all(_is_index(value) for value in data.values()):
-            return _in_order({int(value): key for key, value in data.items()}, len(data), path)
-    raise LabelsError(f"{path} is JSON of another form than labels have.", hint=_ACCEPTED)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -74,25 +90,6 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise ValueError(f"it has the key {next(key for key in keys if keys.count(key) > 1)!r} more than once")
     return found
-
-
-def _is_index(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.isdecimal() and len(value) < 10  # more digits are no class, and may be too many for int()
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_text(label: str) -> bool:
-    """Whether ``label`` can be written down: JSON's escapes can spell half a surrogate pair, which cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in label)
-
-
-def _in_order(names: dict[int, str], entries: int, path: Path) -> tuple[str, ...]:
-    if sorted(names) != list(range(entries)):
-        raise LabelsError(
-            f"the indices in {path} are {sorted(names)[:10]}, not each of 0 to {entries - 1} once.", hint=_ACCEPTED
-        )
-    return tuple(names[i] for i in range(entries))
 
 
 def _imagenet() -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from vgg_export.variants import Format
 from vgg_export.verdict import judge, measured, time_variants
 from vgg_export.verification import verify_variants
 from vgg_models.layer_costs import layer_table
+from vgg_models.loaded_model import WeightsChoice
 from vgg_runtime.benchmark.machine import package_versions
 from vgg_runtime.bundle import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
 from vgg_runtime.manifest import Manifest, Output, Source
@@ -43,6 +44,7 @@ def export(
     output: str | os.PathLike[str],
     *,
     model: str | None = None,
+    weights: WeightsChoice = "raw",
     attribute_order: bool = False,
     allow_nonfinite: bool = False,
     formats: Iterable[Format] = FORMATS,
@@ -71,14 +73,16 @@ def export(
     Args:
         checkpoint: path of the file, "torchvision:NAME" or "random:NAME".
         output: directory to write; it appears whole or not at all.
-        model: "vgg16", "torchvision:NAME" or "module:callable"; None recognises the architecture by the keys.
+        model: "vgg16", "torchvision:NAME", "module:callable" or "module:callable(key=value)" with literals; None
+            recognises the architecture by the keys.
+        weights: "raw" or "ema", where the checkpoint holds both the weights and a running average of them.
         attribute_order: run a whole module's children in the order of its attributes, where its class is not at hand.
         allow_nonfinite: accept NaN and infinity in the weights.
         formats: "onnx", "torchscript", or both.
         preprocess: a preset, a JSON file, or "find": the candidate that is clearly the most accurate on labelled
-            samples; None takes imagenet for three channels, plain for one.
+            samples; None takes what the checkpoint states, and for the rest imagenet for three channels, plain for one.
         input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
-        labels: a file of labels, or "imagenet".
+        labels: a file of labels, or "imagenet"; None takes what the checkpoint states.
         samples: folder of real images that parity is measured on; None takes image-like noise.
         quantize: "dynamic", "static", "int8-weights", "int4-weights", "fp16"; float32 is always exported.
         calibration: folder of real images that the ranges of 8-bit activations are taken from.
@@ -104,6 +108,7 @@ def export(
     """
     options = Options(
         model=model,
+        weights=weights,
         attribute_order=attribute_order,
         allow_nonfinite=allow_nonfinite,
         formats=tuple(formats),
@@ -177,7 +182,8 @@ def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
             weights=cast("Literal['trained', 'pretrained', 'random']", origins.get(checkpoint.kind, "trained")),
             bytes=checkpoint.bytes,
             sha256=checkpoint.sha256,
-            notes=checkpoint.notes,
+            notes=plan.source_notes,
+            averaged=checkpoint.averaged,
         ),
         input=plan.variants_take,
         output=Output(kind=kind, classes=outputs.shape[1]),

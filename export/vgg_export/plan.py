@@ -15,13 +15,15 @@ from vgg_calibration.ranges import DEFAULT_METHOD, METHODS
 from vgg_calibration.targets import ANY_CPU, TARGETS
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
 from vgg_export.image_split import ImageSplit, split_images
-from vgg_export.labels import read_labels
+from vgg_export.labels import labels_from_checkpoint, read_labels
 from vgg_export.preprocessing_findings import findings, require_clear
 from vgg_export.preprocessing_option import FIND, resolve_preprocessing, stated_size
 from vgg_export.preprocessing_ranking import PreprocessingSearch
 from vgg_export.preprocessing_search import search_preprocessing, split_labelled
+from vgg_export.stated_preprocessing import apply_statements
 from vgg_export.variants import QUANTIZE_OPTIONS, Format, Recipe, choose_recipes
 from vgg_models import layer_table, load_model
+from vgg_models.loaded_model import WeightsChoice
 from vgg_runtime.errors import UsageError
 from vgg_runtime.manifest import Input
 from vgg_runtime.presets import PRESETS
@@ -43,13 +45,16 @@ class Options:
     """What the user asked for; the fields are the options of vgg-export.
 
     Attributes:
-        model: "vgg16", "torchvision:NAME" or "module:callable"; None recognises the architecture.
+        model: "vgg16", "torchvision:NAME", "module:callable" or "module:callable(key=value)"; None recognises the
+            architecture.
+        weights: "raw" or "ema", where the checkpoint holds both the weights and a running average of them.
         attribute_order: run a whole module's children in the order of its attributes.
         allow_nonfinite: accept NaN and infinity in the weights.
         formats: exported formats.
-        preprocess: a preset, a JSON file, or "find"; None takes imagenet for three channels, plain for one.
+        preprocess: a preset, a JSON file, or "find"; None takes what the checkpoint states, and for the rest imagenet
+            for three channels, plain for one.
         input_size: (height, width) in pixels.
-        labels: a file of labels, or "imagenet".
+        labels: a file of labels, or "imagenet"; None takes what the checkpoint states.
         samples: folder of real images for parity.
         quantize: words of ``--quantize``.
         calibration: folder of real images that ranges of activations are taken from.
@@ -62,6 +67,7 @@ class Options:
     """
 
     model: str | None = None
+    weights: WeightsChoice = "raw"
     attribute_order: bool = False
     allow_nonfinite: bool = False
     formats: tuple[Format, ...] = FORMATS
@@ -119,6 +125,7 @@ class Plan:
         takes: the input of the network.
         preprocessing: from an image to that input.
         assumptions: what was taken as usual because nobody said otherwise; the architecture's own included.
+        remarks: what the user has to see: choices made, and facts taken from the checkpoint's own statements.
         labels: one name per class, or None.
         recipes: the variants to write, in order.
         images: real images to calibrate and to judge by.
@@ -130,10 +137,16 @@ class Plan:
     takes: Input
     preprocessing: Preprocessing
     assumptions: tuple[str, ...]
+    remarks: tuple[str, ...]
     labels: tuple[str, ...] | None
     recipes: tuple[Recipe, ...]
     images: ImageSplit
     search: PreprocessingSearch | None = None
+
+    @property
+    def source_notes(self) -> tuple[str, ...]:
+        """All that was done to the checkpoint, and taken from it."""
+        return tuple(dict.fromkeys((*self.loaded.checkpoint.notes, *self.remarks)))
 
     @property
     def variants_take(self) -> Input:
@@ -160,11 +173,13 @@ def make_plan(
         model=options.model,
         input_size=_certain_size(options),
         seed=options.seed,
+        weights=options.weights,
         attribute_order=options.attribute_order,
         allow_nonfinite=options.allow_nonfinite,
         likely_size=stated_size(options.preprocess),
     )
-    preprocessing, assumed = _preprocessing(options, loaded)
+    preprocessing, assumed, preprocessing_remarks = _preprocessing(options, loaded)
+    labels, label_remarks = _labels(options, loaded)
     images = split_images(
         options.samples,
         options.calibration,
@@ -179,7 +194,8 @@ def make_plan(
         takes=Input((batch, loaded.input_channels, *loaded.input_size)),
         preprocessing=preprocessing,
         assumptions=(*loaded.architecture.assumptions, *assumed, *_few_images(images)),
-        labels=None if options.labels is None else read_labels(options.labels, loaded.num_classes),
+        remarks=(*loaded.checkpoint.remarks, *preprocessing_remarks, *label_remarks),
+        labels=labels,
         recipes=recipes,
         images=images,
     )
@@ -213,15 +229,27 @@ def _certain_size(options: Options) -> tuple[int, int] | None:
     return stated_size(options.preprocess)
 
 
-def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing, tuple[str, ...]]:
+def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing, tuple[str, ...], tuple[str, ...]]:
+    """Return (preprocessing, assumptions, remarks): the option, else what the checkpoint states, else the usual."""
     size, channels = loaded.input_size, loaded.input_channels
     if options.preprocess == FIND:
-        return resolve_preprocessing("plain", size=size, channels=channels), ()  # until the search has ended
+        return resolve_preprocessing("plain", size=size, channels=channels), (), ()  # until the search has ended
     if options.preprocess is not None:
-        return resolve_preprocessing(options.preprocess, size=size, channels=channels), ()
-    usual = "imagenet" if channels == 3 else "plain"
-    note = f"no --preprocess was given: {usual} is taken for {channels} channel(s); the answers are wrong if it is not"
-    return resolve_preprocessing(usual, size=size, channels=channels), (note,)
+        return resolve_preprocessing(options.preprocess, size=size, channels=channels), (), ()
+    preset = "imagenet" if channels == 3 else "plain"
+    usual = resolve_preprocessing(preset, size=size, channels=channels)
+    preprocessing, remarks, unsaid = apply_statements(usual, loaded.metadata, size)
+    taken = f"{preset} is taken for {channels} channel(s)"
+    note = f"no --preprocess was given: {taken}; the answers are wrong if it is not"
+    if preprocessing != usual:
+        note = f"no --preprocess was given, and the checkpoint doesn't state {' and '.join(unsaid)}: {taken} there"
+    return preprocessing, (note,) if unsaid else (), remarks
+
+
+def _labels(options: Options, loaded: LoadedModel) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    if options.labels is not None:
+        return read_labels(options.labels, loaded.num_classes), ()
+    return labels_from_checkpoint(loaded.metadata.labels, loaded.num_classes)
 
 
 def _with_search(plan: Plan, on_step: Callable[[str], None]) -> Plan:

@@ -75,5 +75,6 @@ def _module(checkpoint: Path, manifest: Manifest) -> nn.Module:
         input_size=manifest.input.size,
         input_channels=manifest.input.channels,
         num_classes=manifest.output.classes,
+        weights="ema" if manifest.source.averaged else "raw",
     ).module
     return with_preprocessing(module, manifest.preprocessing) if manifest.input.takes_pixels else module

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from vgg_models.architectures.known_models import KNOWN_MODELS
 from vgg_models.architectures.names import MODEL_NAMES
-from vgg_models.architectures.paper_table import VGG_NAMES
 from vgg_models.architectures.torchvision_models import (
     PREFIX,
     default_input_size,
@@ -19,6 +18,7 @@ from vgg_models.architectures.torchvision_models import (
 )
 from vgg_models.architectures.user_code import build_user_module
 from vgg_models.checkpoint.fitting import fit
+from vgg_models.checkpoint.metadata import Statement
 from vgg_models.checkpoint.prefixes import without_prefixes
 from vgg_models.checkpoint.reading import Checkpoint
 from vgg_models.checkpoint.whole_module import describe_children, in_attribute_order, runnable
@@ -28,6 +28,7 @@ from vgg_models.recognition.module_input import fitting_inputs
 from vgg_models.recognition.reading import Reading
 from vgg_models.recognition.recognise import recognise, sole
 from vgg_models.request import Built, Request, Size
+from vgg_models.stated_architecture import stated_architecture
 from vgg_runtime.errors import ArchitectureError, UsageError
 from vgg_runtime.manifest import Architecture, Origin
 
@@ -49,10 +50,8 @@ def build_from(checkpoint: Checkpoint, request: Request) -> Built:
         )
     if model is None:
         return _recognised(checkpoint, request) if checkpoint.module is None else _rebuilt(checkpoint, request)
-    if model in VGG_NAMES or model in KNOWN_MODELS:
-        return _named(model, checkpoint, request)
-    if model.startswith(PREFIX):
-        return _torchvision(model.removeprefix(PREFIX), checkpoint, request)
+    if model in MODEL_NAMES or model.startswith(PREFIX):
+        return _named(model, checkpoint, request, f"named with --model {model}")
     if ":" in model:
         module = build_user_module(model)
         return _filled(module, Architecture(model, f"the user's own {model}", "user code"), checkpoint)
@@ -79,19 +78,44 @@ def _undressed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return bare
 
 
-def _named(model: str, checkpoint: Checkpoint, request: Request) -> Built:
+def _named(model: str, checkpoint: Checkpoint, request: Request, reason: str) -> Built:
+    if model.startswith(PREFIX):
+        return _torchvision(model.removeprefix(PREFIX), checkpoint, request)
     readings_of = known.named_readings if model in KNOWN_MODELS else named.named_readings
     state = _undressed(checkpoint.state)
     readings = readings_of(model, state, input_size=request.input_size)
     if request.likely_size is not None and any(reading.question for reading in readings):
         readings = readings_of(model, state, input_size=request.likely_size)
-    return _from_reading(sole(readings), checkpoint, "named", (f"named with --model {model}",))
+    return _from_reading(sole(readings), checkpoint, "named", (reason,))
 
 
 def _recognised(checkpoint: Checkpoint, request: Request) -> Built:
+    """By keys and shapes; where these leave it open, by the name that the checkpoint itself has for it."""
+    stated, remarks = stated_architecture(checkpoint.metadata)
     state = _undressed(checkpoint.state)
-    reading = recognise(state, input_size=request.input_size, likely_size=request.likely_size)
-    return _from_reading(reading, checkpoint, "recognised", reading.reasons)
+    try:
+        reading = recognise(state, input_size=request.input_size, likely_size=request.likely_size)
+    except ArchitectureError as error:
+        if stated is None:
+            raise
+        return _as_stated(stated, checkpoint, request, error)
+    built = _from_reading(reading, checkpoint, "recognised", reading.reasons)
+    if stated is not None and stated.value.removeprefix(PREFIX) != reading.name.removeprefix(PREFIX):
+        remarks = (f"architecture: {stated.source} is {stated.value}, but its weights are those of {reading.name}",)
+    return replace(built, checkpoint=built.checkpoint.with_remarks(*remarks))
+
+
+def _as_stated(stated: Statement[str], checkpoint: Checkpoint, request: Request, undecided: ArchitectureError) -> Built:
+    """As the architecture that the checkpoint names, if the weights fit it."""
+    try:
+        built = _named(stated.value, checkpoint, request, f"named by {stated.source}")
+    except ArchitectureError as misfit:
+        misfits = f"{stated.source} is {stated.value}, which the weights don't fit; --model {stated.value} lists why."
+        raise ArchitectureError(f"{undecided.message}\n{misfits}", hint=undecided.hint) from misfit
+    remark = f"architecture: {stated.value}, taken from {stated.source}, which its weights fit"
+    if request.input_size is None and built.input_size is not None:
+        remark += f", for its usual images of {built.input_size[0]}x{built.input_size[1]}"
+    return replace(built, checkpoint=built.checkpoint.with_remarks(remark))
 
 
 def _from_reading(reading: Reading, checkpoint: Checkpoint, origin: Origin, reasons: tuple[str, ...]) -> Built:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from vgg_models.checkpoint.metadata import CheckpointMetadata
 from vgg_runtime.manifest import Architecture
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["CheckpointInfo", "CheckpointKind", "LoadedModel"]
+__all__ = ["CheckpointInfo", "CheckpointKind", "LoadedModel", "WeightsChoice"]
 
 CheckpointKind = Literal["state dict", "module", "torchscript", "safetensors", "torchvision", "random"]
+WeightsChoice = Literal["raw", "ema"]
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,22 @@ class CheckpointInfo:
         kind: what was read.
         sha256: of the file, in hexadecimal; None where there is no file.
         bytes: size of the file; None where there is no file.
+        averaged: whether the weights are a running average of those that were trained.
         notes: what was done to the content: prefixes stripped, types cast, which key the weights were under.
+        remarks: those of the notes that a user has to see: what was taken where there was a choice, and what was taken
+            because the checkpoint says so.
     """
 
     kind: CheckpointKind
     sha256: str | None = None
     bytes: int | None = None
+    averaged: bool = False
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def with_remarks(self, *remarks: str) -> CheckpointInfo:
+        """Return the same with more to say."""
+        return replace(self, notes=(*self.notes, *remarks), remarks=(*self.remarks, *remarks))
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CheckpointKind):
@@ -45,6 +56,7 @@ class LoadedModel:
     Attributes:
         module: takes float32 (N, input_channels, height, width), gives float32 (N, num_classes).
         input_size: (height, width) in pixels.
+        metadata: what the checkpoint says of itself; what of that was taken is in the remarks of ``checkpoint``.
     """
 
     module: nn.Module
@@ -53,6 +65,7 @@ class LoadedModel:
     input_channels: int
     input_size: tuple[int, int]
     num_classes: int
+    metadata: CheckpointMetadata = field(default_factory=CheckpointMetadata)
 
     def __post_init__(self) -> None:
         numbers = (self.input_channels, *self.input_size, self.num_classes)

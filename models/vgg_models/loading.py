@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import nn
 
 from vgg_models.architectures.torchvision_models import PREFIX as TORCHVISION
-from vgg_models.checkpoint.reading import read_checkpoint
+from vgg_models.checkpoint.reading import Checkpoint, read_checkpoint
 from vgg_models.from_checkpoint import build_from
 from vgg_models.from_name import pretrained_model, random_model
-from vgg_models.loaded_model import LoadedModel
+from vgg_models.loaded_model import LoadedModel, WeightsChoice
 from vgg_models.recognition.module_input import check_scores, find_module_input
 from vgg_models.request import Built, Request
 from vgg_runtime.errors import ArchitectureError, UsageError
@@ -32,6 +33,7 @@ def load_model(
     input_channels: int | None = None,
     num_classes: int | None = None,
     seed: int = 0,
+    weights: WeightsChoice = "raw",
     allow_nonfinite: bool = False,
     attribute_order: bool = False,
 ) -> LoadedModel:
@@ -41,12 +43,14 @@ def load_model(
         source: the path of a checkpoint; ``torchvision:NAME`` for torchvision's own weights; ``random:NAME`` for
             seeded weights, NAME being one of MODEL_NAMES or one of torchvision's.
         model: the architecture: one of MODEL_NAMES, ``torchvision:NAME`` or ``MODULE:CALLABLE`` (the user's own
-            code, which is imported). None to have it read off the checkpoint.
+            code, which is imported; ``MODULE:CALLABLE(key=value)`` gives it literal arguments). None to have it read
+            off the checkpoint.
         input_size: (height, width) in pixels, where the checkpoint does not decide it.
         likely_size: the same, of less weight: taken only where nothing else decides.
         input_channels: where the module does not decide it.
         num_classes: of ``random:NAME``; else the checkpoint has its own, which must be this many.
         seed: of ``random:NAME``.
+        weights: "raw" or "ema", where a checkpoint holds both the weights and a running average of them.
         allow_nonfinite: accept NaN and infinite weights.
         attribute_order: run the children of a whole module one after another, as the user confirmed that its
             ``forward`` does.
@@ -57,15 +61,40 @@ def load_model(
             that is unknown, ambiguous or does not fit (ArchitectureError).
         MissingCapabilityError: torchvision or safetensors is needed and not installed.
     """
+    if weights not in get_args(WeightsChoice):
+        raise UsageError(f"weights must be 'raw' or 'ema', got {weights!r}.")
     request = Request(model, input_size, likely_size, input_channels, num_classes, seed, attribute_order)
     name = os.fspath(source)
     if not name.startswith((_RANDOM, TORCHVISION)):
-        return _finish(build_from(read_checkpoint(Path(source), allow_nonfinite=allow_nonfinite), request), request)
+        checkpoint = read_checkpoint(Path(source), weights=weights, allow_nonfinite=allow_nonfinite)
+        loaded = _with_remarks(_load_file(checkpoint, request), *checkpoint.metadata.remarks)
+        return replace(loaded, metadata=checkpoint.metadata)
     if model is not None:
         raise UsageError(f"{name} names its own architecture.", hint="Leave out --model.")
+    if weights == "ema":
+        raise UsageError(f"{name} has no running average of its weights.", hint="Leave out --weights ema.")
     if name.startswith(_RANDOM):
         return _finish(random_model(name.removeprefix(_RANDOM), request), request)
     return _finish(pretrained_model(name.removeprefix(TORCHVISION), request), request)
+
+
+def _load_file(checkpoint: Checkpoint, request: Request) -> LoadedModel:
+    """At the size of image that the checkpoint states, unless the user states one, or the network can't take it."""
+    size = checkpoint.metadata.input_size
+    if size is None or request.input_size is not None:
+        return _finish(build_from(checkpoint, request), request)
+    height, width = size.value
+    try:
+        at_that_size = replace(request, input_size=size.value)
+        loaded = _finish(build_from(checkpoint, at_that_size), at_that_size)
+        return _with_remarks(loaded, f"input size: {height}x{width}, taken from {size.source}")
+    except ArchitectureError:
+        loaded = _finish(build_from(checkpoint, request), request)
+        return _with_remarks(loaded, f"input size: {size.source} is {height}x{width}, which the network doesn't take")
+
+
+def _with_remarks(loaded: LoadedModel, *remarks: str) -> LoadedModel:
+    return replace(loaded, checkpoint=loaded.checkpoint.with_remarks(*remarks))
 
 
 def _finish(built: Built, request: Request) -> LoadedModel:

@@ -80,6 +80,7 @@ class Source:
         weights: "random" weights answer questions of size and speed only.
         bytes: size of the checkpoint file, None where there was none.
         sha256: hexadecimal digest of the checkpoint file, None where there was none.
+        averaged: whether they are a running average of the weights that were trained.
         notes: what reading the checkpoint changed: prefixes removed, dtypes converted, ...
     """
 
@@ -88,6 +89,7 @@ class Source:
     bytes: int | None = None
     sha256: str | None = None
     notes: tuple[str, ...] = ()
+    averaged: bool = False
 
 
 @dataclass(frozen=True)

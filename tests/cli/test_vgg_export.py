@@ -109,6 +109,23 @@ def test_what_was_assumed_is_told(vgg_export: Command) -> None:
     assert "assumed: no --preprocess was given: plain is taken for 1 channel(s)" in stderr
 
 
+def test_a_choice_of_weights_and_what_the_checkpoint_states_are_told(vgg_export: Command, folder: Path) -> None:
+    weights = torch.load("slim_vgg.pth", weights_only=True)
+    average = {key: value * 0.5 for key, value in weights.items()}
+    torch.save({"model": weights, "ema": average, "classes": list("abcdefghij")}, "last.pth")
+    done = vgg_export("last.pth", "-o", "last.bundle", "--format", "onnx", "--weights", "ema")
+    assert done.code == 0
+    remarks = [
+        "the average of the weights under ema was taken, not the raw ones under model",
+        "labels: taken from 'classes' in the checkpoint",
+    ]
+    assert [f"note: {remark}" for remark in remarks] == [line for line in done.stderr.splitlines() if "note:" in line]
+    manifest = open_bundle("last.bundle").manifest
+    assert set(remarks) <= set(manifest.source.notes)
+    assert manifest.source.averaged
+    assert manifest.labels == tuple("abcdefghij")
+
+
 def test_dry_run_shows_the_layers_and_writes_nothing(vgg_export: Command, folder: Path) -> None:
     before = everything_in(folder)
     done = vgg_export("slim_vgg.pth", "--dry-run", "-o", "slim.bundle")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vgg_export.labels import IMAGENET, read_labels
+from vgg_export.labels import IMAGENET, labels_from_checkpoint, read_labels
+from vgg_models.checkpoint.metadata import Statement
 from vgg_runtime.errors import LabelsError
 
 NAMES = ("daisy", "rose", "tulip")
@@ -43,6 +44,26 @@ def test_imagenet_by_name() -> None:
     assert (labels[0], labels[281], labels[999]) == ("tench", "tabby", "toilet tissue")
 
 
+def test_labels_of_the_checkpoint_are_those_that_fit_the_head() -> None:
+    samples = Statement(("x",) * 1000, "'labels' in the checkpoint")
+    names = Statement(NAMES, "'classes' in the checkpoint")
+    assert labels_from_checkpoint([samples, names, names], 3) == (
+        NAMES,
+        (
+            "labels: 'labels' in the checkpoint has 1000 names, the network has 3 outputs; not taken",
+            "labels: taken from 'classes' in the checkpoint",
+        ),
+    )
+    assert labels_from_checkpoint([], 3) == (None, ())
+
+
+def test_labels_of_the_checkpoint_that_differ_are_left_alone() -> None:
+    both = [Statement(NAMES, "'classes'"), Statement(NAMES[::-1], "'class_to_idx'")]
+    labels, remarks = labels_from_checkpoint(both, 3)
+    assert labels is None
+    assert remarks == ("labels: 'classes' and 'class_to_idx' differ; none of them is taken",)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -50,18 +71,18 @@ def test_imagenet_by_name() -> None:
         ('{"0": "daisy", "1": "rose", "3": "tulip"}', "not each of 0 to 2 once"),
         ('{"daisy": 0, "rose": 0, "tulip": 1}', "not each of 0 to 2 once"),
         ('{"0": "daisy", "0": "rose", "1": "rose", "2": "tulip"}', "has the key '0' more than once"),
-        ('["daisy", "rose", " "]', "no legible name for class 2"),
-        ('["daisy", "\\ud800", "tulip"]', "no legible name for class 1"),
-        ('["daisy", "rose", 7]', "another form"),
-        ('{"daisy": true, "rose": 1, "tulip": 2}', "another form"),
-        ('{"' + "9" * 5000 + '": "daisy"}', "another form"),
+        ('["daisy", "rose", " "]', "class 2 has no legible name"),
+        ('["daisy", "\\ud800", "tulip"]', "class 1 has no legible name"),
+        ('["daisy", "rose", 7]', "neither a list of names"),
+        ('{"daisy": true, "rose": 1, "tulip": 2}', "neither a list of names"),
+        ('{"' + "9" * 5000 + '": "daisy"}', "neither a list of names"),
         ("[" + "9" * 5000 + "]", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
         ('{"0": "daisy"', "cannot be read as JSON"),
-        ("{}", "another form"),
-        ("", "no legible name for class 0"),
+        ("{}", "neither a list of names"),
+        ("", "class 0 has no legible name"),
         ("daisy", "names 1 class, the network has 3 outputs"),
-        ("daisy\n\ntulip", "no legible name for class 1"),
+        ("daisy\n\ntulip", "class 1 has no legible name"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, content: str, message: str) -> None:

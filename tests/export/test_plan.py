@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from vgg_calibration.mixed_precision import Budget
@@ -67,3 +68,36 @@ def test_sizes_that_contradict_one_another_are_refused(example, tmp_path: Path) 
     (tmp_path / "own.json").write_text('{"channels": "L", "resize": [32, 32]}')
     with pytest.raises(RefusedInputError, match=r"makes images of \(32, 32\)"):
         make_plan(example.checkpoint, Options(preprocess=str(tmp_path / "own.json"), input_size=(28, 28)))
+
+
+@pytest.fixture
+def telling(small_network, tmp_path: Path) -> Path:
+    """A checkpoint that states labels, normalization and the size of its images."""
+    facts = {"class_names": list("abcdef"), "mean": [0.5], "std": [0.25], "img_size": 8}
+    torch.save({"model": small_network(), **facts}, tmp_path / "telling.pth")
+    return tmp_path / "telling.pth"
+
+
+def test_what_the_checkpoint_states_is_taken_and_told(telling: Path) -> None:
+    plan = make_plan(telling, Options())
+    assert plan.labels == tuple("abcdef")
+    assert (plan.preprocessing.mean, plan.preprocessing.std) == ((0.5,), (0.25,))
+    assert plan.takes.size == (8, 8)
+    assert plan.remarks == (
+        "input size: 8x8, taken from 'img_size' in the checkpoint",
+        "normalization: taken from 'mean' in the checkpoint",
+        "labels: taken from 'class_names' in the checkpoint",
+    )
+    assert set(plan.remarks) < set(plan.source_notes)
+    assert plan.assumptions[-1] == (
+        "no --preprocess was given, and the checkpoint doesn't state resize and crop and interpolation: plain is taken "
+        "for 1 channel(s) there"
+    )
+
+
+def test_what_the_checkpoint_states_is_overruled_by_options(telling: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("u\nv\nw\nx\ny\nz")
+    plan = make_plan(telling, Options(labels=str(tmp_path / "labels.txt"), preprocess="plain", input_size=(8, 8)))
+    assert plan.labels == tuple("uvwxyz")
+    assert plan.preprocessing.mean is None
+    assert plan.remarks == ()

@@ -67,3 +67,15 @@ def test_the_users_own_class_is_known_to_the_manifest(manifest: Manifest, tmp_pa
     backend = open_checkpoint("eager", tmp_path / "net.pth", Placement("cpu", 1), named)
     blank = np.zeros((1, 1, 28, 28), np.float32)
     np.testing.assert_allclose(backend.run(blank)[0], torch.load("net.pth")["layers.1.bias"], rtol=1e-6)
+
+
+def test_averaged_weights_are_known_to_the_manifest(example, manifest: Manifest, tmp_path: Path) -> None:
+    weights = torch.load(example.checkpoint, weights_only=True)
+    average = {key: value * 0.5 for key, value in weights.items()}
+    torch.save({"model": weights, "ema": average}, tmp_path / "last.pth")
+    averaged = replace(manifest, source=replace(manifest.source, averaged=True))
+    batch = np.random.default_rng(0).random((1, 1, 28, 28), dtype=np.float32)
+    outputs = open_checkpoint("eager", tmp_path / "last.pth", Placement("cpu", 1), averaged).run(batch)
+    with torch.inference_mode():
+        expected = load_model(tmp_path / "last.pth", weights="ema").module(torch.from_numpy(batch)).numpy()
+    assert snr_db(expected, outputs) > 100

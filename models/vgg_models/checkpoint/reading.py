@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from vgg_models.checkpoint.container import Container, detect_container
 from vgg_models.checkpoint.layout import find_weights
-from vgg_models.checkpoint.safetensors_file import read_safetensors
+from vgg_models.checkpoint.metadata import CheckpointMetadata
+from vgg_models.checkpoint.metadata_reading import read_metadata
+from vgg_models.checkpoint.safetensors_file import read_safetensors, read_safetensors_header
 from vgg_models.checkpoint.tensor_checks import clean_tensors
 from vgg_models.checkpoint.torch_file import read_torch_file
 from vgg_models.checkpoint.torchscript_file import read_torchscript
 from vgg_models.checkpoint.whole_module import check_module
-from vgg_models.loaded_model import CheckpointInfo, CheckpointKind
+from vgg_models.loaded_model import CheckpointInfo, CheckpointKind, WeightsChoice
 from vgg_runtime.errors import CheckpointError, VggDeployError
 
 __all__ = ["Checkpoint", "read_checkpoint"]
@@ -28,17 +30,25 @@ class Checkpoint:
     """What a file holds.
 
     Attributes:
+        path: of the file.
         state: float32 weights on the CPU, with the key prefixes that they were saved with.
         module: the whole module, where one was saved, with these weights in it; user classes in it are stubs.
+        metadata: what the file says of itself beside the weights.
     """
 
+    path: Path
     state: dict[str, Tensor]
     module: nn.Module | None
     info: CheckpointInfo
+    metadata: CheckpointMetadata
 
 
-def read_checkpoint(path: Path, *, allow_nonfinite: bool = False) -> Checkpoint:
+def read_checkpoint(path: Path, *, weights: WeightsChoice = "raw", allow_nonfinite: bool = False) -> Checkpoint:
     """Read the file. Nothing in it is executed, unless it is a TorchScript archive (see torchscript_file.py).
+
+    Args:
+        weights: which to take where there are raw weights and a running average of them.
+        allow_nonfinite: accept NaN and infinite weights.
 
     Raises:
         CheckpointError: the file is no checkpoint, is damaged, or holds weights that can't be used.
@@ -46,7 +56,7 @@ def read_checkpoint(path: Path, *, allow_nonfinite: bool = False) -> Checkpoint:
         ArchitectureError: the file holds several models.
     """
     with _damage_is_refused(path):
-        return _read_checkpoint(path, detect_container(path), allow_nonfinite=allow_nonfinite)
+        return _read_checkpoint(path, detect_container(path), weights, allow_nonfinite=allow_nonfinite)
 
 
 @contextmanager
@@ -64,9 +74,9 @@ def _damage_is_refused(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_checkpoint(path: Path, container: Container, *, allow_nonfinite: bool) -> Checkpoint:
+def _read_checkpoint(path: Path, container: Container, choice: WeightsChoice, *, allow_nonfinite: bool) -> Checkpoint:
     content, notes = _read(path, container)
-    weights = find_weights(content)
+    weights = find_weights(content, choice)
     module = weights.content if isinstance(weights.content, nn.Module) else None
     if module is not None:
         check_module(module)
@@ -78,9 +88,12 @@ def _read_checkpoint(path: Path, container: Container, *, allow_nonfinite: bool)
         kind=_kind(container, module),
         sha256=_sha256(path),
         bytes=path.stat().st_size,
+        averaged=weights.averaged,
+        remarks=weights.remarks,
         notes=(*notes, *weights.notes, *cast_notes),
     )
-    return Checkpoint(state, module, info)
+    header = read_safetensors_header(path) if container is Container.SAFETENSORS else {}
+    return Checkpoint(path, state, module, info, read_metadata(content, module, header))
 
 
 def _mapping(content: object) -> Mapping[str, object]:

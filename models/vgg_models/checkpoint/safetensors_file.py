@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vgg_runtime.errors import CheckpointError, MissingCapabilityError
 
-__all__ = ["read_safetensors"]
+__all__ = ["read_safetensors", "read_safetensors_header"]
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -30,3 +30,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         return dict(load_file(path, device="cpu"))
     except SafetensorError as error:
         raise CheckpointError(f"{path} is truncated or damaged: {error}.", hint="Save or fetch it again.") from error
+
+
+def read_safetensors_header(path: Path) -> dict[str, str]:
+    """Return the strings that whoever saved the file put into its header, of a file that read_safetensors reads."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})

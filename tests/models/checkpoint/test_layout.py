@@ -38,20 +38,65 @@ def test_a_model_saved_whole_in_a_training_loop_is_found() -> None:
 def test_of_raw_and_averaged_weights_the_raw_are_taken_and_it_is_said(key: str) -> None:
     found = find_weights({key: AVERAGE, "model": WEIGHTS})
     assert found.content == WEIGHTS
-    assert f"the raw weights were taken, not the average of them under {key}" in found.notes
+    assert f"the raw weights were taken, not the average of them under {key}; --weights ema takes that" in found.remarks
+
+
+def test_the_average_is_taken_where_it_is_asked_for() -> None:
+    found = find_weights({"ema": {"module": AVERAGE, "decay": 0.99}, "model": WEIGHTS}, "ema")
+    assert found.content == AVERAGE
+    assert found.averaged
+    assert found.remarks == ("the average of the weights under ema was taken, not the raw ones under model",)
+
+
+def test_an_average_of_a_whole_model_is_taken() -> None:
+    raw, average = nn.Linear(1, 1), nn.Linear(1, 1)
+    assert find_weights({"model": raw, "ema": average}, "ema").content is average
+    assert find_weights({"model": raw, "ema": average}).content is raw
+
+
+@pytest.mark.parametrize("prefix", ["ema.", "model_ema.module."])
+def test_an_average_inside_one_dict_is_taken_without_its_counters(prefix: str) -> None:
+    counters = {f"{prefix.partition('.')[0]}.{name}": torch.zeros(()) for name in ("decay", "num_updates")}
+    average = {f"{prefix}{key}": value for key, value in AVERAGE.items()}
+    both = {f"model.{key}": value for key, value in WEIGHTS.items()} | counters | average
+    found = find_weights({"state_dict": both}, "ema")
+    *_, (bare, _notes) = without_prefixes(found.content)  # type: ignore[arg-type]
+    assert bare == AVERAGE
+    assert found.averaged
+    assert "not the raw ones" in found.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"model": WEIGHTS, "epoch": 3}, "it holds model (dict of Tensor), epoch (int)"),
+        (WEIGHTS, "it holds one set of weights"),
+        (nn.Linear(1, 1), "it holds one set of weights"),
+    ],
+    ids=["loop", "state dict", "module"],
+)
+def test_an_average_that_is_not_there_is_refused(content: object, said: str) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(f"no running average of the weights; {said}")) as caught:
+        find_weights(content, "ema")
+    assert "model_ema" in caught.value.hint
+
+
+def test_several_averages_are_listed_and_none_is_taken() -> None:
+    with pytest.raises(ArchitectureError, match="ema, model_ema"):
+        find_weights({"model": WEIGHTS, "ema": AVERAGE, "model_ema": AVERAGE}, "ema")
 
 
 def test_an_average_alone_is_taken_and_it_is_said() -> None:
     found = find_weights({"model": "vgg16", "ema": AVERAGE})
     assert found.content == AVERAGE
-    assert any("average" in note for note in found.notes)
+    assert found.remarks == ("the weights are an average (ema); there were no raw ones beside it",)
 
 
 def test_an_average_inside_a_lightning_module_is_left_out() -> None:
     both = {f"model.{key}": value for key, value in WEIGHTS.items()} | {f"ema.{key}": v for key, v in AVERAGE.items()}
     found = find_weights({"state_dict": both, "pytorch-lightning_version": "2.4"})
     assert list(found.content) == [f"model.{key}" for key in WEIGHTS]  # type: ignore[call-overload]
-    assert "left out: ema (an average of the weights; the raw ones were taken)" in found.notes
+    assert "left out: ema (an average of the weights; the raw ones were taken, --weights ema takes it)" in found.remarks
 
 
 def test_the_weights_of_a_loss_are_left_out() -> None:
