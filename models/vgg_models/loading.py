@@ -12,10 +12,11 @@ from torch import nn
 
 from vgg_models.architectures.torchvision_models import PREFIX as TORCHVISION
 from vgg_models.checkpoint.reading import Checkpoint, read_checkpoint
+from vgg_models.classifier_contract import check_scores
 from vgg_models.from_checkpoint import build_from
 from vgg_models.from_name import pretrained_model, random_model
 from vgg_models.loaded_model import LoadedModel, WeightsChoice
-from vgg_models.recognition.module_input import check_scores, find_module_input
+from vgg_models.recognition.module_input import find_module_input
 from vgg_models.request import Built, Request
 from vgg_runtime.errors import ArchitectureError, UsageError
 
@@ -129,5 +130,5 @@ def _num_classes(module: nn.Module, input_shape: tuple[int, int, int]) -> int:
             f"the module fails on an image of {shown}: {type(error).__name__}: {error}.",
             hint="Give the size that it was trained at: --input-size N or --input-size HxW.",
         ) from error
-    check_scores(output, shown)
+    check_scores(output, shown, module)
     return int(output.shape[1])

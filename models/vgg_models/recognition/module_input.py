@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from vgg_models.classifier_contract import check_inputs, check_scores
 from vgg_models.recognition.input_size import COMMON_SIZES
 from vgg_runtime.errors import ArchitectureError
 
-__all__ = ["check_scores", "find_module_input", "fitting_inputs"]
+__all__ = ["find_module_input", "fitting_inputs"]
 
 _CHANNELS = (1, 3)
 
@@ -30,8 +31,10 @@ def find_module_input(
         likely_size: taken where the module leaves a choice.
 
     Raises:
-        ArchitectureError: the module does not decide it, or fails for another reason than the size.
+        ArchitectureError: the module does not decide it, takes more than images, or fails for another reason than the
+            size.
     """
+    check_inputs(module)
     channels = input_channels or _channels(module)
     if input_size is not None and channels is not None:
         return channels, input_size, ()
@@ -60,17 +63,6 @@ def fitting_inputs(module: nn.Module, channels: int | None = None, size: Size | 
     """Return every (channels, (height, width)) of the common sizes on which the module runs and gives (1, classes)."""
     candidates = _candidates(module, channels or _channels(module), size)
     return [shape for shape in candidates if _fault(module, shape) is None]
-
-
-def check_scores(output: object, image: str) -> None:
-    """Raise ArchitectureError where ``output``, given for one image, is not of shape (1, classes)."""
-    if isinstance(output, Tensor) and output.dim() == 2 and output.shape[0] == 1:
-        return
-    found = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
-    raise ArchitectureError(
-        f"the module gives {found} for one image of {image}; a classifier gives (1, classes).",
-        hint="Give a module of your own that returns the class scores: --model MODULE:CALLABLE.",
-    )
 
 
 def _candidates(module: nn.Module, channels: int | None, size: Size | None) -> list[ImageShape]:
@@ -105,7 +97,7 @@ def _fault(module: nn.Module, shape: ImageShape) -> Exception | None:
     images = torch.empty(1, shape[0], *shape[1], device="meta")
     try:
         with torch.inference_mode():
-            check_scores(functional_call(module, on_meta, (images,)), _shown(shape))
+            check_scores(functional_call(module, on_meta, (images,)), _shown(shape), module)
     except Exception as error:  # a forward may fail in any way on images that it was not made for
         return error
     return None

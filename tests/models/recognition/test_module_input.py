@@ -72,9 +72,9 @@ def _absent_device(body: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("forward", "said"),
     [
-        (lambda body, images: (body(images), images), r"gives a tuple for one image of 3x32x32"),
-        (lambda body, images: {"logits": body(images)}, r"gives a dict for one image of 3x32x32"),
-        (lambda body, images: body(images).argmax(1), r"gives \(1,\) for one image of 3x32x32"),
+        (lambda body, images: (body(images), images), r"2 outputs: \(1, 4\) and \(1, 3, 32, 32\), for .* 3x32x32"),
+        (lambda body, images: {"logits": body(images)}, r"1 output: logits \(1, 4\), for one image of 3x32x32"),
+        (lambda body, images: body(images).argmax(1), r"gives \(1,\), one number, for one image of 3x32x32"),
         (lambda body, images: body(images) * (2 if body(images).sum() > 0 else 1), r"needs their values \(.*meta"),
         (_absent_device, r"fails on images of every size .*: AssertionError: Torch not compiled with CUDA"),
     ],
