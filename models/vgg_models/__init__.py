@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from vgg_models.loaded_model import CheckpointInfo, LoadedModel
     from vgg_models.loading import load_model
 
+    __version__: str
+
 __all__ = [
     "MODEL_NAMES",
     "CheckpointInfo",
     "LayerRow",
     "LayerTable",
     "LoadedModel",
+    "__version__",
     "layer_table",
     "load_model",
 ]
@@ -36,6 +39,8 @@ _DEFINED_IN = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("vgg_runtime.version").distribution_version()
     if name not in _DEFINED_IN:
         raise AttributeError(f"module 'vgg_models' has no attribute {name!r}")
     return getattr(import_module(_DEFINED_IN[name]), name)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vgg_runtime.preprocessing import Preprocessing
     from vgg_runtime.self_test import verify_bundle
 
+    __version__: str
+
 _HOMES = {
     "AsyncClassifier": "async_classifier",
     "BatchingQueue": "batching_queue",
@@ -39,11 +41,14 @@ __all__ = [
     "Prediction",
     "Preprocessing",
     "VggDeployError",
+    "__version__",
     "verify_bundle",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module(f"{__name__}.version").distribution_version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

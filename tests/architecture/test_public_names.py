@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pkgutil
+import tomllib
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +31,11 @@ def test_every_public_name_exists(name: str) -> None:
 def test_a_package_has_no_name_that_it_does_not_tell(name: str) -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         import_module(name).no_such_name  # noqa: B018 - the look-up is the test
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_package_tells_the_version_of_pyproject(name: str) -> None:
+    package = import_module(name)
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert package.__version__ == project["version"]
+    assert "__version__" in package.__all__
