@@ -4,6 +4,7 @@
 
 Two habits of every camera loop: of the frames that came while the last one was classified only the newest counts, so
 that the answer never lags behind; and probabilities are averaged over frames, so that the label does not flicker.
+With a real camera, OpenCV's frames go to the same call: ``classifier.predict(frame, channels="BGR")``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import TypeVar
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
 from vgg_runtime.counts import checked_count
 from vgg_runtime.errors import UsageError
-from vgg_runtime.images import ImageSource
+from vgg_runtime.images import ChannelOrder, ImageSource
 
 __all__ = ["AsyncClassifier"]
 
@@ -40,15 +40,21 @@ class AsyncClassifier:
         self._process = os.getpid()
         self._closed = False
 
-    async def predict(self, image: ImageSource, *, top_k: int = 5) -> list[Prediction]:
+    async def predict(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> list[Prediction]:
         """Do what :meth:`Classifier.predict` does."""
-        return await self._in_thread(partial(self.classifier.predict, image, top_k=top_k))
+        return await self._in_thread(partial(self.classifier.predict, image, top_k=top_k, channels=channels))
 
     async def predict_batch(
-        self, images: Iterable[ImageSource], *, top_k: int = 5, batch_size: int = DEFAULT_BATCH_SIZE
+        self,
+        images: Iterable[ImageSource],
+        *,
+        top_k: int = 5,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        channels: ChannelOrder = "RGB",
     ) -> list[list[Prediction]]:
         """Do what :meth:`Classifier.predict_batch` does; ``images`` is iterated by another thread."""
-        return await self._in_thread(partial(self.classifier.predict_batch, images, top_k=top_k, batch_size=batch_size))
+        predict = partial(self.classifier.predict_batch, top_k=top_k, batch_size=batch_size, channels=channels)
+        return await self._in_thread(partial(predict, images))
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         if self._closed:

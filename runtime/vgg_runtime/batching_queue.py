@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
 from vgg_runtime.counts import checked_count
 from vgg_runtime.errors import UsageError
-from vgg_runtime.images import ImageSource
+from vgg_runtime.images import ChannelOrder, ImageSource
 
 if TYPE_CHECKING:
     from vgg_runtime.manifest import Prepared
@@ -27,6 +27,7 @@ __all__ = ["BatchingQueue"]
 class _Request:
     image: ImageSource
     top_k: int
+    channels: ChannelOrder
     answer: Future[list[Prediction]] = field(default_factory=Future)
 
 
@@ -78,7 +79,7 @@ class BatchingQueue:
         self._closing = Lock()
         self._closed = False
 
-    def submit(self, image: ImageSource, *, top_k: int = 5) -> Future[list[Prediction]]:
+    def submit(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> Future[list[Prediction]]:
         """Return at once the future of what :meth:`Classifier.predict` returns or raises.
 
         It can be cancelled until its image's turn to be decoded. On asyncio, ``await asyncio.wrap_future(...)`` it.
@@ -88,7 +89,7 @@ class BatchingQueue:
             UsageError: ``top_k`` is less than 1, the queue is closed, or was made before this process was forked.
         """
         self._refuse_after_fork()
-        request = _Request(image, checked_count("top_k", top_k))
+        request = _Request(image, checked_count("top_k", top_k), channels)
         self._room.acquire()
         request.answer.add_done_callback(lambda _: self._room.release())
         with self._closing:
@@ -98,9 +99,9 @@ class BatchingQueue:
             self._readers.submit(self._read, request)
         return request.answer
 
-    def predict(self, image: ImageSource, *, top_k: int = 5) -> list[Prediction]:
+    def predict(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> list[Prediction]:
         """Submit ``image`` and wait for its answer; errors as of :meth:`submit` and :meth:`Classifier.predict`."""
-        return self.submit(image, top_k=top_k).result()
+        return self.submit(image, top_k=top_k, channels=channels).result()
 
     def close(self) -> None:
         """Take no more images, answer those that were submitted, and end the threads. Again, it does nothing."""
@@ -131,7 +132,7 @@ class BatchingQueue:
         if not request.answer.set_running_or_notify_cancel():
             return
         try:
-            planes = self.classifier.preprocess(request.image)
+            planes = self.classifier.preprocess(request.image, channels=request.channels)
         except Exception as error:
             request.answer.set_exception(error)
         else:

@@ -16,7 +16,7 @@ from vgg_runtime.counts import checked_count
 from vgg_runtime.cuda_options import CudaOptions
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
 from vgg_runtime.fork_safe_lock import ForkSafeLock
-from vgg_runtime.images import MAX_PIXELS, ImageSource, find_images, image_name, read_image
+from vgg_runtime.images import MAX_PIXELS, ChannelOrder, ImageSource, find_images, image_name, read_image
 from vgg_runtime.opening import Opened, open_in_bundle, open_lone_file
 from vgg_runtime.probabilities import probabilities
 from vgg_runtime.profiles import PROFILES, ProfileName
@@ -142,7 +142,7 @@ class Classifier:
         """Names of the classes, in the order of the outputs."""
         return self.manifest.labels or tuple(map(str, range(self.manifest.output.classes)))
 
-    def preprocess(self, image: ImageSource) -> Prepared:
+    def preprocess(self, image: ImageSource, *, channels: ChannelOrder = "RGB") -> Prepared:
         """Return ``image`` as the model takes it: float32 (channels, height, width).
 
         Where preprocessing was embedded into the model, that is uint8 (height, width, channels): for :meth:`classify`
@@ -151,13 +151,16 @@ class Classifier:
         Args:
             image: what :func:`~vgg_runtime.images.read_image` takes; or a float32 array (channels, height, width), or
                 (1, channels, height, width), that is preprocessed already.
+            channels: order of the colours in a uint8 array; "BGR" is for the frames of OpenCV.
 
         Raises:
             ImageError: the image was refused, or preprocessing does not bring it to the model's input size.
+            UsageError: ``channels`` is "BGR" and ``image`` is not a uint8 array (height, width, 3 or 4).
         """
-        if isinstance(image, np.ndarray) and image.dtype == np.float32:
+        if isinstance(image, np.ndarray) and image.dtype == np.float32 and channels == "RGB":
             return self._checked_planes(image)
-        return self.manifest.prepare(read_image(image, max_pixels=self.max_pixels), name=image_name(image))
+        decoded = read_image(image, max_pixels=self.max_pixels, channels=channels)
+        return self.manifest.prepare(decoded, name=image_name(image))
 
     def _checked_planes(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.manifest.input.takes_pixels:
@@ -175,16 +178,17 @@ class Classifier:
             raise ImageError("the array has values that are not finite (NaN or infinity).")
         return planes.reshape(planes.shape[-3:])
 
-    def predict(self, image: ImageSource, *, top_k: int = 5) -> list[Prediction]:
+    def predict(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> list[Prediction]:
         """Return the ``top_k`` most probable classes of one image, best first.
 
         Args:
-            image: what :meth:`preprocess` takes.
+            image, channels: what :meth:`preprocess` takes.
 
         Raises:
             ImageError: the image was refused.
+            UsageError: ``top_k`` or ``channels`` is out of range.
         """
-        return self.classify([self.preprocess(image)], top_k=top_k)[0]
+        return self.classify([self.preprocess(image, channels=channels)], top_k=top_k)[0]
 
     def predict_batch(
         self,
@@ -192,18 +196,20 @@ class Classifier:
         *,
         top_k: int = 5,
         batch_size: int = DEFAULT_BATCH_SIZE,
+        channels: ChannelOrder = "RGB",
     ) -> list[list[Prediction]]:
         """Return the ``top_k`` most probable classes of each image, best first; at most ``batch_size`` run at once.
 
         Args:
             images: each what :meth:`preprocess` takes. So a uint8 array (images, height, width, channels) and a
                 preprocessed float32 array (images, channels, height, width) do too.
+            channels: as :meth:`preprocess` takes it, for every image.
 
         Raises:
             ImageError: an image was refused.
         """
         predictions = []
-        for found in self.predict_each(images, top_k=top_k, batch_size=batch_size):
+        for found in self.predict_each(images, top_k=top_k, batch_size=batch_size, channels=channels):
             if isinstance(found, ImageError):
                 raise found
             predictions.append(found)
@@ -230,12 +236,13 @@ class Classifier:
         *,
         top_k: int = 5,
         batch_size: int = DEFAULT_BATCH_SIZE,
+        channels: ChannelOrder = "RGB",
     ) -> Iterator[list[Prediction] | ImageError]:
         """Yield, for each image in its turn, its ``top_k`` most probable classes or the reason why it was refused.
 
         The next images are decoded and resized by ``threads`` threads while the network runs; no more than three
         batches are in memory at once, however many images there are. A Pillow image or a file object is not for two
-        threads: these are read by the caller's.
+        threads: these are read by the caller's. ``channels`` is as :meth:`preprocess` takes it, for every image.
         """
         if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise UsageError(
@@ -247,47 +254,36 @@ class Classifier:
         top_k = checked_count("top_k", top_k)
         from vgg_runtime.prefetch import prefetch  # a pool of threads, which one image does without
 
-        read = prefetch(map(self._reading, images), workers=self.threads, ahead=2 * batch_size)
+        reading = (self._reading(image, channels) for image in images)
+        read = prefetch(reading, workers=self.threads, ahead=2 * batch_size)
         for batch in _batches(read, self.manifest.input.batch_size or batch_size):
             readable = [planes for planes in batch if not isinstance(planes, ImageError)]
             predictions = iter(self.classify(readable, top_k=top_k))
             yield from (each if isinstance(each, ImageError) else next(predictions) for each in batch)
 
-    def _reading(self, image: ImageSource) -> Callable[[], Prepared | ImageError]:
+    def _reading(self, image: ImageSource, channels: ChannelOrder) -> Callable[[], Prepared | ImageError]:
         """Return what reads ``image`` in any thread; where it is for this one alone, it has been read by then.
 
         What the caller may write to is copied: a camera's loop often yields the same buffer again.
         """
         if isinstance(image, np.ndarray):
-            return partial(self._read, image.copy())
+            return partial(self._read, image.copy(), channels)
         if isinstance(image, bytearray | memoryview):
-            return partial(self._read, bytes(image))
+            return partial(self._read, bytes(image), channels)
         if isinstance(image, str | os.PathLike | bytes):
-            return partial(self._read, image)
-        planes = self._read(image)
+            return partial(self._read, image, channels)
+        planes = self._read(image, channels)
         return lambda: planes
 
-    def _read(self, image: ImageSource) -> Prepared | ImageError:
+    def _read(self, image: ImageSource, channels: ChannelOrder) -> Prepared | ImageError:
         try:
-            return self.preprocess(image)
+            return self.preprocess(image, channels=channels)
         except ImageError as error:
             return error
 
     def classify(self, planes: Sequence[Prepared], *, top_k: int = 5) -> list[list[Prediction]]:
         """Return the ``top_k`` most probable classes of images that :meth:`preprocess` made, run as one batch."""
-        if not planes:
-            return []
-        fixed = self.manifest.input.batch_size
-        if fixed is None:
-            # One image alone needs no copy.
-            batch = np.stack(planes) if len(planes) > 1 else planes[0][np.newaxis]
-            return self.rank(self._outputs(batch), top_k=top_k)
-        predictions: list[list[Prediction]] = []
-        for part in _batches(planes, fixed):
-            # A model of fixed batch size takes no less: the rest is padded with the last image and dropped again.
-            padded = np.stack(part + [part[-1]] * (fixed - len(part)))
-            predictions += self.rank(self._outputs(padded)[: len(part)], top_k=top_k)
-        return predictions
+        return self.rank(self._outputs_of(planes), top_k=top_k) if planes else []
 
     def rank(self, outputs: NDArray[np.float32], *, top_k: int = 5) -> list[list[Prediction]]:
         """Return the ``top_k`` most probable classes for each row of ``outputs`` (batch, classes), best first.
@@ -312,7 +308,8 @@ class Classifier:
     def logits(self, batch: Prepared) -> NDArray[np.float32]:
         """Return the network's raw output, float32 (batch, classes), for preprocessed float32 NCHW ``batch``.
 
-        Where preprocessing was embedded into the model, ``batch`` is uint8 NHWC.
+        One image without the batch dimension, as :meth:`preprocess` returns it, gives (1, classes). Where preprocessing
+        was embedded into the model, ``batch`` is uint8 NHWC, and one image is HWC.
 
         Raises:
             ImageError: the batch has another dtype, rank, size or number of images, or values that are not finite.
@@ -321,7 +318,20 @@ class Classifier:
         self._check_batch(batch)
         if not np.isfinite(batch).all():
             raise ImageError("the batch has values that are not finite (NaN or infinity).")
-        return self._outputs(batch)
+        return self._outputs(batch) if batch.ndim == 4 else self._outputs_of([batch])
+
+    def _outputs_of(self, images: Sequence[Prepared]) -> NDArray[np.float32]:
+        """Run any number of prepared images, at least one: at once, or in batches of the model's fixed size."""
+        fixed = self.manifest.input.batch_size
+        if fixed is None:
+            # One image alone needs no copy.
+            return self._outputs(np.stack(images) if len(images) > 1 else images[0][np.newaxis])
+        outputs = []
+        for part in _batches(images, fixed):
+            # A model of fixed batch size takes no less: the rest is padded with the last image and dropped again.
+            padded = np.stack(part + [part[-1]] * (fixed - len(part)))
+            outputs.append(self._outputs(padded)[: len(part)])
+        return np.concatenate(outputs)
 
     def _outputs(self, batch: Prepared) -> NDArray[np.float32]:
         """Run what :meth:`preprocess` made, or :meth:`logits` has checked."""
@@ -344,11 +354,14 @@ class Classifier:
 
     def _check_batch(self, batch: Prepared) -> None:
         expected = self.manifest.input
-        wanted = f"{expected.dtype} {list(expected.shape)} in {expected.layout} order"
-        if not isinstance(batch, np.ndarray) or batch.dtype != expected.dtype or batch.ndim != 4:
-            found = f"{batch.dtype} {list(batch.shape)}" if isinstance(batch, np.ndarray) else type(batch).__name__
-            raise ImageError(f"the batch is {found}; the network takes {wanted}.")
-        if batch.shape[1:] != expected.image_shape or len(batch) != (expected.batch_size or max(len(batch), 1)):
+        wanted = f"{expected.dtype} {list(expected.shape)} in {expected.layout} order, or one image without the batch"
+        if not isinstance(batch, np.ndarray) or batch.dtype != expected.dtype:
+            kind = f"{batch.dtype} {list(batch.shape)}" if isinstance(batch, np.ndarray) else type(batch).__name__
+            raise ImageError(f"the batch is {kind}; the network takes {wanted}.")
+        if batch.shape == expected.image_shape:
+            return
+        sizes = (batch.shape[0], *expected.image_shape) if batch.ndim == 4 else None
+        if batch.shape != sizes or len(batch) != (expected.batch_size or max(len(batch), 1)):
             raise ImageError(f"the batch has shape {list(batch.shape)}; the network takes {wanted}.")
 
     def close(self) -> None:

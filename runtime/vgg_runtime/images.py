@@ -7,9 +7,9 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Union
+from typing import IO, TYPE_CHECKING, Any, Literal, Union, get_args
 
-from vgg_runtime.errors import ImageError
+from vgg_runtime.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 else:
     from vgg_runtime.lazy_numpy import np
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "ImageSource", "find_images", "image_name", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "ChannelOrder", "ImageSource", "find_images", "image_name", "read_image"]
 
 logger = logging.getLogger(__name__)
 logger.addHandler(logging.NullHandler())  # quiet, unless the application or vgg-run wants to hear
 
 ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", "NDArray[Any]"]
+
+# The order of the colours in a uint8 array; OpenCV's is BGR.
+ChannelOrder = Literal["RGB", "BGR"]
 
 # A 100-megapixel photograph takes 300 MB once decoded; larger files are more often an attack than a photograph.
 MAX_PIXELS = 100_000_000
@@ -45,22 +48,26 @@ _FORMATS_THAT_RUN_PROGRAMS = ("EPS",)
 _FORMAT_OF_PHONES = "MPO"
 
 
-def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: ChannelOrder = "RGB") -> Image.Image:
     """Return the decoded image, in its own mode. Of an animated image, the first frame; the log says so.
 
     A file object or a Pillow image is for one thread at a time: reading changes it.
 
     Args:
         source: a path, the bytes of an image file, a binary file object (read from its beginning), a Pillow image, or
-            a uint8 array of shape (height, width) or (height, width, 1, 3 or 4), with channels in the order RGB.
+            a uint8 array of shape (height, width) or (height, width, 1, 3 or 4).
         max_pixels: larger images are refused before they are decoded. Beyond 178 million, Pillow's own
             ``PIL.Image.MAX_IMAGE_PIXELS`` has to be raised too.
+        channels: order of the colours in a uint8 array; "BGR" is for the frames of OpenCV (with alpha: BGRA). Every
+            other source knows its own order.
 
     Raises:
         ImageError: the image is unreadable, truncated, empty, too large, or has more than 8 bits per channel.
+        UsageError: ``channels`` is "BGR" and ``source`` is not a uint8 array (height, width, 3 or 4).
     """
+    _check_channels(source, channels)
     if isinstance(source, np.ndarray):
-        return _from_array(source, max_pixels)
+        return _from_array(source, max_pixels, channels)
     name = image_name(source)
     try:
         if not isinstance(source, str | os.PathLike):
@@ -200,7 +207,21 @@ def _open(source: bytes | IO[bytes] | Image.Image, name: str) -> Image.Image:
     return Image.open(source)
 
 
-def _from_array(array: NDArray[Any], max_pixels: int) -> Image.Image:
+def _check_channels(source: ImageSource, channels: ChannelOrder) -> None:
+    if channels not in get_args(ChannelOrder):
+        raise UsageError(f"channels must be 'RGB' or 'BGR', got {channels!r}.")
+    if channels == "RGB":
+        return
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.shape[2:] in ((3,), (4,)):
+        return
+    kind = f"{source.dtype} {list(source.shape)}" if isinstance(source, np.ndarray) else type(source).__name__
+    raise UsageError(
+        f"channels='BGR' applies to uint8 arrays (height, width, 3 or 4), got {kind}.",
+        hint="Leave out channels: image files and Pillow images know the order of their own colours.",
+    )
+
+
+def _from_array(array: NDArray[Any], max_pixels: int, channels: ChannelOrder) -> Image.Image:
     from PIL import Image
 
     if array.dtype != np.uint8:
@@ -213,6 +234,11 @@ def _from_array(array: NDArray[Any], max_pixels: int) -> Image.Image:
             f"the array has shape {array.shape}; an image is (height, width) or (height, width, 1, 3 or 4)."
         )
     _refuse_too_large("the array", array.shape[1], array.shape[0], max_pixels)
+    if channels == "BGR":
+        mode = "RGB" if array.shape[2] == 3 else "RGBA"
+        # Pillow swaps the colours while it copies; an array whose last axis is reversed takes it six times as long.
+        pixels, size = np.ascontiguousarray(array), (array.shape[1], array.shape[0])
+        return Image.frombuffer(mode, size, pixels, "raw", mode.replace("RGB", "BGR"), 0, 1)
     return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
 
 

@@ -54,6 +54,13 @@ def test_openvino_which_merges_the_steps_gives_the_same_up_to_rounding(
         assert [each.probability for each in ours] == pytest.approx([each.probability for each in theirs], abs=1e-5)
 
 
+def test_logits_take_what_preprocess_makes_of_an_image(embedded_bundle: Bundle, example) -> None:
+    with Classifier.open(embedded_bundle.directory, device="cpu") as classifier:
+        pixels = classifier.preprocess(find_images([example.images])[0])
+        assert pixels.shape == (28, 28, 1)
+        np.testing.assert_array_equal(classifier.logits(pixels), classifier.logits(pixels[np.newaxis]))
+
+
 def test_planes_are_refused_where_pixels_are_taken(embedded_bundle: Bundle) -> None:
     with Classifier.open(embedded_bundle.directory, device="cpu") as classifier:
         with pytest.raises(ImageError, match="this model takes uint8 pixels and scales them itself"):

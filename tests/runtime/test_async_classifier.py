@@ -36,6 +36,16 @@ def test_awaited_predictions_are_those_of_the_classifier(classifier: Classifier)
     assert threads() == []
 
 
+def test_awaited_frames_may_be_in_bgr(classifier: Classifier) -> None:
+    async def main() -> list[Any]:
+        async with AsyncClassifier(classifier) as face:
+            frames = RANDOM[:2, :, :, ::-1]
+            return [await face.predict(frames[0], channels="BGR"), *await face.predict_batch(frames, channels="BGR")]
+
+    expected = [classifier.predict(image) for image in RANDOM[:2]]
+    assert asyncio.run(main()) == [expected[0], *expected]
+
+
 def test_a_refused_image_fails_its_own_await(classifier: Classifier) -> None:
     async def main() -> list[Any]:
         async with AsyncClassifier(classifier) as face:

@@ -48,6 +48,14 @@ def test_many_callers_get_what_they_would_get_alone(classifier: Classifier) -> N
     assert threads() == []
 
 
+def test_frames_in_bgr_fail_or_are_answered_each_for_itself(classifier: Classifier) -> None:
+    with BatchingQueue(classifier, max_batch=2) as queue:
+        refused = queue.submit(b"photo", channels="BGR")
+        assert queue.predict(RANDOM[0, :, :, ::-1], channels="BGR") == classifier.predict(RANDOM[0])
+        with pytest.raises(UsageError, match="got bytes"):
+            refused.result()
+
+
 def test_images_run_together_when_the_batch_is_full(classifier: Classifier, batches: list[int]) -> None:
     with BatchingQueue(classifier, max_batch=4, max_wait_ms=A_MINUTE) as queue:
         answers = [queue.submit(image, top_k=1 + i % 2) for i, image in enumerate(RANDOM[:8])]

@@ -132,12 +132,22 @@ def test_logits_are_the_raw_model(bundle: Path) -> None:
         np.testing.assert_array_equal(classifier.logits(np.asfortranarray(batch)), classifier.logits(batch))
 
 
+@pytest.mark.parametrize("fixed", ["batch", 3])
+def test_logits_of_one_preprocessed_image_are_one_row(make_bundle: Callable[..., Path], fixed: str | int) -> None:
+    with Classifier.open(make_bundle(batch=fixed)) as classifier:
+        images = [classifier.preprocess(image) for image in RANDOM[:3]]
+        together = classifier.logits(np.stack(images))
+        for image, row in zip(images, together, strict=True):
+            np.testing.assert_allclose(classifier.logits(image), row[np.newaxis], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
         (planes().astype(np.float64), r"float64 \[2, 3, 6, 8\]"),
         (planes().astype(">f4"), "float32|>f4"),
-        (planes()[0], r"float32 \[3, 6, 8\]"),
+        (planes()[0, :, :5], r"shape \[3, 5, 8\]"),
+        (planes()[0, 0], r"shape \[6, 8\]; .* or one image without the batch"),
         (planes()[:, :, :5], r"shape \[2, 3, 5, 8\]"),
         (planes()[:, :1], r"shape \[2, 1, 6, 8\]"),
         (planes().transpose(0, 2, 3, 1), r"shape \[2, 6, 8, 3\]"),
@@ -258,6 +268,23 @@ def test_float_arrays_that_are_no_planes_of_this_network_are_refused(
 ) -> None:
     with Classifier.open(bundle, device="cpu") as classifier, pytest.raises(ImageError, match=message):
         classifier.predict(array)
+
+
+def test_frames_in_bgr_give_what_they_give_in_rgb(bundle: Path) -> None:
+    frames = RANDOM[:4, :, :, ::-1]  # as OpenCV reads them
+    with Classifier.open(bundle, device="cpu") as classifier:
+        expected = [classifier.predict(image) for image in RANDOM[:4]]
+        assert [classifier.predict(frame, channels="BGR") for frame in frames] == expected
+        assert classifier.predict_batch(frames, channels="BGR") == expected
+        assert classifier.predict(frames[0]) != expected[0]
+
+
+def test_bgr_of_preprocessed_planes_is_refused(bundle: Path) -> None:
+    with Classifier.open(bundle, device="cpu") as classifier:
+        with pytest.raises(UsageError, match=r"uint8 arrays .*, got float32 \[3, 6, 8\]"):
+            classifier.predict(planes()[0], channels="BGR")
+        with pytest.raises(UsageError, match=r"got (Posix|Windows)Path"):
+            classifier.predict_batch([Path("photo.png")], channels="BGR")
 
 
 @pytest.mark.parametrize("image", ["photo.png", Path("photo.png"), b"photo", RANDOM[0], RANDOM[0, 0]])

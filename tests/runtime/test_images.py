@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_runtime.errors import ImageError
+from vgg_runtime.errors import ImageError, UsageError
 from vgg_runtime.images import find_images, image_name, read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
@@ -80,6 +80,34 @@ def test_every_kind_of_source_gives_the_same_pixels(photo: Path, source: Callabl
 @pytest.mark.parametrize(("shape", "mode"), [((4, 5), "L"), ((4, 5, 3), "RGB"), ((4, 5, 4), "RGBA"), ((4, 5, 1), "L")])
 def test_arrays_have_one_three_or_four_channels(shape: tuple[int, ...], mode: str) -> None:
     assert read_image(np.zeros(shape, np.uint8)).mode == mode
+
+
+@pytest.mark.parametrize("order", [(2, 1, 0), (2, 1, 0, 3)], ids=["BGR", "BGRA"])
+def test_bgr_arrays_have_their_colours_swapped(order: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, len(order)), dtype=np.uint8)
+    for array in (pixels[:, :, order], np.ascontiguousarray(pixels[:, :, order])):
+        np.testing.assert_array_equal(np.asarray(read_image(array, channels="BGR")), pixels)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("photo.png", "str"),
+        (b"photo", "bytes"),
+        (Image.new("RGB", (2, 2)), "Image"),
+        (np.zeros((4, 5), np.uint8), r"uint8 \[4, 5\]"),
+        (np.zeros((4, 5, 1), np.uint8), r"uint8 \[4, 5, 1\]"),
+        (np.zeros((4, 5, 3), np.float32), r"float32 \[4, 5, 3\]"),
+    ],
+)
+def test_bgr_of_anything_but_colour_arrays_is_refused(source: Any, kind: str) -> None:
+    with pytest.raises(UsageError, match=rf"channels='BGR' applies to uint8 arrays .*, got {kind}\."):
+        read_image(source, channels="BGR")
+
+
+def test_an_unknown_order_of_channels_is_refused() -> None:
+    with pytest.raises(UsageError, match="channels must be 'RGB' or 'BGR', got 'bgr'"):
+        read_image(np.zeros((4, 5, 3), np.uint8), channels="bgr")  # type: ignore[arg-type]
 
 
 def test_the_limit_of_pixels_is_for_arrays_too() -> None:
