@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,11 +12,22 @@ from vgg_runtime.checksum import sha256_of
 from vgg_runtime.errors import BundleError
 from vgg_runtime.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 
-__all__ = ["GOLDEN", "MANIFEST", "MEASURED", "REPORT", "Bundle", "open_bundle", "read_bundle"]
+__all__ = [
+    "GOLDEN",
+    "MANIFEST",
+    "MEASURED",
+    "REPORT",
+    "Bundle",
+    "Recommendation",
+    "open_bundle",
+    "read_bundle",
+    "read_recommendation",
+]
 
 MANIFEST, GOLDEN, MEASURED, REPORT = "bundle.json", "golden.npz", "measured.json", "report.md"
 
-# These tell about the machine that exported; nothing is read from them to run the bundle, so nothing vouches for them.
+# These tell about the machine that exported, and nothing vouches for them: all that is read from them to run the bundle
+# is which of the manifest's variants is recommended.
 _UNCHECKED = {MANIFEST, MEASURED, REPORT}
 
 
@@ -94,6 +106,43 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     for name in sorted(bundle.checksums):
         _check_inside(name)
     return bundle
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The variant that was the best one on the machine that exported.
+
+    Attributes:
+        processor: the CPU of that machine; None where it is not recorded.
+    """
+
+    variant: str
+    processor: str | None
+
+
+def read_recommendation(bundle: Bundle) -> Recommendation | None:
+    """Return what ``measured.json`` recommends of the manifest's variants; None where nothing was timed or recommended.
+
+    Raises:
+        BundleError: the file is unreadable, or not in the form that vgg-export writes.
+    """
+    file = bundle.path(MEASURED)
+    try:
+        measured = json.loads(file.read_bytes())
+        ranks = {name: verdict["rank"] for name, verdict in measured["variants"].items()}
+        processor = measured.get("machine", {}).get("processor")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(
+            f"{file} is not in the form that vgg-export writes, so the recommended variant is unknown.",
+            hint=f"Name one: {', '.join(variant.name for variant in bundle.manifest.variants)}.",
+        ) from error
+    names = (variant.name for variant in bundle.manifest.variants if ranks.get(variant.name) == "recommended")
+    name = next(names, None)
+    return None if name is None else Recommendation(name, processor if isinstance(processor, str) else None)
 
 
 def _check_files(bundle: Bundle) -> None:

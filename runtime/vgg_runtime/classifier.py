@@ -71,6 +71,7 @@ class Classifier:
         self._process = os.getpid()
         self.manifest = opened.manifest
         self.variant = opened.variant
+        self.variant_reason = opened.variant_reason
         self.device: Literal["cpu", "cuda"] = opened.backend.device
         self.device_reason = opened.backend.device_reason
         self.metadata = opened.backend.metadata
@@ -97,8 +98,9 @@ class Classifier:
 
         Args:
             path: directory of the bundle, or the file.
-            variant: its name; by default ``onnx-fp32``, or the first ONNX variant where that is not there. A lone
-                file has none.
+            variant: its name; by default ``onnx-fp32``, or the first ONNX variant where that is not there.
+                "recommended" takes the one that was the best on the machine that exported, or the default where none
+                was timed (``variant_reason`` says which of them it was). A lone file has none.
             device: "cuda" runs on CUDA or raises; "auto" takes CUDA where it works, else the CPU
                 (``device_reason`` says why).
             threads: CPU threads for one call, and as many again that decode the next images of a batch; by default

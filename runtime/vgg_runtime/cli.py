@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 REFUSED = 3
 
+# An image file, and its classes or the reason why it was refused.
+Result = tuple[Path, "list[Prediction] | str"]
+
 _device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
 # What cannot be read is for the command to say: of several images, the others are still done.
@@ -38,7 +41,7 @@ def group() -> None:
 @group.command()
 @_bundle
 @click.argument("images", nargs=-1, required=True, type=_path)
-@click.option("--variant", help="Variant to run, such as onnx-fp32.")
+@click.option("--variant", help="Variant to run, or 'recommended'; by default onnx-fp32.")
 @_device
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images to run at once.")
@@ -56,6 +59,7 @@ def group() -> None:
     help="What to tune the CPU for; throughput is for batches.",
 )
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Larger images are refused; 100 million by default.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the variant, device and backend, and why, on stderr.")
 @_json
 def predict(
     bundle: Path,
@@ -68,31 +72,35 @@ def predict(
     backend: str | None,
     profile: Any,
     max_pixels: int | None,
+    verbose: bool,
     as_json: bool,
 ) -> int:
     """Classify each IMAGE, and the images in each folder."""
     from vgg_runtime.classifier import Classifier
     from vgg_runtime.images import find_images
+    from vgg_runtime.opening import RECOMMENDED
 
     files = find_images(images)
     limits: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
     with Classifier.open(
         bundle, variant=variant, device=device, threads=threads, backend=backend, profile=profile, **limits
     ) as classifier:
-        if device == "auto":
+        if verbose or (variant in (None, RECOMMENDED) and os.path.isdir(bundle)):
+            click.echo(f"variant: {classifier.variant} ({classifier.variant_reason})", err=True)
+        if verbose or device == "cuda":
             click.echo(f"device: {classifier.device} ({classifier.device_reason})", err=True)
-        if backend == "auto":
+        if verbose or backend == "auto":
             click.echo(f"backend: {classifier.backend} ({classifier.backend_reason})", err=True)
-        results = []
-        with _progress(files) as bar:
-            for file, found in classifier.predict_files(files, top_k=top_k, batch_size=batch_size):
-                results.append((file, _in_one_line(found)))
+        results: list[Result] = []
+        with _progress(files, as_json=as_json) as bar:
+            for file, outcome in classifier.predict_files(files, top_k=top_k, batch_size=batch_size):
+                results.append((file, _in_one_line(outcome)))
                 bar.update(1)
+                if not as_json:
+                    _print_result(*results[-1])
         if as_json:
             command_line.echo_json([_as_json(classifier, *result) for result in results])
-        else:
-            _print_predictions(results)
-    return REFUSED if any(isinstance(found, str) for _, found in results) else 0
+    return REFUSED if any(isinstance(outcome, str) for _, outcome in results) else 0
 
 
 @group.command()
@@ -154,19 +162,20 @@ def _as_json(classifier: Classifier, file: Path, found: list[Prediction] | str) 
     }
 
 
-def _print_predictions(results: list[tuple[Path, list[Prediction] | str]]) -> None:
-    for file, found in results:
-        if isinstance(found, str):
-            click.echo(command_line.printable(f"{file}: error: {found}"), err=True)
-            continue
-        lines = [f"  {prediction.probability:7.2%}  {command_line.printable(prediction.label)}" for prediction in found]
-        # A single answer goes on the line of its image, so that a folder reads as a list.
-        name = command_line.printable(str(file))
-        click.echo(f"{name}{lines[0]}" if len(lines) == 1 else "\n".join([name, *lines]))
+def _print_result(file: Path, outcome: list[Prediction] | str) -> None:
+    if isinstance(outcome, str):
+        click.echo(command_line.printable(f"{file}: error: {outcome}"), err=True)
+        return
+    lines = [f"  {prediction.probability:7.2%}  {command_line.printable(prediction.label)}" for prediction in outcome]
+    # A single answer goes on the line of its image, so that a folder reads as a list.
+    name = command_line.printable(str(file))
+    click.echo(f"{name}{lines[0]}" if len(lines) == 1 else "\n".join([name, *lines]))
 
 
-def _progress(files: list[Path]) -> Any:
-    return click.progressbar(length=len(files), label="images", file=sys.stderr, hidden=not sys.stderr.isatty())
+def _progress(files: list[Path], *, as_json: bool) -> Any:
+    # Without --json the results are printed as they come, errors among them, and show the progress by themselves.
+    hidden = not (as_json and sys.stderr.isatty())
+    return click.progressbar(length=len(files), label="images", file=sys.stderr, hidden=hidden)
 
 
 def _description(manifest: Manifest) -> list[str]:

@@ -28,6 +28,9 @@ _UNDOING_SECONDS = 5.0
 # stdout leads to a full disk, a limit of its size, or a device that is gone.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
+# As a shell reports a process that SIGPIPE ended; Windows has no such signal.
+_READER_LEFT = 128 + 13
+
 _CONTROL_CHARACTERS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
 
 
@@ -45,8 +48,7 @@ def run(command: click.Command) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text, labels beyond the terminal's
     _end_orderly_by_signals()
     try:
-        result = command.main(standalone_mode=False)
-        sys.exit(result if isinstance(result, int) else 0)
+        sys.exit(_exit_code_of(command))
     except (click.exceptions.Exit, _Ended) as leaving:
         sys.exit(leaving.exit_code)
     except click.ClickException as error:  # click's own: usage, exit code 2
@@ -68,6 +70,24 @@ def run(command: click.Command) -> None:
         traceback.print_exc()
         click.echo("error: this is a fault of vgg-deploy; please report it with the lines above.", err=True)
         sys.exit(1)
+
+
+def _exit_code_of(command: click.Command) -> int:
+    """Run ``command``; where nobody reads stdout any more, as after ``| head``, end it quietly."""
+    stdout = sys.stdout
+    try:
+        result = command.main(standalone_mode=False)
+        if sys.stdout is not None:  # None where the caller closed it
+            sys.stdout.flush()  # now, while an error can still be told
+    except BrokenPipeError:
+        _drop_what_is_left_of_stdout()
+        raise _Ended(_READER_LEFT) from None
+    except SystemExit as leaving:
+        # click and rich leave by themselves with exit code 1: click once it replaced stdout, rich in its own handler.
+        if sys.stdout is not stdout or isinstance(leaving.__context__, BrokenPipeError):
+            raise _Ended(_READER_LEFT) from None
+        raise
+    return result if isinstance(result, int) else 0
 
 
 def _end_orderly_by_signals() -> None:

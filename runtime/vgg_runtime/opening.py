@@ -9,16 +9,19 @@ from pathlib import Path
 
 from vgg_runtime.backends import Backend, Choice, Placement, open_backend
 from vgg_runtime.backends.checked_backend import CheckedBackend
-from vgg_runtime.bundle import Bundle, open_bundle
+from vgg_runtime.bundle import Bundle, open_bundle, read_recommendation
 from vgg_runtime.checksum import PendingChecksums
 from vgg_runtime.embedded_manifest import METADATA_KEY, refuse_edited
 from vgg_runtime.errors import BundleError, UsageError
 from vgg_runtime.manifest import Manifest, Variant
 
-__all__ = ["ENGINES", "Opened", "open_in_bundle", "open_lone_file"]
+__all__ = ["ENGINES", "RECOMMENDED", "Opened", "open_in_bundle", "open_lone_file"]
 
 # The backend that runs a format, where the caller names none.
 ENGINES = {"onnx": "onnxruntime", "torchscript": "torchscript"}
+
+# Stands for the variant that was the best one on the machine that exported.
+RECOMMENDED = "recommended"
 
 # The format that a backend runs; what plugs in from elsewhere may run any.
 _RUNS = {"onnxruntime": "onnx", "openvino": "onnx", "torchscript": "torchscript"}
@@ -30,12 +33,14 @@ class Opened:
 
     Attributes:
         variant: its name; of a lone file, the name of the file.
+        variant_reason: why it is that one.
         choice: the backend that loaded it.
         load: loads it once more, as a forked process has to.
     """
 
     manifest: Manifest
     variant: str
+    variant_reason: str
     choice: Choice
     load: Callable[[], Backend]
     backend: Backend
@@ -47,7 +52,7 @@ def open_in_bundle(
     """Load a variant of the bundle at ``path``, while its files are compared with their checksums.
 
     Args:
-        variant: its name; by default float32 ONNX, or the first ONNX variant.
+        variant: its name, or "recommended"; by default float32 ONNX, or the first ONNX variant.
         backend: its name; by default that of :data:`ENGINES`. "auto" tries those that are installed.
 
     Raises:
@@ -55,13 +60,13 @@ def open_in_bundle(
         MissingCapabilityError: the backend or the device is missing.
     """
     bundle = open_bundle(path)
-    chosen = _default_variant(bundle.manifest) if variant is None else bundle.manifest.variant(variant)
+    chosen, reason = _choose_variant(bundle, variant)
     checksums = PendingChecksums(bundle.directory, chosen.sha256) if verify else None
     placement = replace(placement, precision=chosen.precision)
     choice = _choice(bundle, chosen, backend, placement, checksums)
     load = partial(open_backend, choice.backend, bundle.path(chosen.file), placement)
     if checksums is None:
-        return Opened(bundle.manifest, chosen.name, choice, load, load())
+        return Opened(bundle.manifest, chosen.name, reason, choice, load, load())
 
     def load_checked() -> Backend:
         return CheckedBackend(load, PendingChecksums(bundle.directory, chosen.sha256))
@@ -72,7 +77,7 @@ def open_in_bundle(
     except BundleError:
         checksums.require_digests()  # a model that was changed is the better reason
         raise
-    return Opened(bundle.manifest, chosen.name, choice, load_checked, checked)
+    return Opened(bundle.manifest, chosen.name, reason, choice, load_checked, checked)
 
 
 def open_lone_file(path: Path, backend: str | None, placement: Placement) -> Opened:
@@ -95,7 +100,7 @@ def open_lone_file(path: Path, backend: str | None, placement: Placement) -> Ope
             hint="Name the directory of a bundle, or a file that vgg-export wrote.",
         )
     manifest = Manifest.parse(loaded.metadata[METADATA_KEY], source=f"the metadata of {path}")
-    return Opened(manifest, path.stem, choice, load, loaded)
+    return Opened(manifest, path.stem, "the file that was named", choice, load, loaded)
 
 
 def _choice(
@@ -117,6 +122,36 @@ def _named_backend(name: str | None, format_: str) -> Choice:
     if _RUNS.get(name, format_) != format_:
         raise UsageError(f"{name} does not run {format_} files.", hint=f"Leave the backend to the format: {default}.")
     return Choice(name, "as asked")
+
+
+def _choose_variant(bundle: Bundle, name: str | None) -> tuple[Variant, str]:
+    """Return the variant and why it is that one."""
+    if name is None:
+        default = _default_variant(bundle.manifest)
+        return default, _default_reason(bundle, default)
+    if name != RECOMMENDED:
+        return bundle.manifest.variant(name), "as asked"
+    recommendation = read_recommendation(bundle)
+    if recommendation is None:
+        return _default_variant(bundle.manifest), "default, because no variant was timed when the bundle was exported"
+    from vgg_runtime.processor import processor_name  # a prediction by the default variant does without
+
+    reason = "recommended on the machine that exported"
+    if recommendation.processor not in (None, processor_name()):
+        reason += f", which had another CPU: {recommendation.processor}"
+    return bundle.manifest.variant(recommendation.variant), reason
+
+
+def _default_reason(bundle: Bundle, default: Variant) -> str:
+    try:
+        recommendation = read_recommendation(bundle)
+    except BundleError:  # nobody asked for a recommendation, so the default does without
+        recommendation = None
+    if recommendation is None:
+        return "default"
+    if recommendation.variant == default.name:
+        return "default, and recommended on the machine that exported"
+    return f"default; recommended on the machine that exported: {recommendation.variant}"
 
 
 def _default_variant(manifest: Manifest) -> Variant:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vgg_runtime.bundle import open_bundle
+from vgg_runtime.bundle import Recommendation, open_bundle, read_recommendation
 from vgg_runtime.errors import BundleError
 
 MODEL, DATA = "onnx-fp32/model.onnx", "onnx-fp32/model.onnx.data"
@@ -153,3 +154,41 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
     monkeypatch.setattr(os, "scandir", deny)
     with pytest.raises(BundleError, match=r"a folder of the bundle cannot be read: .*Permission denied"):
         open_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ({"variants": {}}, None),
+        ({"variants": {"onnx-fp32": {"rank": "acceptable"}}}, None),
+        ({"variants": {"onnx-fp16": {"rank": "recommended"}}}, None),  # which the manifest does not have
+        ({"variants": {"onnx-fp32": {"rank": "recommended"}}}, Recommendation("onnx-fp32", None)),
+        (
+            {"variants": {"onnx-fp32": {"rank": "recommended", "more": 1}}, "machine": {"processor": "Abacus"}},
+            Recommendation("onnx-fp32", "Abacus"),
+        ),
+        (
+            {"variants": {"onnx-fp32": {"rank": "recommended"}}, "machine": {"processor": 1}},
+            Recommendation("onnx-fp32", None),
+        ),
+    ],
+)
+def test_what_was_measured_recommends_one_of_the_variants(
+    bundle: Path, measured: dict[str, Any], expected: Recommendation | None
+) -> None:
+    (bundle / "measured.json").write_text(json.dumps(measured))
+    assert read_recommendation(open_bundle(bundle)) == expected
+
+
+def test_a_bundle_that_was_not_timed_recommends_nothing(bundle: Path) -> None:
+    assert read_recommendation(open_bundle(bundle)) is None
+
+
+@pytest.mark.parametrize(
+    "measured",
+    ["", "{", "[]", "{}", '{"variants": []}', '{"variants": {"onnx-fp32": {}}}', '{"variants": {"a": 1}}', "\xff"],
+)
+def test_a_measurement_in_another_form_is_refused(bundle: Path, measured: str) -> None:
+    (bundle / "measured.json").write_bytes(measured.encode("latin-1"))
+    with pytest.raises(BundleError, match=r"measured\.json is not in the form that vgg-export writes"):
+        read_recommendation(open_bundle(bundle))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import os
 import pickle
 import subprocess
@@ -22,6 +23,7 @@ from vgg_runtime.embedded_manifest import METADATA_KEY
 from vgg_runtime.errors import BundleError, ImageError, MissingCapabilityError, UsageError, VerificationError
 from vgg_runtime.manifest import Input, Output
 from vgg_runtime.preprocessing import Preprocessing
+from vgg_runtime.processor import processor_name
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (40, 12, 16, 3), dtype=np.uint8)
 
@@ -404,6 +406,55 @@ def test_the_variant_is_the_one_asked_for_or_the_most_precise(make_bundle: Calla
             assert classifier.logits(np.ones((1, 3, 6, 8), np.float32))[0, 0] == pytest.approx(weight)
     with pytest.raises(BundleError, match=r"no variant 'onnx-fp16'(?s:.*)onnx-int8-static, onnx-fp32"):
         Classifier.open(bundle, variant="onnx-fp16")
+
+
+class TestRecommendedVariant:
+    @pytest.fixture
+    def bundle(self, make_bundle: Callable[..., Path]) -> Path:
+        return make_bundle(weights={"onnx-fp32": 10.0, "onnx-int8-static": 1.0})
+
+    def opened(self, bundle: Path, variant: str | None = "recommended") -> tuple[str, str]:
+        with Classifier.open(bundle, variant=variant) as classifier:
+            return classifier.variant, classifier.variant_reason
+
+    def measure(self, bundle: Path, variant: str, processor: str) -> None:
+        measured = {"machine": {"processor": processor}, "variants": {variant: {"rank": "recommended"}}}
+        (bundle / "measured.json").write_text(json.dumps(measured))
+
+    def test_it_is_the_one_that_was_the_best_on_this_cpu(self, bundle: Path) -> None:
+        self.measure(bundle, "onnx-int8-static", processor_name())
+        assert self.opened(bundle) == ("onnx-int8-static", "recommended on the machine that exported")
+
+    def test_another_cpu_is_told(self, bundle: Path) -> None:
+        self.measure(bundle, "onnx-int8-static", "Abacus 3000")
+        variant, reason = self.opened(bundle)
+        assert variant == "onnx-int8-static"
+        assert reason == "recommended on the machine that exported, which had another CPU: Abacus 3000"
+
+    def test_a_bundle_that_was_not_timed_gives_the_default_and_says_so(self, bundle: Path) -> None:
+        reason = "default, because no variant was timed when the bundle was exported"
+        assert self.opened(bundle) == ("onnx-fp32", reason)
+
+    @pytest.mark.parametrize(
+        ("recommended", "reason"),
+        [
+            ("onnx-int8-static", "default; recommended on the machine that exported: onnx-int8-static"),
+            ("onnx-fp32", "default, and recommended on the machine that exported"),
+        ],
+    )
+    def test_the_default_tells_what_is_recommended(self, bundle: Path, recommended: str, reason: str) -> None:
+        self.measure(bundle, recommended, processor_name())
+        assert self.opened(bundle, None) == ("onnx-fp32", reason)
+
+    def test_a_damaged_measurement_is_an_error_to_those_who_ask(self, bundle: Path) -> None:
+        (bundle / "measured.json").write_text("{")
+        assert self.opened(bundle, None) == ("onnx-fp32", "default")
+        with pytest.raises(BundleError, match=r"not in the form(?s:.*)Name one: onnx-fp32, onnx-int8-static"):
+            self.opened(bundle)
+
+    def test_a_lone_file_has_none(self, bundle: Path) -> None:
+        with pytest.raises(UsageError, match="it has no variant 'recommended'"):
+            self.opened(bundle / "onnx-fp32" / "model.onnx")
 
 
 def test_a_bundle_without_fp32_gives_its_first_onnx_variant(make_bundle: Callable[..., Path]) -> None:

@@ -17,6 +17,10 @@ from PIL import Image
 from vgg_runtime import Manifest
 
 MakeBundle = Callable[..., Path]
+
+# What predict prints on stderr where no variant is named.
+TOLD = "variant: onnx-fp32 (default)\n"
+
 Run = subprocess.CompletedProcess[str]
 
 
@@ -40,7 +44,7 @@ def test_predict_prints_the_best_label_of_each_image_in_a_folder_on_its_line(bun
     assert done.stdout.splitlines() == [
         f"{photos / colour}.png   99.99%  {colour}" for colour in ("blue", "lime", "red")
     ]
-    assert done.stderr.startswith("device: ")
+    assert done.stderr == TOLD
 
 
 def test_predict_prints_the_labels_of_an_image_below_it(bundle: Path, photos: Path) -> None:
@@ -99,14 +103,14 @@ def test_a_file_name_that_is_no_text(bundle: Path, tmp_path: Path) -> None:
 def test_warnings_of_pillow_do_not_reach_the_user(bundle: Path, tmp_path: Path) -> None:
     Image.new("P", (8, 6)).save(tmp_path / "palette.png", transparency=b"\x80")
     done = vgg_run("predict", bundle, tmp_path / "palette.png", "--device", "cpu")
-    assert done.stderr == ""
+    assert done.stderr == TOLD
 
 
 def test_an_animation_is_told_of_on_stderr(bundle: Path, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     done = vgg_run("predict", bundle, tmp_path / "moving.gif", "--device", "cpu", "--json")
-    assert done.stderr == f"{tmp_path / 'moving.gif'} has several frames; the first is taken.\n"
+    assert done.stderr == f"{TOLD}{tmp_path / 'moving.gif'} has several frames; the first is taken.\n"
     assert json.loads(done.stdout)[0]["predictions"][0]["label"] == "red"
 
 
@@ -121,6 +125,79 @@ def test_predict_takes_a_lone_file(
     write_model(tmp_path / "lone.onnx", metadata={"vgg_deploy.json": make_manifest().dump()})
     found = predictions(tmp_path / "lone.onnx", photos / "blue.png")
     assert (found[0]["variant"], found[0]["predictions"][0]["label"]) == ("lone", "blue")
+
+
+def write_measured(bundle: Path, **ranks: str) -> None:
+    """``measured.json``: the rank of each variant, "_" in the place of "-" in its name."""
+    variants = {name.replace("_", "-"): {"rank": rank} for name, rank in ranks.items()}
+    (bundle / "measured.json").write_text(json.dumps({"machine": {}, "variants": variants}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "best"),
+    [
+        ([], "variant: onnx-fp32 (default; recommended on the machine that exported: onnx-int8-static)\n", "99.99%"),
+        (["--variant", "recommended"], "variant: onnx-int8-static (recommended on the machine that exported)\n", "57"),
+        (["--variant", "onnx-int8-static"], "", "57"),
+    ],
+    ids=["default", "recommended", "named"],
+)
+def test_predict_tells_the_variant_that_was_not_named(
+    make_bundle: MakeBundle, photos: Path, arguments: list[str], told: str, best: str
+) -> None:
+    bundle = make_bundle(weights={"onnx-fp32": 10.0, "onnx-int8-static": 1.0})
+    write_measured(bundle, onnx_fp32="acceptable", onnx_int8_static="recommended")
+    done = vgg_run("predict", bundle, photos / "red.png", *arguments)
+    assert done.stderr == told
+    assert best in done.stdout.splitlines()[1]
+
+
+def test_verbose_tells_variant_device_and_backend(bundle: Path, photos: Path) -> None:
+    done = vgg_run("predict", bundle, photos, "--device", "cpu", "--variant", "onnx-fp32", "-v")
+    assert done.stderr.splitlines() == [
+        "variant: onnx-fp32 (as asked)",
+        "device: cpu (as asked)",
+        "backend: onnxruntime (runs files of this format by default)",
+    ]
+
+
+def test_each_line_is_printed_as_soon_as_it_is_known(bundle: Path, tmp_path: Path) -> None:
+    # The second answer is held back until the first one was read.
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "red.png")
+    code = """
+import sys
+from vgg_runtime import classifier
+from vgg_runtime.cli import main
+predict_each = classifier.Classifier.predict_each
+def waiting(self, images, **options):
+    for answer in predict_each(self, images, **options):
+        yield answer
+        assert sys.stdin.readline() == "next\\n"
+classifier.Classifier.predict_each = waiting
+main()
+"""
+    command = [sys.executable, "-c", code, "predict", bundle, tmp_path / "red.png", tmp_path / "red.png", "--top-k=1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):
+            assert process.stdout.readline() == f"{tmp_path / 'red.png'}   99.99%  red\n"
+            process.stdin.write("next\n")
+            process.stdin.flush()
+        assert process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows reports a closed pipe in another way")
+@pytest.mark.parametrize("command", ["predict", "info"])
+def test_a_reader_that_leaves_ends_it_quietly(bundle: Path, photos: Path, command: str) -> None:
+    arguments = [command, bundle, *([photos, "--variant", "onnx-fp32"] if command == "predict" else [])]
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = [sys.executable, "-c", "from vgg_runtime.cli import main; main()"]
+    done = subprocess.run([*code, *map(str, arguments)], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +282,7 @@ def test_the_self_test_runs_on_the_backend_that_is_named(bundle: Path) -> None:
 def test_a_large_image_within_the_limit_is_classified_without_a_warning(bundle: Path, tmp_path: Path) -> None:
     Image.new("1", (9700, 9700)).save(tmp_path / "large.png")
     done = vgg_run("predict", bundle, tmp_path / "large.png", "--device", "cpu")
-    assert done.stderr == ""
+    assert done.stderr == TOLD
 
 
 def test_verify_tells_what_was_held_against_what(bundle: Path) -> None:

@@ -90,13 +90,23 @@ def test_json_has_no_nan() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows reports a closed pipe in another way")
-def test_a_reader_that_leaves_hears_no_more() -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        "command_line.echo_json([1])",
+        "click.echo('hello')",
+        "print('hello')",
+        "print('hello', flush=True)",
+        "__import__('rich.console').console.Console().print('hello')",
+    ],
+)
+def test_a_reader_that_leaves_ends_the_command_quietly(body: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-c", SCRIPT.format("command_line.echo_json([1])")]
+    command = [sys.executable, "-c", SCRIPT.format(body)]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_a_file_name_that_is_no_text_can_be_printed() -> None:

@@ -16,7 +16,7 @@ from vgg_runtime.backends.onnxruntime_backend import import_onnxruntime
 from vgg_runtime.backends.onnxruntime_errors import cause_of
 from vgg_runtime.errors import MissingCapabilityError
 
-__all__ = ["CUDA_PROVIDER", "require_cuda"]
+__all__ = ["CUDA_PROVIDER", "built_with_cuda", "require_cuda"]
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
@@ -32,6 +32,15 @@ _LIBRARIES = (
 _DEVICE = "nvidia-smi shows the GPU, its driver and its free memory. Else take --device cpu."
 
 
+def built_with_cuda() -> bool:
+    """Whether the installed onnxruntime is one for GPUs.
+
+    Raises:
+        MissingCapabilityError: none is installed.
+    """
+    return CUDA_PROVIDER in import_onnxruntime().get_available_providers()
+
+
 def require_cuda() -> None:
     """Load CUDA's libraries and reach for the GPU.
 
@@ -39,7 +48,7 @@ def require_cuda() -> None:
         MissingCapabilityError: something is missing; the message names it.
     """
     onnxruntime = import_onnxruntime()
-    if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+    if not built_with_cuda():
         raise _missing(f"the installed onnxruntime {onnxruntime.__version__} is built without CUDA", _WHEEL)
     if libraries := _missing_libraries(onnxruntime):
         raise _missing(f"{', '.join(libraries)} cannot be loaded", _LIBRARIES)

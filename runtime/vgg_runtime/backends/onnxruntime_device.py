@@ -27,13 +27,16 @@ def open_on_device(model: Path, placement: Placement) -> Backend:
     if placement.device == "cpu":
         return _on_cpu(model, placement, "as asked")
     _require_no_fork()
+    from vgg_runtime.backends.cuda_presence import built_with_cuda
+
     try:
         return _on_cuda(model, placement)
     except MissingCapabilityError as error:
         if placement.device == "cuda":
             raise
         why_not = error.message
-    logger.info("running on the CPU: %s", why_not)
+    # Whoever installed an onnxruntime with CUDA expects the GPU; one without it has no choice to tell of.
+    logger.log(logging.WARNING if built_with_cuda() else logging.INFO, "running on the CPU: %s", why_not)
     return _on_cpu(model, placement, why_not)
 
 

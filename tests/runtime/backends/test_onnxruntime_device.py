@@ -26,7 +26,9 @@ def test_auto_takes_the_cpu_and_says_why(model: Path, caplog: pytest.LogCaptureF
         backend = open_on_device(model, Placement("auto", 1))
     assert backend.device == "cpu"
     assert "is built without CUDA" in backend.device_reason
-    assert f"running on the CPU: {backend.device_reason}" in caplog.text
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", f"running on the CPU: {backend.device_reason}")
+    ]
 
 
 @WITHOUT_CUDA
@@ -49,6 +51,16 @@ class TestWhereCudaIs:
         backend = open_on_device(model, Placement("auto", 1))
         assert backend.device == "cpu"
         assert "the GPU has no memory for" in backend.device_reason
+
+    def test_where_onnxruntime_has_cuda_the_cpu_is_warned_of(
+        self, model: Path, cuda_on_cpu: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+        cuda_on_cpu.raise_on_opening = [RuntimeError("CUDA failure 2: out of memory")]
+        open_on_device(model, Placement("auto", 1))
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.message.startswith("running on the CPU: the GPU has no memory for")
 
     def test_a_broken_file_is_no_reason_to_take_the_cpu(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         (tmp_path / "broken.onnx").write_bytes(b"hello")
