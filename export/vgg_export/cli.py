@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vgg_runtime import command_line
+from vgg_calibration.targets import TARGETS
+from vgg_export.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
+from vgg_runtime import command_line, completion
 from vgg_runtime.errors import MissingCapabilityError
+from vgg_runtime.presets import PRESETS
 
 if TYPE_CHECKING:
     from vgg_export.plan import Options, Plan
@@ -50,9 +54,13 @@ class BatchSize(click.ParamType["int | str"]):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vgg-deploy")
-@click.argument("checkpoint")
+@click.argument("checkpoint", shell_complete=completion.files)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the bundle to write.")
-@click.option("--model", help='vgg16, torchvision:NAME, MODULE:CALLABLE or "MODULE:CALLABLE(key=value)".')
+@click.option(
+    "--model",
+    shell_complete=completion.words_or_files(MODELS),
+    help='vgg16, torchvision:NAME, MODULE:CALLABLE or "MODULE:CALLABLE(key=value)"; by default recognised by the keys.',
+)
 @click.option("--weights", type=click.Choice(["raw", "ema"]), help="Of raw weights and their average; by default raw.")
 @click.option("--attribute-order", is_flag=True, help="Run a whole module's children in the order of its attributes.")
 @click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinity in the weights.")
@@ -66,18 +74,22 @@ class BatchSize(click.ParamType["int | str"]):
 @click.option(
     "--preprocess",
     metavar="PRESET|FILE",
+    shell_complete=completion.words_or_files([*PRESETS, "find"]),
     help="imagenet, half, cifar10, mnist, plain, a JSON file; or find, by labelled samples.",
 )
 @click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Pixels that the network takes.")
-@click.option("--labels", metavar="FILE", help="class_indices.json, a JSON list, a text file, or 'imagenet'.")
-@click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
 @click.option(
-    "--quantize", multiple=True, metavar="WORD", help="dynamic, static, int8-weights, int4-weights or fp16; repeatable."
+    "--labels",
+    metavar="FILE",
+    shell_complete=completion.words_or_files(["imagenet"]),
+    help="class_indices.json, a JSON list, a text file, or 'imagenet'.",
 )
+@click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
+@click.option("--quantize", multiple=True, type=click.Choice(QUANTIZATIONS), help="Variant to add; repeatable.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="Folder of real images to calibrate on.")
 @click.option("--calibration-size", type=click.IntRange(min=1), help="Images to calibrate on; by default up to 100.")
-@click.option("--calibration-method", metavar="WORD", help="minmax, percentile, entropy or mse (default).")
-@click.option("--target", metavar="WORD", help="vnni, avx2, arm64 or cuda; by default any CPU, safe.")
+@click.option("--calibration-method", type=click.Choice(CALIBRATION_METHODS), help="How to set ranges; default mse.")
+@click.option("--target", type=click.Choice(list(TARGETS)), help="What to quantize for; by default any CPU, safe.")
 @click.option("--min-agreement", type=click.FloatRange(0, 1), help="Share of images on which int8-static must agree.")
 @click.option("--min-snr", type=float, metavar="DB", help="Signal-to-noise ratio that int8-static must reach.")
 @click.option("--opset", type=int, help="ONNX operator set version.")
@@ -192,6 +204,16 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
             click.echo(f"      {verdicts[variant.name].rank}: {verdicts[variant.name].why}")
         for note in variant.notes:
             click.echo(f"      {note}")
+    click.echo(_predict_command(bundle))
+
+
+def _predict_command(bundle: Bundle) -> str:
+    """The command that runs the recommended variant; where nothing was timed, the first one, as the report has it."""
+    from vgg_runtime.bundle import read_recommendation
+
+    recommendation = read_recommendation(bundle)
+    variant = bundle.manifest.variants[0].name if recommendation is None else recommendation.variant
+    return f"vgg-run predict {shlex.quote(str(bundle.directory))} IMAGE --variant {variant}"
 
 
 def main() -> None:

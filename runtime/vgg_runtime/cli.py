@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vgg_runtime import command_line
+from vgg_runtime import command_line, completion
 from vgg_runtime.backends import BACKENDS
 from vgg_runtime.profiles import PROFILES
 
@@ -41,7 +41,11 @@ def group() -> None:
 @group.command()
 @_bundle
 @click.argument("images", nargs=-1, required=True, type=_path)
-@click.option("--variant", help="Variant to run, or 'recommended'; by default onnx-fp32.")
+@click.option(
+    "--variant",
+    shell_complete=completion.variants_and("recommended"),
+    help="Variant to run, or 'recommended'; by default onnx-fp32.",
+)
 @_device
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images to run at once.")

@@ -260,9 +260,13 @@ STATIC = ["slim_vgg.pth", "-o", "b", "--format", "onnx", "--quantize", "static",
         (2, ["slim_vgg.pth", "-o", "b", "--model", "vgg99"], "vgg99"),
         (2, ["slim_vgg.pth", "-o", "photos", "--overwrite"], "is no bundle"),
         (2, ["slim_vgg.pth", "-o", "preprocess.json", "--overwrite"], "is no bundle"),
-        (2, ["slim_vgg.pth", "-o", "b", "--quantize", "int3"], "no quantization is called int3(.|\n)*dynamic, static"),
-        (2, ["slim_vgg.pth", "-o", "b", "--target", "sparc"], "no target is called sparc(.|\n)*any, vnni"),
-        (2, ["slim_vgg.pth", "-o", "b", "--calibration-method", "max"], "called max(.|\n)*minmax, percentile"),
+        (2, ["slim_vgg.pth", "-o", "b", "--quantize", "int3"], "'int3' is not one of(.|\n)*'dynamic', 'static'"),
+        (2, ["slim_vgg.pth", "-o", "b", "--target", "sparc"], "'sparc' is not one of(.|\n)*'any', 'vnni'"),
+        (
+            2,
+            ["slim_vgg.pth", "-o", "b", "--calibration-method", "max"],
+            "'max' is not one of(.|\n)*'minmax', 'percentile'",
+        ),
         (2, ["slim_vgg.pth", "-o", "b", "--calibration-size", "0"], "--calibration-size"),
         (
             2,
@@ -334,6 +338,8 @@ def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch
     found = json.loads(Path("slim.bundle/measured.json").read_text())["variants"]
     assert set(found) == {"onnx-fp32", "onnx-int8-dynamic"}
     assert sum(verdict["rank"] == "recommended" for verdict in found.values()) == 1
+    (recommended,) = (name for name, verdict in found.items() if verdict["rank"] == "recommended")
+    assert done.stdout.splitlines()[-1] == f"vgg-run predict slim.bundle IMAGE --variant {recommended}"
     text = Path("slim.bundle/report.md").read_text()
     for name, verdict in found.items():
         assert verdict["latency_ms"] > 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vgg_runtime import command_line
+from vgg_runtime import command_line, completion
 from vgg_runtime.errors import MissingCapabilityError, UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -81,7 +81,13 @@ class NamedFile(click.ParamType[tuple[str, Path]]):
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vgg-deploy")
 @click.argument("bundle", required=False, type=_path)
-@click.option("--variant", "variants", multiple=True, help="Variant to measure; by default each.")
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    shell_complete=completion.variants_and(),
+    help="Variant to measure; by default each.",
+)
 @click.option("--backend", "backends", multiple=True, help="Backend to measure on; by default each that is installed.")
 @click.option("--batch-size", "batch_sizes", multiple=True, type=_count, help="Images per call; by default 1.")
 @click.option("--threads", multiple=True, type=_count, help="CPU threads; by default all that this process may use.")
