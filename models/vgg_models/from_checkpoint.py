@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ from vgg_models.checkpoint.fitting import fit
 from vgg_models.checkpoint.metadata import Statement
 from vgg_models.checkpoint.prefixes import without_prefixes
 from vgg_models.checkpoint.reading import Checkpoint
-from vgg_models.checkpoint.whole_module import describe_children, in_attribute_order, runnable
+from vgg_models.checkpoint.whole_module import describe_children, in_attribute_order, missing_class, runnable
+from vgg_models.class_source import find_class_source
 from vgg_models.recognition import known, named
 from vgg_models.recognition.contradictions import contradictions
 from vgg_models.recognition.module_input import fitting_inputs
@@ -149,7 +151,7 @@ def _rebuilt(checkpoint: Checkpoint, request: Request) -> Built:
 
 
 def _class_name(module: nn.Module) -> str:
-    return f"{type(module).__module__}.{type(module).__qualname__}"
+    return f"{type(module).__module__}.{type(module).__name__}"
 
 
 def _by_its_weights(checkpoint: Checkpoint, request: Request) -> Built:
@@ -160,10 +162,22 @@ def _by_its_weights(checkpoint: Checkpoint, request: Request) -> Built:
         return built
     except ArchitectureError as error:
         raise ArchitectureError(
-            f"the class of this module is not at hand, and the order of its children is not certain: "
-            f"{describe_children(checkpoint.module)}.\nAs for its weights: {error.message}",
-            hint=f"{error.hint}{_offer_attribute_order(checkpoint.module)}",
+            f"the code of the class {_class_name(missing_class(checkpoint.module))} is not in the checkpoint, and the "
+            f"order of the module's children is not certain: {describe_children(checkpoint.module)}.\n"
+            f"As for its weights: {error.message}",
+            hint=f"{_offer_class(checkpoint) or error.hint}{_offer_attribute_order(checkpoint.module)}",
         ) from error
+
+
+def _offer_class(checkpoint: Checkpoint) -> str:
+    """Where the class of the whole module is defined, if that is beside the checkpoint or in the current folder."""
+    assert checkpoint.module is not None
+    module, _, name = _class_name(missing_class(checkpoint.module)).rpartition(".")
+    source = find_class_source(module, name, (Path(), checkpoint.path.parent))
+    if source is None or isinstance(checkpoint.module, nn.Sequential):  # whose layers lack their class, not it itself
+        return ""
+    runs = " Importing it runs what is at its top level." if module == "__main__" else ""
+    return f"{source.module}.py defines {name}: {source.option}.{runs}"
 
 
 def _check_agreement(saved: nn.Module, built: Built) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vgg_models.checkpoint.substitutes import is_stub
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 
-__all__ = ["check_module", "describe_children", "in_attribute_order", "runnable"]
+__all__ = ["check_module", "describe_children", "in_attribute_order", "missing_class", "runnable"]
 
 
 def check_module(module: nn.Module) -> None:
@@ -81,6 +81,12 @@ def describe_children(module: nn.Module) -> str:
     return (
         ", ".join(f"{name} ({type(child).__name__})" for name, child in _unwrapped(module).named_children()) or "none"
     )
+
+
+def missing_class(module: nn.Module) -> nn.Module:
+    """Return the outermost layer that stands in for a class that is not at hand; the module itself where none does."""
+    module = _unwrapped(module)
+    return next((layer for layer in module.modules() if is_stub(layer)), module)
 
 
 def _steps(children: dict[str, nn.Module]) -> OrderedDict[str, nn.Module] | None:
