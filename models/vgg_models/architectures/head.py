@@ -62,6 +62,13 @@ class Head:
                 raise ValueError(f"{after.name} takes {after.in_features} numbers, {before.name} gives another count")
         if any(gap not in table for gap, table in _gaps(self.layers)):
             raise ValueError("the gaps between the indices are larger than anything known")
+        # After a ReLU and a BatchNorm the next gap would be another layer's: a Dropout rather than a ReLU.
+        if any(layer.batch_norm and gap for layer, (gap, _) in zip(self.layers, _gaps(self.layers), strict=True)):
+            raise ValueError("a BatchNorm follows its Linear at the next index")
+        if self.layers[0].batch_norm:
+            raise ValueError("a head starts with a Linear")
+        if any(not layer.name.isdigit() for layer in self.layers[:-1]):
+            raise ValueError("only the last layer has a name: between named layers no index tells what lies there")
 
     @property
     def in_features(self) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from math import isqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import CheckpointError, UsageError
@@ -19,6 +21,7 @@ __all__ = [
     "default_input_size",
     "empty_torchvision",
     "fetch_pretrained",
+    "last_layer",
     "torchvision_info",
     "torchvision_names",
 ]
@@ -27,6 +30,7 @@ PREFIX = "torchvision:"
 
 # These have a second classifier for training; whether a checkpoint has it shows in its keys.
 _AUXILIARY = {"googlenet": "aux1.", "inception_v3": "AuxLogits."}
+_AUXILIARY_CLASSES = ("aux1.fc2", "aux2.fc2", "AuxLogits.fc")
 
 
 def build_torchvision(name: str, *, num_classes: int | None = None) -> nn.Module:
@@ -40,24 +44,81 @@ def build_torchvision(name: str, *, num_classes: int | None = None) -> nn.Module
 
 
 def empty_torchvision(name: str, state: Mapping[str, Tensor]) -> nn.Module:
-    """Build one of torchvision's classifiers with the number of classes that ``state`` has; its weights have no data.
+    """Build one of torchvision's classifiers with the classes and image channels that ``state`` has, and no weights.
 
     Raises:
         UsageError: torchvision has no classifier of that name.
     """
     _check_name(name)
-    whole = _build_empty(name, state, None)
-    last = [path for path, layer in whole.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1]
-    weight = state.get(f"{last}.weight")
-    return whole if weight is None else _build_empty(name, state, int(weight.shape[0]))
+    # Whatever device is the default: RegNets compute their widths with tensors.
+    with torch.device("cpu"), _EmptyOnMeta():
+        module = _build(name, state, None)
+    _take_widths(module, state)
+    return module
 
 
-def _build_empty(name: str, state: Mapping[str, Tensor], num_classes: int | None) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            return _build(name, state, num_classes)
-    except NotImplementedError:  # RegNets compute their widths with tensors
-        return _build(name, state, num_classes)
+def last_layer(module: nn.Module) -> str:
+    """Return the path of the layer that gives the classes."""
+    return list(_affine_layers(module))[-1]
+
+
+def _affine_layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    return {path: layer for path, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))}
+
+
+def _take_widths(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give the layers that people replace the widths that were saved: of the images' channels and of the classes."""
+    layers = _affine_layers(module)
+    first, *_, last = layers
+    for path, axis in ((first, 1), (last, 0), *((path, 0) for path in _AUXILIARY_CLASSES)):
+        if path in layers and f"{path}.weight" in state:
+            _resize(layers[path], tuple(state[f"{path}.weight"].shape), axis)
+    if layers[first].bias is None and f"{first}.bias" in state:
+        layers[first].bias = nn.Parameter(torch.empty(layers[first].weight.shape[0], device="meta"))
+
+
+def _resize(layer: nn.Linear | nn.Conv2d, shape: tuple[int, ...], axis: int) -> None:
+    """Change the one axis of a Linear's or a convolution's weight; leave a layer whose other axes differ as it is."""
+    own = tuple(layer.weight.shape)
+    if len(own) != len(shape) or any(own[other] != shape[other] for other in range(len(own)) if other != axis):
+        return
+    layer.weight = nn.Parameter(torch.empty(shape, device="meta"))
+    if layer.bias is not None:
+        layer.bias = nn.Parameter(torch.empty(shape[0], device="meta"))
+    if isinstance(layer, nn.Linear):
+        layer.out_features = shape[0]
+    else:
+        layer.out_channels, layer.in_channels = shape[:2]
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Weights, which torch's layers make with ``torch.empty``, get no memory; all else is computed."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return func(*args, **(kwargs | {"device": "meta"} if func is torch.empty else kwargs))
+
+
+def _take_image_channels(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Where the first convolution was replaced for images of other channels, replace it here too."""
+    path, first = next((path, layer) for path, layer in module.named_modules() if isinstance(layer, nn.Conv2d))
+    weight = state.get(f"{path}.weight")
+    if weight is None or weight.shape[1:2] == first.weight.shape[1:2] or first.groups != 1:
+        return
+    module.set_submodule(
+        path,
+        nn.Conv2d(
+            int(weight.shape[1]),
+            first.out_channels,
+            first.kernel_size,  # type: ignore[arg-type]
+            first.stride,  # type: ignore[arg-type]
+            first.padding,  # type: ignore[arg-type]
+            bias=f"{path}.bias" in state,
+            device="meta",
+        ),
+    )
 
 
 def _build(name: str, state: Mapping[str, Tensor], num_classes: int | None) -> nn.Module:
@@ -65,11 +126,16 @@ def _build(name: str, state: Mapping[str, Tensor], num_classes: int | None) -> n
     return _models().get_model(name, weights=None, **_options(name, state), **classes)  # type: ignore[no-any-return]
 
 
-def default_input_size(name: str) -> tuple[int, int]:
-    """Return the (height, width) that torchvision's own weights of that name are evaluated at."""
+def default_input_size(name: str, state: Mapping[str, Tensor] | None = None) -> tuple[int, int]:
+    """Return the (height, width) that torchvision's own weights of that name are evaluated at.
+
+    Args:
+        state: of a ViT says it itself, by its position embedding.
+    """
+    stated = {} if state is None else _image_size(state)
     weights = _models().get_model_weights(name)
     preset = next(iter(weights)).transforms() if len(weights) else None
-    side = preset.crop_size[0] if preset is not None else 224
+    side = stated.get("image_size") or (preset.crop_size[0] if preset is not None else 224)
     return (side, side)
 
 
@@ -106,11 +172,19 @@ def torchvision_names() -> list[str]:
     return list(_models().list_models(module=_models()))
 
 
-def _options(name: str, state: Mapping[str, Tensor]) -> dict[str, bool]:
+def _options(name: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
     if name not in _AUXILIARY:
-        return {}
+        return _image_size(state)
     # Their own way of drawing weights takes minutes; torch's default does.
     return {"aux_logits": any(key.startswith(_AUXILIARY[name]) for key in state), "init_weights": False}
+
+
+def _image_size(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """A ViT has one position for each patch, and one for the class."""
+    positions, patches = state.get("encoder.pos_embedding"), state.get("conv_proj.weight")
+    if positions is None or patches is None or positions.dim() != 3 or patches.dim() != 4 or positions.shape[1] < 2:
+        return {}
+    return {"image_size": isqrt(positions.shape[1] - 1) * int(patches.shape[-1])}
 
 
 def _models() -> Any:

@@ -8,7 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vgg_models.recognition import known, sequential, vgg
+from vgg_models.recognition import known, sequential, torchvision_networks, vgg
+from vgg_models.recognition.nearest import describe_nearest
 from vgg_models.recognition.reading import Reading
 from vgg_models.recognition.saved_layers import describe_layers, saved_layers
 from vgg_runtime.errors import ArchitectureError
@@ -23,7 +24,12 @@ class Recogniser(Protocol):
 
 
 # One line each, the most particular first: where one is certain, those after it are not asked.
-RECOGNISERS: tuple[Recogniser, ...] = (known.recognise, vgg.recognise, sequential.recognise)
+RECOGNISERS: tuple[Recogniser, ...] = (
+    known.recognise,
+    vgg.recognise,
+    torchvision_networks.recognise,
+    sequential.recognise,
+)
 
 _FEW_KEYS = 6
 _OWN_CODE = "Give your own class or a function that makes the module: --model MODULE:CALLABLE."
@@ -47,7 +53,7 @@ def recognise(
         readings = _proven(state, likely_size) or readings
     if not readings:
         raise ArchitectureError(
-            f"the architecture can't be read off this checkpoint: {_seen(state)}.",
+            f"the architecture can't be read off this checkpoint: {_seen(state)}.{_nearest(state)}",
             hint=_OWN_CODE + _resembling(state) + _strangers(state),
         )
     return sole(readings)
@@ -97,6 +103,11 @@ def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> 
 def _resembling(state: Mapping[str, Tensor]) -> str:
     names = known.resembling(state)
     return f" If it is what we know by that name: --model {' or '.join(names)}." if names else ""
+
+
+def _nearest(state: Mapping[str, Tensor]) -> str:
+    sentences = describe_nearest(state)
+    return f"\n{sentences}" if sentences else ""
 
 
 def _seen(state: Mapping[str, Tensor]) -> str:

@@ -113,13 +113,13 @@ def _entry(block: list[SavedLayer], channels: int | None) -> Entry | None:
     return (width, 1) if kernel == [1, 1] else None
 
 
-def read_head(layers: Sequence[SavedLayer]) -> Head | None:
-    """Return the classifier that these layers are; None where they are none."""
+def read_head(layers: Sequence[SavedLayer], path: str = "classifier") -> Head | None:
+    """Return the classifier that these layers are, all of them at ``path``; None where they don't form one."""
     if {layer.kind for layer in layers} - {"linear", "batch norm"} or not layers or layers[-1].kind != "linear":
         return None
-    if len(layers) == 1 and layers[0].path == "classifier":
+    if len(layers) == 1 and layers[0].path == path:
         return Head((_head_layer(layers[0], ""),))
-    if any(layer.parent != "classifier" for layer in layers):
+    if any(layer.parent != path for layer in layers):
         return None
     try:
         return Head(tuple(_head_layer(layer, layer.name) for layer in layers))
