@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,16 +14,16 @@ from onnx import helper, numpy_helper
 
 from vgg_calibration.activations import session_with_outputs
 from vgg_calibration.onnx_file import read_tensor
+from vgg_calibration.quantizers import Context
 from vgg_calibration.quantizers.activations_int8 import LAYER_TYPES
 from vgg_calibration.ranges import Range
 from vgg_calibration.ranges.clipping_search import LEVELS
-from vgg_calibration.targets import Target
 from vgg_runtime.backends.onnxruntime_backend import import_onnxruntime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LayerNoise", "measure_layer_noise"]
+__all__ = ["LayerNoise", "measure_layer_noise", "output_axis"]
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,18 @@ class _Layer:
         return LayerNoise(self.node.name, self.node.input[1], self.node.op_type, self.bytes_saved, decibels)
 
 
-def measure_layer_noise(
-    file: Path, ranges: Mapping[str, Range], target: Target, batches: Iterable[NDArray[np.float32]]
-) -> list[LayerNoise]:
+def measure_layer_noise(file: Path, context: Context, batches: Iterable[NDArray[np.float32]]) -> list[LayerNoise]:
     """Return the noise of each layer with weights of the float model in ``file``, in the order of the graph.
 
     Each layer is a small session of its own that holds 8-bit weights; the float model gives every layer's input and
     output, so all layers are measured in one pass.
 
     Args:
-        ranges: of every activation, by name.
+        context: with the ranges of every activation.
         batches: float32, NCHW.
     """
     model = onnx.load(file, load_external_data=False)
-    layers = _layers(model, file, ranges, target)
+    layers = _layers(model, file, context)
     names = list(dict.fromkeys(name for layer in layers for name in (layer.node.input[0], layer.node.output[0])))
     taken = model.graph.input[0].name
     wanted = [name for name in names if name != taken]
@@ -88,14 +86,16 @@ def measure_layer_noise(
     return [layer.result() for layer in layers]
 
 
-def _layers(model: onnx.ModelProto, file: Path, ranges: Mapping[str, Range], target: Target) -> list[_Layer]:
+def _layers(model: onnx.ModelProto, file: Path, context: Context) -> list[_Layer]:
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = []
     for node in model.graph.node:
-        if node.op_type in LAYER_TYPES and node.input[1] in constants and node.input[0] in ranges:
+        if node.op_type in LAYER_TYPES and node.input[1] in constants and node.input[0] in context.ranges:
             weight = cast("NDArray[np.float32]", read_tensor(constants[node.input[1]], beside=file))
             bias = [numpy_helper.from_array(read_tensor(constants[name], beside=file), name) for name in node.input[2:]]
-            small = _quantized_layer(node, weight, bias, ranges[node.input[0]], target, model.opset_import)
+            to_round = context.weights.get(node.input[1], weight)
+            covered, levels = context.ranges[node.input[0]], context.target.weight_levels
+            small = _quantized_layer(node, to_round, bias, covered, levels, model.opset_import)
             layers.append(_Layer(node, 3 * weight.size, _session(small)))
     return layers
 
@@ -105,12 +105,12 @@ def _quantized_layer(
     weight: NDArray[np.float32],
     bias: list[onnx.TensorProto],
     covered: Range,
-    target: Target,
+    levels: int,
     opsets: Iterable[onnx.OperatorSetIdProto],
 ) -> onnx.ModelProto:
     """A model of this node alone: float input, quantized and dequantized; 8-bit weights, dequantized; float output."""
-    axis = _output_axis(node)
-    most = np.float32(63 if target.reduce_range else 127)
+    axis = output_axis(node)
+    most = np.float32(levels)
     others = tuple(i for i in range(weight.ndim) if i != axis)
     scale = np.maximum(np.abs(weight).max(axis=others), np.finfo(np.float32).tiny) / most
     shaped = scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
@@ -147,8 +147,8 @@ def _levels(weight: NDArray[np.float32], scale: NDArray[np.float32], most: np.fl
     return levels.astype(np.int8)
 
 
-def _output_axis(node: onnx.NodeProto) -> int:
-    """Where the weight's output channels are: first in a convolution and a transposed Gemm, last otherwise."""
+def output_axis(node: onnx.NodeProto) -> int:
+    """Return where the weight's output channels are: first in a convolution and a transposed Gemm, last otherwise."""
     transposed = any(item.name == "transB" and item.i for item in node.attribute)
     return 0 if node.op_type == "Conv" or transposed else 1
 

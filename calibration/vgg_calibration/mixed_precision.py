@@ -1,21 +1,21 @@
-"""Mixed precision by budget: the fewest bytes put back into float that reach the agreement asked for."""
+"""Mixed precision: the fewest bytes put back into float that reach the agreement that is needed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vgg_calibration.layer_noise import LayerNoise
-from vgg_runtime.errors import CalibrationError
-from vgg_runtime.manifest import ParityFigures
+from vgg_runtime.manifest import ParityFigures, Tolerance
 
-__all__ = ["Budget", "Evaluate", "choose_in_float"]
+__all__ = ["Budget", "Evaluate", "Goal", "choose_in_float"]
 
 # Two sets of images differ by some tenths of a dB in their signal-to-noise ratio.
 MARGIN_DB = 0.5
 
 Evaluate = Callable[[frozenset[str]], ParityFigures]
+IsEnough = Callable[[ParityFigures], bool]
 
 
 @dataclass(frozen=True)
@@ -52,38 +52,59 @@ class Budget:
         return figures.top1_agreement >= (self.min_agreement or 0) and snr_db >= least
 
 
-def choose_in_float(noise: Sequence[LayerNoise], budget: Budget, evaluate: Evaluate) -> frozenset[str]:
-    """Return the names of the nodes to leave in float, few bytes of them, so that ``budget`` is met.
+@dataclass(frozen=True)
+class Goal:
+    """What an 8-bit variant must reach: the tolerance that it is held to, and the budget of the user on top."""
+
+    tolerance: Tolerance
+    budget: Budget = field(default_factory=Budget)
+
+    def with_margin(self) -> Goal:
+        """Return the goal to reach on calibration images, so that other images reach this one.
+
+        Half as many images may disagree, since there are only some tens of them.
+        """
+        tolerance = replace(
+            self.tolerance,
+            min_snr_db=self.tolerance.min_snr_db + MARGIN_DB,
+            min_cosine=1 - (1 - self.tolerance.min_cosine) * 10 ** (-MARGIN_DB / 10),
+            min_top1_agreement=(1 + self.tolerance.min_top1_agreement) / 2,
+        )
+        return Goal(tolerance, self.budget.with_margin())
+
+    def is_met(self, figures: ParityFigures) -> bool:
+        """Return whether ``figures`` reach the goal."""
+        return not figures.misses(self.tolerance) and self.budget.is_met(figures)
+
+
+def choose_in_float(noise: Sequence[LayerNoise], is_enough: IsEnough, evaluate: Evaluate) -> frozenset[str] | None:
+    """Return the names of the nodes to leave in float, few bytes of them, so that the outcome is enough.
 
     Layers go back in the order of the noise that each byte of theirs makes; bisection finds the shortest prefix that
     is enough, then every layer of it that turns out not to be needed is quantized again, the largest first.
 
     Args:
-        budget: what other images are to reach; the ones at hand have to reach it with a margin.
+        is_enough: whether figures on the images at hand are good enough; with a margin, so that others are too.
         evaluate: quantizes the model but for the named nodes and compares it with the float one.
 
-    Raises:
-        CalibrationError: the budget is only met with every layer in float.
+    Returns:
+        the names, or None where only all layers in float would be enough, which quantizes nothing.
     """
-    goal = budget.with_margin()
     order = sorted(noise, key=lambda layer: 10 ** (-layer.snr_db / 10) / layer.bytes_saved, reverse=True)
     names = [layer.node for layer in order]
-    if goal.is_met(evaluate(frozenset())):
+    if is_enough(evaluate(frozenset())):
         return frozenset()
     too_few, enough = 0, len(names)
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
-        if goal.is_met(evaluate(frozenset(names[:middle]))):
+        if is_enough(evaluate(frozenset(names[:middle]))):
             enough = middle
         else:
             too_few = middle
     if enough == len(names):
-        raise CalibrationError(
-            f"{budget} is only reached with every layer in float, which quantizes nothing.",
-            hint="Lower --min-agreement or --min-snr, or take another --calibration-method or --target.",
-        )
+        return None
     chosen = set(names[:enough])
     for layer in sorted(order[: enough - 1], key=lambda layer: layer.bytes_saved, reverse=True):
-        if goal.is_met(evaluate(frozenset(chosen - {layer.node}))):
+        if is_enough(evaluate(frozenset(chosen - {layer.node}))):
             chosen.discard(layer.node)
     return frozenset(chosen)

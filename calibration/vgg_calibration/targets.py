@@ -19,6 +19,11 @@ class Target:
     name: str
     reduce_range: bool
 
+    @property
+    def weight_levels(self) -> int:
+        """The largest level of a weight; onnxruntime's for symmetric int8, with and without ``reduce_range``."""
+        return 64 if self.reduce_range else 127
+
 
 ANY_CPU = "any"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +15,16 @@ import click
 from vgg_calibration.targets import TARGETS
 from vgg_export.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
 from vgg_runtime import command_line, completion
-from vgg_runtime.errors import MissingCapabilityError
+from vgg_runtime.errors import MissingCapabilityError, ParityError
 from vgg_runtime.presets import PRESETS
 
 if TYPE_CHECKING:
     from vgg_export.plan import Options, Plan
     from vgg_runtime.bundle import Bundle
+    from vgg_runtime.manifest import LeftOutVariant
+
+# Layers named on the terminal; report.md names them all.
+NAMES_SHOWN = 4
 
 
 class InputSize(click.ParamType[tuple[int, int]]):
@@ -92,6 +96,7 @@ class BatchSize(click.ParamType["int | str"]):
 @click.option("--target", type=click.Choice(list(TARGETS)), help="What to quantize for; by default any CPU, safe.")
 @click.option("--min-agreement", type=click.FloatRange(0, 1), help="Share of images on which int8-static must agree.")
 @click.option("--min-snr", type=float, metavar="DB", help="Signal-to-noise ratio that int8-static must reach.")
+@click.option("--all-layers", is_flag=True, help="Leave no layer of int8-static in float, even if it misses its gate.")
 @click.option("--opset", type=int, help="ONNX operator set version.")
 @click.option("--batch", type=BatchSize(), default="dynamic", show_default=True, metavar="dynamic|N")
 @click.option("--single-file", is_flag=True, help="Put the weights inside the .onnx file.")
@@ -103,7 +108,7 @@ class BatchSize(click.ParamType["int | str"]):
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For noise, random weights and samples."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
-def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, checkpoint: str, **given: Any) -> None:
+def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, checkpoint: str, **given: Any) -> int:
     """Export CHECKPOINT to a verified bundle that runs without PyTorch.
 
     CHECKPOINT is a file (a state dict, a whole module, safetensors or your own TorchScript archive),
@@ -113,7 +118,7 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
         raise click.UsageError("give the directory to write with -o BUNDLE, or --dry-run.")
     _check_export_extra()
     # What the user's own modules print does not belong to the answer on stdout.
-    with _steps() as on_step, redirect_stdout(sys.stderr):
+    with _notes() as on_note, _steps() as on_step, redirect_stdout(sys.stderr):
         from vgg_export.bundle_writer import check_destination
         from vgg_export.pipeline import write_bundle
         from vgg_export.plan import make_plan
@@ -121,18 +126,15 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
         if output is not None and not dry_run:
             check_destination(output, overwrite=overwrite)
         on_step("reading the checkpoint")
-        plan = make_plan(checkpoint, _options(**given), on_step)
+        plan = make_plan(checkpoint, _options(**given), on_step=on_step, on_note=on_note)
         bundle = None
         if output is not None and not dry_run:
-            bundle = write_bundle(plan, output, overwrite=overwrite, on_step=on_step)
-    for assumption in plan.assumptions if bundle is None else bundle.manifest.architecture.assumptions:
-        click.echo(f"assumed: {assumption}", err=True)
-    for remark in plan.remarks:
-        click.echo(command_line.printable(f"note: {remark}"), err=True)
-    if bundle is not None and bundle.manifest.calibration is not None:
-        for skipped in bundle.manifest.calibration.skipped:
-            click.echo(command_line.printable(f"skipped: {skipped}"), err=True)
-    _print_plan(plan, as_json) if bundle is None else _print_bundle(bundle, as_json)
+            bundle = write_bundle(plan, output, overwrite=overwrite, on_step=on_step, on_note=on_note)
+    if bundle is None:
+        _print_plan(plan, as_json)
+        return 0
+    _print_bundle(bundle, as_json)
+    return _print_left_out(bundle.manifest.left_out)
 
 
 def _check_export_extra() -> None:
@@ -165,6 +167,17 @@ def _options(
 
 
 @contextmanager
+def _notes() -> Iterator[Callable[[str], None]]:
+    """Give a function that collects lines, and print them on stderr at the end, before an error that ended the work."""
+    notes: list[str] = []
+    try:
+        yield notes.append
+    finally:
+        for note in notes:
+            click.echo(command_line.printable(note), err=True)
+
+
+@contextmanager
 def _steps() -> Iterator[Callable[[str], None]]:
     """Give a function that shows the step under way on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
@@ -188,6 +201,7 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
+    from vgg_export.variant_notes import variant_notes
     from vgg_export.verdict import read_verdicts
     from vgg_runtime.cli import variant_line
     from vgg_runtime.json_dataclass import to_json
@@ -202,7 +216,7 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
         click.echo(f"  {variant_line(variant)}")
         if variant.name in verdicts:
             click.echo(f"      {verdicts[variant.name].rank}: {verdicts[variant.name].why}")
-        for note in variant.notes:
+        for note in variant_notes(variant, max_names=NAMES_SHOWN):
             click.echo(f"      {note}")
     click.echo(_predict_command(bundle))
 
@@ -214,6 +228,15 @@ def _predict_command(bundle: Bundle) -> str:
     recommendation = read_recommendation(bundle)
     variant = bundle.manifest.variants[0].name if recommendation is None else recommendation.variant
     return f"vgg-run predict {shlex.quote(str(bundle.directory))} IMAGE --variant {variant}"
+
+
+def _print_left_out(variants: Sequence[LeftOutVariant]) -> int:
+    """Print on stderr what is not in the bundle, why, and what to do about it; return the exit code."""
+    for variant in variants:
+        click.echo(f"error: {variant.reason} It was left out of the bundle.", err=True)
+        for number, remedy in enumerate(variant.remedies, 1):
+            click.echo(f"       {number}. {remedy}", err=True)
+    return ParityError.exit_code if variants else 0
 
 
 def main() -> None:

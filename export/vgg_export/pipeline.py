@@ -15,17 +15,16 @@ from vgg_calibration.mixed_precision import Budget
 from vgg_calibration.ranges import DEFAULT_METHOD
 from vgg_calibration.targets import ANY_CPU
 from vgg_export.bundle_writer import check_destination, staged_directory
-from vgg_export.end_to_end import EndToEnd
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
 from vgg_export.output_kind import detect_output_kind, output_assumptions
-from vgg_export.plan import FORMATS, Options, Plan, make_plan
+from vgg_export.plan import FORMATS, Options, Plan, make_plan, note_assumptions
 from vgg_export.reference import Reference, run_eager
 from vgg_export.report import report
 from vgg_export.samples import Samples, pink_noise_samples, real_samples
 from vgg_export.variant_writer import write_variants
 from vgg_export.variants import Format
 from vgg_export.verdict import judge, measured, time_variants
-from vgg_export.verification import verify_variants
+from vgg_export.verification import verify_end_to_end, verify_variants
 from vgg_models.layer_costs import layer_table
 from vgg_models.loaded_model import WeightsChoice
 from vgg_runtime.benchmark.machine import package_versions
@@ -36,7 +35,7 @@ __all__ = ["export", "write_bundle"]
 
 TOOLS = ("vgg-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy", "pillow")
 
-OnStep = Callable[[str], None]
+OnLine = Callable[[str], None]
 
 
 def export(
@@ -59,6 +58,7 @@ def export(
     target: str = ANY_CPU,
     min_agreement: float | None = None,
     min_snr: float | None = None,
+    all_layers: bool = False,
     opset: int = DEFAULT_OPSET,
     batch: int | Literal["dynamic"] = "dynamic",
     single_file: bool = False,
@@ -66,9 +66,14 @@ def export(
     verify: bool = True,
     overwrite: bool = False,
     seed: int = 0,
-    on_step: OnStep = lambda _: None,
+    on_step: OnLine = lambda _: None,
+    on_note: OnLine = lambda _: None,
 ) -> Bundle:
     """Export ``checkpoint`` to a bundle at ``output``, every variant verified against eager PyTorch.
+
+    A quantized variant that misses its tolerance, or ``min_agreement`` or ``min_snr``, raises nothing: it is left out,
+    the others are written, and ``bundle.manifest.left_out`` says what it misses and what to do about it. int8-static
+    keeps its noisiest layers in float where it would miss otherwise.
 
     Args:
         checkpoint: path of the file, "torchvision:NAME" or "random:NAME".
@@ -92,6 +97,7 @@ def export(
         min_agreement: share of images, 0 to 1, on which int8-static must give eager PyTorch's best class; as few bytes
             as possible stay in float to reach it.
         min_snr: the same as a signal-to-noise ratio in dB.
+        all_layers: quantize every layer of int8-static, and leave it out where it misses like that.
         opset: version of the ONNX operator set.
         batch: "dynamic", or a fixed batch size.
         single_file: put the weights inside the ``.onnx`` file.
@@ -100,10 +106,12 @@ def export(
         overwrite: replace a bundle that is there.
         seed: for noise, random weights and the choice of samples.
         on_step: called with a line of text when each step begins.
+        on_note: called with a line of text for each assumption ("assumed: ...") and each unreadable calibration image
+            ("skipped: ..."), as soon as it is known and even if the export fails later.
 
     Raises:
         RefusedInputError: the checkpoint, the labels, the preprocessing or a sample image was refused.
-        ParityError: a variant misses its tolerance; no bundle is written.
+        ParityError: a float32 variant misses its tolerance; no bundle is written.
         UsageError: an option is wrong, or ``output`` exists.
     """
     options = Options(
@@ -122,6 +130,7 @@ def export(
         calibration_method=calibration_method,
         target=target,
         budget=Budget(min_agreement, min_snr),
+        all_layers=all_layers,
         opset=opset,
         batch=batch,
         single_file=single_file,
@@ -131,22 +140,34 @@ def export(
     )
     check_destination(Path(output), overwrite=overwrite)
     on_step("reading the checkpoint")
-    return write_bundle(make_plan(checkpoint, options, on_step), Path(output), overwrite=overwrite, on_step=on_step)
+    plan = make_plan(checkpoint, options, on_step=on_step, on_note=on_note)
+    return write_bundle(plan, Path(output), overwrite=overwrite, on_step=on_step, on_note=on_note)
 
 
-def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: OnStep = lambda _: None) -> Bundle:
-    """Write the bundle that ``plan`` describes; arguments and errors as in :func:`export`."""
+def write_bundle(
+    plan: Plan,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    on_step: OnLine = lambda _: None,
+    on_note: OnLine = lambda _: None,
+) -> Bundle:
+    """Write the bundle that ``plan`` describes; arguments and errors as in :func:`export`.
+
+    The assumptions of ``plan`` were noted when it was made.
+    """
     with staged_directory(output, overwrite=overwrite) as staging:
         on_step("running eager PyTorch")
         samples = _samples(plan)
         reference = run_eager(plan.loaded.module, samples, plan.takes)
-        manifest = write_variants(plan, _first_manifest(plan, reference), staging, on_step)
+        manifest = write_variants(plan, _first_manifest(plan, reference, on_note), staging, on_step, on_note)
         if plan.options.verify:
             manifest = verify_variants(plan, manifest, reference, staging, on_step)
         (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
         if plan.options.verify:
             on_step("verifying image bytes to labels")
-            EndToEnd.of(plan, samples).check(staging, manifest)
+            manifest = verify_end_to_end(plan, manifest, samples, staging)
+            (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
         verdicts = {}
         if plan.options.quantize:
             on_step("timing the variants in turns")
@@ -162,10 +183,12 @@ def _samples(plan: Plan) -> Samples:
     return pink_noise_samples(plan.preprocessing, plan.variants_take, seed=plan.options.seed)
 
 
-def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
+def _first_manifest(plan: Plan, reference: Reference, on_note: OnLine) -> Manifest:
     """The manifest as far as it is known before any file is written."""
     outputs = np.concatenate(reference.outputs)
     kind = detect_output_kind(outputs)
+    assumed = output_assumptions(outputs, kind)
+    note_assumptions(assumed, on_note)
     checkpoint = plan.loaded.checkpoint
     image = (plan.takes.channels, *plan.takes.size)
     costs = layer_table(plan.loaded.module, image)
@@ -173,7 +196,7 @@ def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
     return Manifest(
         architecture=replace(
             plan.loaded.architecture,
-            assumptions=(*plan.assumptions, *output_assumptions(outputs, kind)),
+            assumptions=(*plan.assumptions, *assumed),
             macs=costs.macs,
             activations=prod(image) + costs.activations,
         ),

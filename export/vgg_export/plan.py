@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vgg_models import LoadedModel
     from vgg_runtime.preprocessing import Preprocessing
 
-__all__ = ["Options", "Plan", "make_plan"]
+__all__ = ["Options", "Plan", "make_plan", "note_assumptions"]
 
 FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
 
@@ -62,6 +62,7 @@ class Options:
         calibration_method: how a range follows from what was seen.
         target: preset of what quantized variants are built for.
         budget: what int8-static must reach, by leaving layers in float.
+        all_layers: whether int8-static has every layer in 8 bits, or misses its tolerance.
         batch: "dynamic", or a fixed size.
         embed_preprocessing: whether the variants take uint8 pixels, and scale and normalize them.
     """
@@ -81,6 +82,7 @@ class Options:
     calibration_method: str = DEFAULT_METHOD
     target: str = ANY_CPU
     budget: Budget = field(default_factory=Budget)
+    all_layers: bool = False
     opset: int = DEFAULT_OPSET
     batch: int | Literal["dynamic"] = "dynamic"
     single_file: bool = False
@@ -97,6 +99,8 @@ class Options:
         _check_word("target", (self.target,), TARGETS)
         if self.budget and "static" not in self.quantize:
             raise UsageError("--min-agreement and --min-snr apply to int8-static.", hint="Add --quantize static.")
+        if self.all_layers and "static" not in self.quantize:
+            raise UsageError("--all-layers applies to int8-static.", hint="Add --quantize static.")
         if not 0 <= (self.budget.min_agreement or 0) <= 1:
             raise UsageError(f"--min-agreement is {self.budget.min_agreement}; it is a share, 0 to 1.")
         if not math.isfinite(self.budget.min_snr_db or 0):
@@ -155,12 +159,17 @@ class Plan:
 
 
 def make_plan(
-    checkpoint: str | os.PathLike[str], options: Options, on_step: Callable[[str], None] = lambda _: None
+    checkpoint: str | os.PathLike[str],
+    options: Options,
+    *,
+    on_step: Callable[[str], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Read the checkpoint and settle everything that the options leave open.
 
     Args:
         on_step: called with a line of text when each step of a search for the preprocessing begins.
+        on_note: called with a line of text for each assumption and remark, as soon as it is made.
 
     Raises:
         RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
@@ -178,8 +187,13 @@ def make_plan(
         allow_nonfinite=options.allow_nonfinite,
         likely_size=stated_size(options.preprocess),
     )
+    note_assumptions(loaded.architecture.assumptions, on_note)
     preprocessing, assumed, preprocessing_remarks = _preprocessing(options, loaded)
     labels, label_remarks = _labels(options, loaded)
+    note_assumptions(assumed, on_note)
+    remarks = (*loaded.checkpoint.remarks, *preprocessing_remarks, *label_remarks)
+    for remark in remarks:
+        on_note(f"note: {remark}")
     images = split_images(
         options.samples,
         options.calibration,
@@ -187,19 +201,27 @@ def make_plan(
         macs=layer_table(loaded.module, (loaded.input_channels, *loaded.input_size)).macs,
         seed=options.seed,
     )
+    few_images = tuple(_few_images(images))
+    note_assumptions(few_images, on_note)
     batch = "batch" if options.batch == "dynamic" else options.batch
     plan = Plan(
         options=options,
         loaded=loaded,
         takes=Input((batch, loaded.input_channels, *loaded.input_size)),
         preprocessing=preprocessing,
-        assumptions=(*loaded.architecture.assumptions, *assumed, *_few_images(images)),
-        remarks=(*loaded.checkpoint.remarks, *preprocessing_remarks, *label_remarks),
+        assumptions=(*loaded.architecture.assumptions, *assumed, *few_images),
+        remarks=remarks,
         labels=labels,
         recipes=recipes,
         images=images,
     )
-    return _with_search(plan, on_step) if options.preprocess == FIND else plan
+    return _with_search(plan, on_step, on_note) if options.preprocess == FIND else plan
+
+
+def note_assumptions(assumptions: Iterable[str], on_note: Callable[[str], None]) -> None:
+    """Give ``on_note`` one line for each of ``assumptions``."""
+    for assumption in assumptions:
+        on_note(f"assumed: {assumption}")
 
 
 def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, recipes: Iterable[Recipe]) -> None:
@@ -252,14 +274,15 @@ def _labels(options: Options, loaded: LoadedModel) -> tuple[tuple[str, ...] | No
     return labels_from_checkpoint(loaded.metadata.labels, loaded.num_classes)
 
 
-def _with_search(plan: Plan, on_step: Callable[[str], None]) -> Plan:
+def _with_search(plan: Plan, on_step: Callable[[str], None], on_note: Callable[[str], None]) -> Plan:
     """Return ``plan`` with the preprocessing that its labelled samples show, judged by the samples that are left."""
     image = (plan.takes.channels, *plan.takes.size)
     samples = None if plan.options.samples is None else plan.images.samples
     images = split_labelled(samples, plan.labels, macs=layer_table(plan.loaded.module, image).macs)
     search = search_preprocessing(plan.loaded, images, batch=plan.takes.batch_size, on_step=on_step)
     require_clear(search)
-    notes = findings(search, judged=len(images.rest.files), held_out=images.held_out)
+    notes = tuple(findings(search, judged=len(images.rest.files), held_out=images.held_out))
+    note_assumptions(notes, on_note)
     return replace(
         plan,
         preprocessing=search.best.preprocessing,

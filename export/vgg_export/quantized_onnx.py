@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,27 @@ from vgg_runtime.errors import CalibrationError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["layer_names", "write_quantized"]
+__all__ = ["QuantizedFile", "layer_names", "write_quantized"]
 
 # Operators that hold weights.
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class QuantizedFile:
+    """What was written besides the model.
+
+    Attributes:
+        external_data: path of the file with its large weights, None where they are inside the model's.
+        notes: what was quantized, and how.
+        layers: how many layers with weights the network has.
+        in_float: what those are called that stayed in float.
+    """
+
+    external_data: Path | None
+    notes: tuple[str, ...]
+    layers: int
+    in_float: tuple[str, ...]
 
 
 def write_quantized(
@@ -28,11 +46,8 @@ def write_quantized(
     layouts: Sequence[Layout] = (),
     *,
     single_file: bool,
-) -> tuple[Path | None, tuple[str, ...]]:
+) -> QuantizedFile:
     """Take the float model in ``source`` through ``quantizers``, then ``layouts``, and write it to ``file``.
-
-    Returns:
-        the path of the external data or None, and notes on what was quantized and what stayed in float.
 
     Raises:
         CalibrationError: the quantizers found nothing to quantize.
@@ -48,12 +63,11 @@ def write_quantized(
             hint="dynamic, int8-weights and int4-weights quantize fully connected layers, static convolutions too.",
         )
     notes = [f"{len(layers) - len(in_float)} of {len(layers)} layers with weights quantized"]
-    if in_float:
-        notes.append(f"in float: {', '.join(in_float)}")
     notes += _padding_notes(model, layers)
     for layout in layouts:
         layout(model)
-    return write_onnx(model, file, single_file=single_file), tuple(notes)
+    data = write_onnx(model, file, single_file=single_file)
+    return QuantizedFile(data, tuple(notes), len(layers), tuple(in_float))
 
 
 def _padding_notes(model: onnx.ModelProto, layers: Mapping[str, str]) -> list[str]:

@@ -135,14 +135,12 @@ def _rerun(variant: str, run: Run, batch: Prepared, shape: tuple[int, ...]) -> N
         output = run(batch)
     except Exception as error:  # whatever its engine raises
         raise ParityError(
-            f"{variant} fails on a batch of {len(batch)}, which eager PyTorch takes: {_first_line(error)}. No bundle "
-            "was written.",
+            f"{variant} fails on a batch of {len(batch)}, which eager PyTorch takes: {_first_line(error)}.",
             hint=_BATCH_HINT,
         ) from error
     if output.shape != shape:
         raise ParityError(
-            f"{variant} gives {list(output.shape)} for a batch of {len(batch)}, eager PyTorch gives {list(shape)}. "
-            "No bundle was written.",
+            f"{variant} gives {list(output.shape)} for a batch of {len(batch)}, eager PyTorch gives {list(shape)}.",
             hint=_BATCH_HINT,
         )
     return output

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from vgg_export.preprocessing_findings import HEADINGS, table_rows
 from vgg_export.preprocessing_ranking import PreprocessingSearch
 from vgg_export.samples import Samples
+from vgg_export.variant_notes import variant_notes
 from vgg_export.verdict import Verdict
-from vgg_runtime.manifest import Calibration, Manifest, Variant
+from vgg_runtime.manifest import Calibration, LeftOutVariant, Manifest, Variant
 
 __all__ = ["report"]
 
@@ -27,7 +28,9 @@ def report(
     sections.append(_recommendation(manifest, verdicts))
     if accuracies := [variant for variant in manifest.variants if variant.accuracy]:
         sections.append(_accuracies(accuracies))
-    if notes := [f"{variant.name}: {note}" for variant in manifest.variants for note in variant.notes]:
+    if manifest.left_out:
+        sections.append(_left_out(manifest.left_out))
+    if notes := [f"{variant.name}: {note}" for variant in manifest.variants for note in variant_notes(variant)]:
         sections.append("## Quantized\n\n" + _list(notes))
     if manifest.calibration is not None:
         sections.append(_calibration(manifest.calibration))
@@ -135,6 +138,14 @@ def _accuracies(variants: Sequence[Variant]) -> str:
                 f"{found.p_value:.2g} |"
             )
     return "\n".join(rows)
+
+
+def _left_out(variants: Sequence[LeftOutVariant]) -> str:
+    sections = ["## Left out"]
+    for variant in variants:
+        sections.append(f"{variant.reason} What to do, what helps most first:")
+        sections.append(_list(variant.remedies))
+    return "\n\n".join(sections)
 
 
 def _calibration(calibration: Calibration) -> str:

@@ -11,6 +11,7 @@ from vgg_calibration.targets import TARGETS
 from vgg_export.calibration_run import calibrate
 from vgg_export.embedded_preprocessing import embed_preprocessing
 from vgg_export.plan import Plan
+from vgg_export.tolerances import INT8_ACTIVATIONS
 from vgg_export.variants import ONNX_FP32, Job, Recipe
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.embedded_manifest import METADATA_KEY
@@ -18,12 +19,17 @@ from vgg_runtime.manifest import Calibration, Input, Manifest, Variant
 
 __all__ = ["write_variants"]
 
+OnLine = Callable[[str], None]
 
-def write_variants(plan: Plan, manifest: Manifest, staging: Path, on_step: Callable[[str], None]) -> Manifest:
+
+def write_variants(
+    plan: Plan, manifest: Manifest, staging: Path, on_step: OnLine, on_note: OnLine = lambda _: None
+) -> Manifest:
     """Write the files of every recipe of ``plan`` below ``staging``.
 
     Args:
         manifest: what is known so far; this much travels inside the files.
+        on_note: called with a line of text for each calibration image that was skipped.
 
     Returns:
         the manifest with the variants, and with the calibration where there was one.
@@ -47,7 +53,7 @@ def write_variants(plan: Plan, manifest: Manifest, staging: Path, on_step: Calla
     calibration = None
     for recipe in plan.recipes:
         if recipe.ranges != "unused" and calibration is None and plan.images.calibration is not None:
-            job, calibration = _calibrated(plan, job, variants[ONNX_FP32], on_step)
+            job, calibration = _calibrated(plan, job, variants[ONNX_FP32], on_step, on_note)
         on_step(f"writing {recipe.name}")
         variants[recipe] = _write(recipe, job)
     # Only now: quantizers read the float variant as it came from the network.
@@ -55,20 +61,27 @@ def write_variants(plan: Plan, manifest: Manifest, staging: Path, on_step: Calla
     return replace(manifest, variants=finished, calibration=calibration)
 
 
-def _calibrated(plan: Plan, job: Job, float_onnx: Variant, on_step: Callable[[str], None]) -> tuple[Job, Calibration]:
+def _calibrated(plan: Plan, job: Job, float_onnx: Variant, on_step: OnLine, on_note: OnLine) -> tuple[Job, Calibration]:
     """Return the job with ranges of activations, for the variants that are written from now on, and their record."""
     assert plan.images.calibration is not None
-    found = calibrate(
+    calibrated = calibrate(
         job.staging / float_onnx.file,
         float_onnx.sha256,
         plan.images.calibration,
         plan.preprocessing,
         plan.options,
         takes=plan.takes,
+        tolerance=next((recipe.tolerance for recipe in plan.recipes if recipe.budgeted), INT8_ACTIVATIONS),
         on_step=on_step,
+        on_note=on_note,
     )
-    context = replace(job.quantization, ranges=found.ranges)
-    return replace(job, quantization=context, int8_static_in_float=found.in_float), found.record
+    job = replace(
+        job,
+        quantization=calibrated.context,
+        int8_static_in_float=calibrated.in_float,
+        int8_static_notes=calibrated.notes,
+    )
+    return job, calibrated.record
 
 
 def _write(recipe: Recipe, job: Job) -> Variant:
@@ -88,6 +101,8 @@ def _write(recipe: Recipe, job: Job) -> Variant:
         opset=job.opset if recipe.format == "onnx" else None,
         target=job.quantization.target.name if recipe.quantize else None,
         notes=written.notes,
+        layers=written.layers,
+        in_float=written.in_float,
     )
 
 

@@ -56,6 +56,7 @@ class Job:
         staging: directory of the bundle in the making; a recipe may read the variants above it in the table.
         quantization: target and ranges for the quantized variants.
         int8_static_in_float: names of the nodes that int8-static leaves in float.
+        int8_static_notes: why.
         embedded: what every variant does to uint8 pixels by itself; None where it takes what the network takes.
     """
 
@@ -68,6 +69,7 @@ class Job:
     staging: Path
     quantization: Context = field(default_factory=Context)
     int8_static_in_float: frozenset[str] = frozenset()
+    int8_static_notes: tuple[str, ...] = ()
     embedded: Preprocessing | None = None
 
 
@@ -77,11 +79,15 @@ class Written:
 
     Attributes:
         external_data: path of the file with its large weights, None where they are inside the model's.
-        notes: what was quantized and what stayed in float.
+        notes: what was quantized, and how.
+        layers: how many layers with weights the network has, None where nobody counted.
+        in_float: names of those that a quantized variant leaves in float.
     """
 
     external_data: Path | None = None
     notes: tuple[str, ...] = ()
+    layers: int | None = None
+    in_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,14 +156,16 @@ def _quantized(*quantizers: Quantizer, layouts: Sequence[Layout] = ()) -> Callab
 
     def write(job: Job, file: Path) -> Written:
         source, single_file = job.staging / ONNX_FP32.file, job.single_file
-        return Written(*write_quantized(source, file, quantizers, job.quantization, layouts, single_file=single_file))
+        quantized = write_quantized(source, file, quantizers, job.quantization, layouts, single_file=single_file)
+        return Written(quantized.external_data, quantized.notes, quantized.layers, quantized.in_float)
 
     return write
 
 
 def _onnx_int8_static(job: Job, file: Path) -> Written:
     context = replace(job.quantization, in_float=job.int8_static_in_float)
-    return _quantized(activations_int8, layouts=GEMM_LAYOUTS)(replace(job, quantization=context), file)
+    written = _quantized(activations_int8, layouts=GEMM_LAYOUTS)(replace(job, quantization=context), file)
+    return replace(written, notes=(*written.notes, *job.int8_static_notes))
 
 
 def _onnx_int4_weights(job: Job, file: Path) -> Written:

@@ -15,7 +15,7 @@ __all__ = ["METADATA_KEY", "differing_fields", "refuse_edited", "torchscript_met
 # Where an ONNX or TorchScript file carries the manifest, as JSON.
 METADATA_KEY = "vgg_deploy.json"
 
-_KNOWN_LATER = ("variants", "golden", "calibration")
+_KNOWN_LATER = ("variants", "golden", "calibration", "left_out")
 
 
 def differing_fields(manifest: Manifest, metadata: Mapping[str, str], *, source: str) -> list[str]:

@@ -26,6 +26,7 @@ __all__ = [
     "Architecture",
     "Calibration",
     "Input",
+    "LeftOutVariant",
     "Manifest",
     "Origin",
     "Output",
@@ -252,6 +253,8 @@ class Calibration:
         sha256: digest over their names and contents.
         ranges: least and greatest value that is covered, by activation.
         layer_snr_db: signal-to-noise ratio in dB of each layer's output when it alone is quantized; None for infinity.
+        evaluation_snr_db: that of int8-static on other calibration images; None where it was not evaluated, or did not
+            reach its goal on them.
     """
 
     method: str
@@ -260,6 +263,7 @@ class Calibration:
     sha256: str
     ranges: dict[str, tuple[float, float]]
     layer_snr_db: dict[str, float | None]
+    evaluation_snr_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -277,7 +281,9 @@ class Variant:
         tolerance: what ``parity`` was held to.
         accuracy: on labelled sample images, None where there were none.
         target: preset of the CPU or GPU that a quantized variant is built for.
-        notes: what was quantized and what stayed in float.
+        notes: what was quantized, and how.
+        layers: how many layers with weights the network has, None where nobody counted.
+        in_float: names of those that a quantized variant left in float.
     """
 
     name: str
@@ -293,11 +299,32 @@ class Variant:
     accuracy: Accuracy | None = None
     target: str | None = None
     notes: tuple[str, ...] = ()
+    layers: int | None = None
+    in_float: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         files = {self.file, self.external_data} - {None}
         if files != set(self.sha256):
             raise ValueError(f"sha256 covers {sorted(self.sha256)}, the files are {sorted(map(str, files))}")
+
+
+@dataclass(frozen=True)
+class LeftOutVariant:
+    """A quantized variant that was exported, missed what it was held to, and is not in the bundle.
+
+    Attributes:
+        name: ``<format>-<precision>``.
+        reason: what it misses, in words.
+        parity: agreement with eager PyTorch, None where it could not be run.
+        tolerance: what ``parity`` was held to.
+        remedies: what to do about it, what helps most first.
+    """
+
+    name: str
+    reason: str
+    parity: ParityFigures | None = None
+    tolerance: Tolerance | None = None
+    remedies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -309,6 +336,7 @@ class Manifest:
         golden: sha256 of ``golden.npz``, None where the variants were not verified.
         calibration: images and ranges of the variants with 8-bit activations, None where there are none.
         tool_versions: version of each package that made the bundle.
+        left_out: quantized variants that missed what they were held to.
     """
 
     architecture: Architecture
@@ -322,6 +350,7 @@ class Manifest:
     calibration: Calibration | None = None
     tool_versions: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    left_out: tuple[LeftOutVariant, ...] = ()
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from vgg_calibration.layer_noise import LayerNoise
-from vgg_calibration.mixed_precision import MARGIN_DB, Budget, choose_in_float
-from vgg_runtime.errors import CalibrationError
-from vgg_runtime.manifest import ParityFigures
+from vgg_calibration.mixed_precision import MARGIN_DB, Budget, Goal, choose_in_float
+from vgg_runtime.manifest import ParityFigures, Tolerance
 
 # Layer "a" makes the most noise for each of its bytes.
 NOISE = [LayerNoise("a", "a.weight", "Conv", 10, 20.0), LayerNoise("b", "b.weight", "Conv", 1000, 30.0)]
+
+TOLERANCE = Tolerance("a test", min_snr_db=14, min_cosine=0.95, min_top1_agreement=0.93, min_top5_agreement=0.5)
 
 
 def figures(snr_db: float | None) -> ParityFigures:
@@ -21,21 +23,43 @@ def outcome(in_float: frozenset[str]) -> ParityFigures:
     return figures({0: 30.0, 1: 40.0, 2: None}[len(in_float)])
 
 
-def test_nothing_goes_back_where_the_budget_is_met() -> None:
-    assert choose_in_float(NOISE, Budget(min_snr_db=30 - MARGIN_DB), outcome) == frozenset()
+def chosen(budget: Budget) -> frozenset[str] | None:
+    return choose_in_float(NOISE, budget.is_met, outcome)
+
+
+def test_nothing_goes_back_where_the_outcome_is_enough() -> None:
+    assert chosen(Budget(min_snr_db=30)) == frozenset()
 
 
 def test_the_noisiest_layer_for_its_bytes_goes_back_first() -> None:
-    assert choose_in_float(NOISE, Budget(min_snr_db=35), outcome) == {"a"}
+    assert chosen(Budget(min_snr_db=35)) == {"a"}
 
 
 def test_a_margin_is_asked_for_beyond_the_budget() -> None:
-    assert choose_in_float(NOISE, Budget(min_snr_db=30), outcome) == {"a"}
+    assert chosen(Budget(min_snr_db=30 - MARGIN_DB).with_margin()) == frozenset()
+    assert chosen(Budget(min_snr_db=30).with_margin()) == {"a"}
 
 
-def test_a_budget_out_of_reach_is_told_as_it_was_asked_for() -> None:
-    with pytest.raises(CalibrationError, match=r"^300 dB is only reached with every layer in float"):
-        choose_in_float(NOISE, Budget(min_snr_db=300), outcome)
+def test_there_is_no_choice_where_all_would_go_back() -> None:
+    assert chosen(Budget(min_snr_db=300)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "met", "met_with_margin"),
+    [
+        ({}, True, True),
+        ({"snr_db": 14.2}, True, False),
+        ({"cosine": 0.951}, True, False),
+        ({"top1_agreement_with_ties": 0.94}, True, False),
+        ({"snr_db": 13.9}, False, False),
+        ({"top1_agreement": 0.8}, False, False),
+    ],
+    ids=str,
+)
+def test_a_goal_is_the_tolerance_and_the_budget(change: dict[str, float], met: bool, met_with_margin: bool) -> None:
+    goal = Goal(TOLERANCE, Budget(min_agreement=0.9))
+    reached = replace(figures(20.0), **change)
+    assert (goal.is_met(reached), goal.with_margin().is_met(reached)) == (met, met_with_margin)
 
 
 @pytest.mark.parametrize(

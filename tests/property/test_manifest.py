@@ -14,6 +14,7 @@ from vgg_runtime.manifest import (
     Architecture,
     Calibration,
     Input,
+    LeftOutVariant,
     Manifest,
     Output,
     ParityFigures,
@@ -62,6 +63,7 @@ CALIBRATION = built(
     sha256=TEXT,
     ranges=st.dictionaries(TEXT, st.tuples(FLOAT, FLOAT), max_size=2),
     layer_snr_db=st.dictionaries(TEXT, st.none() | FLOAT, max_size=2),
+    evaluation_snr_db=st.none() | FLOAT,
 )
 
 
@@ -82,7 +84,19 @@ def variants(draw: st.DrawFn) -> Variant:
         accuracy=draw(st.none() | ACCURACY),
         target=draw(st.none() | TEXT),
         notes=draw(texts()),
+        layers=draw(st.none() | COUNT),
+        in_float=draw(texts()),
     )
+
+
+LEFT_OUT = built(
+    LeftOutVariant,
+    name=TEXT,
+    reason=TEXT,
+    parity=st.none() | FIGURES,
+    tolerance=st.none() | TOLERANCE,
+    remedies=texts(),
+)
 
 
 def permutations(pixels: int) -> st.SearchStrategy[tuple[int, ...] | None]:
@@ -114,6 +128,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         draw(st.none() | TEXT),
         calibration=draw(st.none() | CALIBRATION),
         tool_versions=draw(st.dictionaries(TEXT, TEXT, max_size=2)),
+        left_out=tuple(draw(st.lists(LEFT_OUT, max_size=2))),
     )
 
 

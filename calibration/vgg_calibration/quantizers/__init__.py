@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 from vgg_calibration.targets import ANY_CPU, TARGETS, Target
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
 
     from vgg_calibration.ranges import Range
 
@@ -28,11 +30,13 @@ class Context:
         target: what the variant is built for.
         ranges: of every activation, by name; empty where nothing was calibrated.
         in_float: names of nodes that stay in float.
+        weights: what to quantize in place of the model's own weights, by name; empty where nothing was compensated.
     """
 
     target: Target = TARGETS[ANY_CPU]
     ranges: Mapping[str, Range] = field(default_factory=dict)
     in_float: frozenset[str] = frozenset()
+    weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Quantizer(Protocol):

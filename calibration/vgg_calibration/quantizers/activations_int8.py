@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from vgg_calibration.quantizers import Context
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["LAYER_TYPES", "activations_int8"]
 
@@ -40,7 +44,7 @@ def activations_int8(
     that is fast on x86. The network's own input and output stay float32.
 
     Args:
-        context: with the ranges of every activation.
+        context: with the ranges of every activation, and with weights to quantize in place of the model's own.
         layer_types: operators with weights that are quantized.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -48,6 +52,8 @@ def activations_int8(
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     layers = [node.name for node in model.graph.node if node.op_type in layer_types]
+    quantized = [name for name in layers if name not in context.in_float]
+    _replace_weights(model, quantized, context.weights)
     _declare_float(model, context.ranges)
     bounds = {name: (np.float32(found.low), np.float32(found.high)) for name, found in context.ranges.items()}
     quantizer = QDQQuantizer(
@@ -66,7 +72,17 @@ def activations_int8(
     quantizer.quantize_model()
     model.CopyFrom(quantizer.model.model)
     _forget_declarations(model)
-    return [name for name in layers if name not in context.in_float]
+    return quantized
+
+
+def _replace_weights(
+    model: onnx.ModelProto, layers: Collection[str], weights: Mapping[str, NDArray[np.float32]]
+) -> None:
+    """Give the nodes ``layers`` the ``weights``; the others keep their own."""
+    replaced = {node.input[1] for node in model.graph.node if node.name in layers} & weights.keys()
+    for tensor in model.graph.initializer:
+        if tensor.name in replaced:
+            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
 
 
 # By this the quantizer knows that a model went through shape inference. Else it would copy the model twice, weights and
