@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vgg_calibration.calibration_images import MAX_UNREADABLE
 from vgg_runtime.checksum import sha256_of
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import CalibrationError, ImageError
 from vgg_runtime.image_choice import choose_images, enough_to_judge
 from vgg_runtime.images import read_image
@@ -77,7 +78,7 @@ def split_images(
     chosen, spare = others[:wanted], others[wanted:]
     if not chosen or (size is not None and len(chosen) < size):
         raise CalibrationError(
-            f"{calibration} has {len(chosen)} images for calibration beside those held out to judge by; "
+            f"{calibration} has {counted(len(chosen), 'image')} for calibration beside those held out to judge by; "
             f"{size or 1} were asked for.",
             hint="Add images, ask for fewer with --calibration-size, or judge by other images with --samples DIR.",
         )

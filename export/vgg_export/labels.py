@@ -9,6 +9,7 @@ from typing import Any
 
 from vgg_models.checkpoint.metadata import Statement, sole_statement
 from vgg_models.class_names import class_names_in
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import LabelsError
 
 __all__ = ["IMAGENET", "labels_from_checkpoint", "read_labels"]
@@ -37,7 +38,7 @@ def read_labels(source: str, classes: int) -> tuple[str, ...]:
         raise LabelsError(f"the labels in {source} can't be used: {error}.", hint=_ACCEPTED) from error
     if len(labels) != classes:
         raise LabelsError(
-            f"{source} names {len(labels)} class{'es' * (len(labels) != 1)}, the network has {classes} outputs.",
+            f"{source} names {counted(len(labels), 'class')}, the network has {counted(classes, 'output')}.",
             hint="Give the class_indices.json of the data set that this checkpoint was trained on.",
         )
     return labels

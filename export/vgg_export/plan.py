@@ -24,6 +24,7 @@ from vgg_export.stated_preprocessing import apply_statements
 from vgg_export.variants import QUANTIZE_OPTIONS, Format, Recipe, choose_recipes
 from vgg_models import layer_table, load_model
 from vgg_models.loaded_model import WeightsChoice
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import UsageError
 from vgg_runtime.manifest import Input
 from vgg_runtime.presets import PRESETS
@@ -261,7 +262,7 @@ def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing
     preset = "imagenet" if channels == 3 else "plain"
     usual = resolve_preprocessing(preset, size=size, channels=channels)
     preprocessing, remarks, unsaid = apply_statements(usual, loaded.metadata, size)
-    taken = f"{preset} is taken for {channels} channel(s)"
+    taken = f"{preset} is taken for {counted(channels, 'channel')}"
     note = f"no --preprocess was given: {taken}; the answers are wrong if it is not"
     if preprocessing != usual:
         note = f"no --preprocess was given, and the checkpoint doesn't state {' and '.join(unsaid)}: {taken} there"

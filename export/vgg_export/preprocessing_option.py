@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vgg_export.permutation_file import read_permutation
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import PreprocessingError
 from vgg_runtime.json_dataclass import MismatchError, from_json
 from vgg_runtime.preprocessing import Preprocessing
@@ -42,7 +43,8 @@ def resolve_preprocessing(option: str, *, size: tuple[int, int], channels: int) 
     found = _read(Path(option))
     if found.channel_count != channels:
         raise PreprocessingError(
-            f"{option} makes {found.channel_count} channel(s) ({found.channels}); the network takes {channels}."
+            f"{option} makes {counted(found.channel_count, 'channel')} ({found.channels}); "
+            f"the network takes {channels}."
         )
     if found.output_size not in (None, size):
         raise PreprocessingError(

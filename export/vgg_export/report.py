@@ -10,6 +10,7 @@ from vgg_export.preprocessing_ranking import PreprocessingSearch
 from vgg_export.samples import Samples
 from vgg_export.variant_notes import variant_notes
 from vgg_export.verdict import Verdict
+from vgg_runtime.counts import counted
 from vgg_runtime.manifest import Calibration, LeftOutVariant, Manifest, Variant
 
 __all__ = ["report"]
@@ -51,7 +52,7 @@ def _heading(manifest: Manifest) -> str:
         f"# {manifest.architecture.name}",
         "",
         f"{manifest.architecture.description}; input {manifest.input.channels} x {height} x {width}, "
-        f"{manifest.output.classes} classes.",
+        f"{counted(manifest.output.classes, 'class')}.",
     ]
     if manifest.input.takes_pixels:
         lines += ["", "The variants take uint8 pixels in NHWC order, and scale and normalize them themselves."]
@@ -150,8 +151,8 @@ def _left_out(variants: Sequence[LeftOutVariant]) -> str:
 
 def _calibration(calibration: Calibration) -> str:
     lines = [
-        f"## Calibration\n\n{len(calibration.images)} images, ranges by {calibration.method}; the files and the ranges "
-        "are listed in bundle.json."
+        f"## Calibration\n\n{counted(len(calibration.images), 'image')}, ranges by {calibration.method}; "
+        "the files and the ranges are listed in bundle.json."
     ]
     rows = ["Each layer quantized by itself, noise of its output:", "", "| layer | SNR (dB) |", "|---|---:|"]
     for layer, decibels in sorted(calibration.layer_snr_db.items(), key=lambda item: item[1] or math.inf):

@@ -13,6 +13,7 @@ import click
 
 from vgg_runtime import command_line, completion
 from vgg_runtime.backends import BACKENDS
+from vgg_runtime.counts import counted
 from vgg_runtime.profiles import PROFILES
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _description(manifest: Manifest) -> list[str]:
         f"architecture   {manifest.architecture.name}: {manifest.architecture.description}",
         f"weights        {manifest.source.weights}, from a {manifest.source.kind}",
         f"input          {manifest.input.channels} x {height} x {width}, batch {batch}{_embedded(manifest)}",
-        f"output         {manifest.output.classes} classes as {kind}",
+        f"output         {counted(manifest.output.classes, 'class')} as {kind}",
         f"labels         {_first_labels(manifest)}",
         f"preprocessing  {_preprocessing(manifest)}",
         *(["variants"] if manifest.variants else []),

@@ -1,10 +1,10 @@
-"""Counts that callers give: images per batch, threads, classes."""
+"""Counts: those that callers give (images per batch, threads, classes), and how messages write them."""
 
 from __future__ import annotations
 
 from vgg_runtime.errors import UsageError
 
-__all__ = ["checked_count"]
+__all__ = ["checked_count", "counted"]
 
 
 def checked_count(name: str, value: int, *, most: int | None = None) -> int:
@@ -19,3 +19,9 @@ def checked_count(name: str, value: int, *, most: int | None = None) -> int:
     if value < 1 or (most is not None and value > most):
         raise UsageError(f"{name} is {value}; it is {accepted}.")
     return int(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``count`` with ``noun`` in the number that goes with it: "1 channel", "10 classes"."""
+    ending = "" if count == 1 else "es" if noun.endswith("ss") else "s"
+    return f"{count} {noun}{ending}"

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import BundleError, ImageError
 from vgg_runtime.json_dataclass import MismatchError, dump_json, from_json
 from vgg_runtime.preprocessing import Preprocessing
@@ -356,13 +357,14 @@ class Manifest:
         if self.schema_version != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {self.schema_version}, this release reads {SCHEMA_VERSION}")
         if self.labels is not None and len(self.labels) != self.output.classes:
-            raise ValueError(f"{len(self.labels)} labels for {self.output.classes} classes")
+            raise ValueError(f"{counted(len(self.labels), 'label')} for {counted(self.output.classes, 'class')}")
         names = [variant.name for variant in self.variants]
         if len(set(names)) != len(names):
             raise ValueError(f"variants share a name: {', '.join(names)}")
         if self.preprocessing.channel_count != self.input.channels:
             raise ValueError(
-                f"preprocessing makes {self.preprocessing.channels}, input has {self.input.channels} channels"
+                f"preprocessing makes {self.preprocessing.channels}, "
+                f"input has {counted(self.input.channels, 'channel')}"
             )
         if self.preprocessing.output_size not in (None, self.input.size):
             raise ValueError(f"preprocessing makes {self.preprocessing.output_size}, input has {self.input.size}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import ImageError
 from vgg_runtime.images import MAX_PIXELS
 
@@ -68,7 +69,8 @@ class Preprocessing:
                 raise ValueError(f"{name} is {value!r}, not one of {', '.join(accepted)}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != self.channel_count:
-                raise ValueError(f"{name} has {len(values)} values, {self.channels} has {self.channel_count} channels")
+                channels = counted(self.channel_count, "channel")
+                raise ValueError(f"{name} has {counted(len(values), 'value')}, {self.channels} has {channels}")
         if not all(0 < value < math.inf for value in (self.divide_by, *(self.std or ()))):
             raise ValueError("divide_by and std are finite and greater than 0")
         if not all(map(math.isfinite, self.mean or ())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import PreprocessingError
 from vgg_runtime.preprocessing import Channels, Preprocessing
 
@@ -58,12 +59,13 @@ def preset(name: str, size: Size, channels: int) -> Preprocessing:
         )
     if channels not in (1, 3):
         raise PreprocessingError(
-            f"the network takes {channels} channels; images are preprocessed to 1 (L) or 3 (RGB, BGR)."
+            f"the network takes {counted(channels, 'channel')}; images are preprocessed to 1 (L) or 3 (RGB, BGR)."
         )
     found = PRESETS[name][0](size, channels)
     if found.channel_count != channels:
         raise PreprocessingError(
-            f"preset {name} makes {found.channel_count} channel(s) ({found.channels}); the network takes {channels}.",
+            f"preset {name} makes {counted(found.channel_count, 'channel')} ({found.channels}); "
+            f"the network takes {channels}.",
             hint="Take the preset plain or half, or describe it in a JSON file.",
         )
     return found

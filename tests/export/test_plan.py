@@ -14,10 +14,10 @@ from vgg_runtime.errors import LabelsError, RefusedInputError, UsageError
 def test_the_usual_preprocessing_is_taken_and_told(small_checkpoint, example) -> None:
     grey = make_plan(small_checkpoint(), Options(input_size=(8, 8)))
     assert (grey.preprocessing.channels, grey.preprocessing.mean) == ("L", None)
-    assert "plain is taken for 1 channel(s)" in grey.assumptions[-1]
+    assert "plain is taken for 1 channel;" in grey.assumptions[-1]
     colour = make_plan("random:vgg11", Options(input_size=(32, 32)))
     assert colour.preprocessing.mean == (0.485, 0.456, 0.406)
-    assert "imagenet is taken for 3 channel(s)" in colour.assumptions[-1]
+    assert "imagenet is taken for 3 channels;" in colour.assumptions[-1]
 
 
 def test_a_size_in_a_preprocessing_file_is_certain_that_of_a_preset_is_not(example, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_module_is_ready_to_export(slim: VGG, saved: Save) -> None:
         kind="state dict",
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         bytes=path.stat().st_size,
-        notes=("the weights were under the key 'state_dict'", "23 tensors were cast from float16 to float32"),
+        notes=("the weights were under the key 'state_dict'", "23 tensors cast from float16 to float32"),
     )
 
 

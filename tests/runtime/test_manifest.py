@@ -55,7 +55,7 @@ def test_what_is_no_manifest_is_refused_by_the_name_of_its_source(text: bytes) -
         ({"input": {"shape": ["batch", 3, 0, 8]}}, "shape is"),
         ({"input": {"shape": ["batch", "c", 6, 8]}}, "shape is"),
         ({"input": {"shape": [0, 3, 6, 8]}}, "at least 1 image"),
-        ({"input": {"shape": ["batch", 1, 6, 8]}}, "input has 1 channels"),
+        ({"input": {"shape": ["batch", 1, 6, 8]}}, "input has 1 channel"),
         ({"input": {"shape": ["batch", 3, 7, 8]}}, r"preprocessing makes \(6, 8\), input has \(7, 8\)"),
         ({"output": {"kind": "scores", "classes": 3}}, "output.kind is 'scores'"),
         ({"output": {"kind": "logits", "classes": 0}}, "at least 1 class"),

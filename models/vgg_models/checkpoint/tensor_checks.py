@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import CheckpointError
 
 __all__ = ["clean_tensors"]
@@ -24,7 +25,7 @@ def clean_tensors(state: Mapping[str, object], *, allow_nonfinite: bool) -> tupl
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     casts = Counter(str(value.dtype).removeprefix("torch.") for value in tensors.values() if _needs_cast(value))
     cast = {name: value.detach().float() if _needs_cast(value) else value.detach() for name, value in tensors.items()}
-    notes = [f"{count} tensors were cast from {dtype} to float32" for dtype, count in sorted(casts.items())]
+    notes = [f"{counted(count, 'tensor')} cast from {dtype} to float32" for dtype, count in sorted(casts.items())]
     nonfinite = [name for name, value in cast.items() if not _is_finite(value)]
     if nonfinite and not allow_nonfinite:
         raise CheckpointError(

@@ -14,6 +14,7 @@ from vgg_models.architectures.known_models import KNOWN_MODELS, KnownModel
 from vgg_models.recognition.placing import gaps_agree, place, same_layers
 from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
 from vgg_models.recognition.saved_layers import SavedLayer, describe_layers, other_orders, saved_layers
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import ArchitectureError
 
 __all__ = ["named_readings", "recognise", "resembling"]
@@ -99,7 +100,7 @@ def _reading(name: str, known: KnownModel, saved: Sequence[SavedLayer]) -> Readi
     channels, height, width = known.input_shape
     return Reading(
         name=name,
-        description=f"{known.description}, {saved[-1].shape[0]} classes",
+        description=f"{known.description}, {counted(saved[-1].shape[0], 'class')}",
         build=partial(_build, known, saved),
         input_channels=channels,
         input_size=(height, width),

@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from vgg_models.classifier_contract import check_inputs, check_scores
 from vgg_models.recognition.input_size import COMMON_SIZES
+from vgg_runtime.counts import counted
 from vgg_runtime.errors import ArchitectureError
 
 __all__ = ["find_module_input", "fitting_inputs"]
@@ -48,7 +49,7 @@ def find_module_input(
     ):
         if len(chosen) == 1:
             count, size = chosen[0]
-            return count, size, (f"the images are {size[0]}x{size[1]} with {count} channels: {reason}",)
+            return count, size, (f"the images are {size[0]}x{size[1]} with {counted(count, 'channel')}: {reason}",)
     if not fitting:
         faults = (_fault(module, shape) for shape in _candidates(module, channels, input_size))
         _refuse_faults([fault for fault in faults if fault is not None])

@@ -9,6 +9,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from vgg_runtime.counts import counted
+
 __all__ = ["Kind", "SavedLayer", "describe_layers", "other_orders", "saved_layers"]
 
 Kind = Literal["convolution", "linear", "batch norm", "other"]
@@ -82,7 +84,7 @@ def describe_layers(layers: Sequence[SavedLayer]) -> str:
     """Say what was seen, for a message: ``8 convolutions, 3 Linear layers``."""
     names = {"convolution": "convolution", "linear": "Linear layer", "batch norm": "BatchNorm", "other": "other layer"}
     counts = ((name, sum(layer.kind == kind for layer in layers)) for kind, name in names.items())
-    return ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts if count)
+    return ", ".join(counted(count, name) for name, count in counts if count)
 
 
 def _layer(path: str, tensors: dict[str, Tensor]) -> SavedLayer:

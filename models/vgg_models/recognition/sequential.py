@@ -21,6 +21,7 @@ from vgg_models.recognition.input_size import COMMON_SIZES
 from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
 from vgg_models.recognition.rows import Row, rows
 from vgg_models.recognition.saved_layers import SavedLayer, describe_layers, saved_layers
+from vgg_runtime.counts import counted
 
 __all__ = ["recognise"]
 
@@ -90,7 +91,7 @@ def _reading(row: Row, size: Size, *, given: bool, rivals: Counter[Size]) -> Rea
     sized = f"the images are {shown}" + ": of the common sizes the only one that fits" * (len(rivals) == 1)
     return Reading(
         name="cnn",
-        description=f"a row of {describe_layers(row.saved)}, {row.saved[-1].shape[0]} classes",
+        description=f"a row of {describe_layers(row.saved)}, {counted(row.saved[-1].shape[0], 'class')}",
         build=row.build,
         input_channels=row.saved[0].shape[1],
         input_size=size,
@@ -124,7 +125,8 @@ def _flat_reading(row: Row, input_size: Size | None) -> Reading:
     channels, size = _image_of(width, input_size)
     return Reading(
         name="mlp",
-        description=f"a fully connected net of {describe_layers(row.saved)}, {row.saved[-1].shape[0]} classes",
+        description=f"a fully connected net of {describe_layers(row.saved)}, "
+        f"{counted(row.saved[-1].shape[0], 'class')}",
         build=row.build,
         input_channels=channels,
         input_size=size,

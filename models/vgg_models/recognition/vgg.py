@@ -15,6 +15,7 @@ from vgg_models.recognition.input_size import SizeReading, read_input_size
 from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
 from vgg_models.recognition.saved_layers import saved_layers
 from vgg_models.recognition.saved_vgg import SavedVGG, read_vgg
+from vgg_runtime.counts import counted
 
 __all__ = ["readings_of", "recognise"]
 
@@ -69,9 +70,8 @@ def _reading(saved: SavedVGG, size: SizeReading) -> Reading:
 
 def _description(saved: SavedVGG) -> str:
     title = "a VGG of its own configuration" if saved.name == "vgg" else describe(saved.name)
-    classes = f"{saved.head.num_classes} classes"
-    plural = "" if saved.input_channels == 1 else "s"
-    return f"{title}, {saved.input_channels} input channel{plural}, {classes}"
+    channels, classes = counted(saved.input_channels, "input channel"), counted(saved.head.num_classes, "class")
+    return f"{title}, {channels}, {classes}"
 
 
 def _reasons(saved: SavedVGG) -> list[str]:

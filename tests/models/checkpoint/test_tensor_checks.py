@@ -16,7 +16,7 @@ GOOD = torch.ones(2, 2)
 def test_other_floats_become_float32_and_it_is_said(dtype: torch.dtype) -> None:
     clean, notes = clean_tensors({"a": GOOD.to(dtype), "b": GOOD, "n": torch.tensor(3)}, allow_nonfinite=False)
     assert [value.dtype for value in clean.values()] == [torch.float32, torch.float32, torch.int64]
-    assert notes == (f"1 tensors were cast from {str(dtype).removeprefix('torch.')} to float32",)
+    assert notes == (f"1 tensor cast from {str(dtype).removeprefix('torch.')} to float32",)
 
 
 def test_float32_is_not_copied() -> None:
