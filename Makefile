@@ -5,13 +5,21 @@ export VGG_DEPLOY_CACHE := $(CURDIR)/build/cache
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-gpu check bench lessons clean
+.PHONY: demo test test-runtime test-gpu check bench lessons clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
 test: .venv/ready .venv-runtime/ready build/flask/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
+
+# The runtime on another Python: make test-runtime PYTHON=python3.13. No torch and no OpenVINO there: what needs one of
+# them runs in .venv.
+RUNTIME_VENV = .venv-runtime-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+test-runtime:
+	$(PYTHON) -m venv $(RUNTIME_VENV)
+	$(RUNTIME_VENV)/bin/python $(PIP) --editable ".[cpu,report]" onnx pytest filelock hypothesis
+	$(RUNTIME_VENV)/bin/python -m pytest tests/runtime -k "not openvino" --ignore tests/runtime/backends/test_trial.py $(PYTEST_ARGS)
 
 # Without a driver there is no use for gigabytes of CUDA: the tests then say in .venv why they are skipped.
 GPU_VENV := $(if $(shell command -v nvidia-smi),.venv-gpu,.venv)
@@ -60,4 +68,4 @@ build/flask/ready: examples/http_endpoint/requirements.txt constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-gpu .venv-runtime build dist
+	rm -rf .venv .venv-gpu .venv-runtime .venv-runtime-* build dist

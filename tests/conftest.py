@@ -113,6 +113,7 @@ def example() -> Example:
 @pytest.fixture(scope="session")
 def example_bundle(example: Example, made_once: MadeOnce) -> Bundle:
     """The example as the demo exports it. Tests read it and do not change it."""
+    pytest.importorskip("torch", reason="exporting needs torch, which the runtime's own environments lack")
     return open_bundle(made_once("example/slim_vgg.bundle", partial(_untimed_export, example, example.options)))
 
 

@@ -115,6 +115,7 @@ def test_names_that_are_unknown_are_refused(opened: Bundle) -> None:
 
 
 def test_the_checkpoint_is_run_in_pytorch_both_ways(make_bundle, installed, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     installed("onnxruntime")
     checkpoint = tmp_path / "net.pth"
     checkpoint.write_bytes(b"weights")
