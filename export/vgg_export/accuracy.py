@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vgg_runtime.benchmark.scipy_import import import_scipy_stats
 from vgg_runtime.manifest import Accuracy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["compare_accuracy"]
-
-Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 
 
 def compare_accuracy(truth: Sequence[int], eager: NDArray[np.float32], variant: NDArray[np.float32]) -> Accuracy:
@@ -46,12 +44,12 @@ def compare_accuracy(truth: Sequence[int], eager: NDArray[np.float32], variant: 
 def _interval(gained: int, lost: int, images: int) -> tuple[float, float]:
     b, c, n = gained + 0.5, lost + 0.5, images + 2
     difference = (b - c) / n
-    error = Z95 * math.sqrt(b + c - (b - c) ** 2 / n) / n
+    error = float(import_scipy_stats().norm.ppf(0.975)) * (b + c - (b - c) ** 2 / n) ** 0.5 / n
     return difference - error, difference + error
 
 
 def _mcnemar(gained: int, lost: int) -> float:
     """Two-sided binomial probability of a split at least this uneven, if either is as likely."""
-    both, fewer = gained + lost, min(gained, lost)
-    tail: float = sum(math.comb(both, k) for k in range(fewer + 1)) / 2**both
-    return min(1.0, 2 * tail)
+    if gained == lost == 0:
+        return 1.0
+    return float(import_scipy_stats().binomtest(gained, gained + lost).pvalue)

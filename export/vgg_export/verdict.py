@@ -107,7 +107,7 @@ def _verdict(
     baseline = manifest.variant(_baseline(manifest, variant))
     rank: Rank = "recommended" if best else "acceptable"
     if not best and variant is not baseline and ratio.value > 1 + NOISE:
-        rank = "pointless here"
+        rank = "not worthwhile"
     return Verdict(
         latency_ms=timings.latency(variant.name) * 1e3,
         ratio=ratio.value,

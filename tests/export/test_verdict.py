@@ -39,7 +39,7 @@ def test_the_fastest_is_recommended_the_slower_than_fp32_is_pointless() -> None:
     assert {name: verdict.rank for name, verdict in found.items()} == {
         "onnx-fp32": "acceptable",
         "onnx-int8-static": "recommended",
-        "onnx-int8-dynamic": "pointless here",
+        "onnx-int8-dynamic": "not worthwhile",
     }
     assert found["onnx-fp32"].why == "the baseline"
     assert found["onnx-int8-static"].why == "25% of the size of onnx-fp32, 2.0 times faster here"
@@ -58,7 +58,7 @@ def test_of_equally_fast_ones_the_smallest_is_recommended() -> None:
 def test_fp32_is_recommended_where_nothing_is_as_fast() -> None:
     found = judged(onnx_fp32=10, onnx_int8_static=10.6, onnx_int8_dynamic=20)
     assert found["onnx-fp32"].rank == "recommended"
-    assert found["onnx-int8-static"].rank == found["onnx-int8-dynamic"].rank == "pointless here"
+    assert found["onnx-int8-static"].rank == found["onnx-int8-dynamic"].rank == "not worthwhile"
 
 
 def test_torchscript_is_never_recommended_and_no_baseline_is_pointless() -> None:

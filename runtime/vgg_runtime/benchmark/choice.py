@@ -116,7 +116,8 @@ def best(
     if row is None:
         raise _nothing(rows, constraints)
     path = os.fspath(bundle) if bundle is not None else results.bundle
-    return Choice(row, _why(row, satisfying, len(rows), constraints), _command(row, path), _python(row, path))
+    counts = f"{len(satisfying)} of the {len(rows)} that can be deployed; {len(results.measured)} rows measured"
+    return Choice(row, _why(row, satisfying, counts, constraints), _command(row, path), _python(row, path))
 
 
 def _excess(what: str, value: float, limit: float, unit: str) -> Miss:
@@ -133,14 +134,14 @@ def _nothing(rows: list[Row], constraints: Constraints) -> VerificationError:
     nearest = min(rows, key=lambda row: max(miss.share for miss in constraints.misses(row)))
     missed = " and ".join(miss.words for miss in constraints.misses(nearest))
     return VerificationError(
-        f"none of {len(rows)} measured rows has {constraints}.",
+        f"none of the {len(rows)} rows that can be deployed has {constraints}.",
         hint=f"The nearest is {nearest.subject.name}: {missed}.",
     )
 
 
-def _why(row: Row, satisfying: list[Row], measured: int, constraints: Constraints) -> str:
+def _why(row: Row, satisfying: list[Row], counts: str, constraints: Constraints) -> str:
     equal = [_rival(other, row) for other in satisfying if other is not row and equally_fast(other, row)]
-    words = f"the fastest with {constraints} ({len(satisfying)} of {measured} rows have it)"
+    words = f"the fastest with {constraints} ({counts})"
     return words + (f"; equally fast and no smaller: {', '.join(equal)}" if equal else "")
 
 

@@ -119,11 +119,13 @@ def command(
     if bundle is None:
         raise click.UsageError("give a BUNDLE to measure, or --compare A.json B.json.")
     from vgg_runtime.benchmark.run import EFFORT, QUICK
+    from vgg_runtime.benchmark.scipy_import import import_scipy_stats
     from vgg_runtime.benchmark.subjects import Request
 
     outputs = Outputs(json_file, html_file)
     outputs.check()
     constraints = Constraints(max_latency_ms, max_size_mb, min_agreement)
+    import_scipy_stats()  # before anything is measured
     request = Request(also=dict(also), **asked)
     results = _measure(bundle, request, samples, QUICK if quick else EFFORT)
     return _report(results, outputs, constraints, bundle)

@@ -39,11 +39,14 @@ def figure(value: float, digits: int = 3) -> str:
 
 def interval(estimate: Estimate) -> str:
     """Return a value with its interval, at a precision that tells its ends apart."""
-    if estimate.low == estimate.high:
+    if estimate.interval is None:
+        return f"{figure(estimate.value)} (no interval)"
+    ends = estimate.interval
+    if ends[0] == ends[1]:
         return figure(estimate.value)
     for digits in (3, 4):
         decimals = len(figure(estimate.value, digits).partition(".")[2])
-        value, low, high = (f"{each:,.{decimals}f}" for each in (estimate.value, estimate.low, estimate.high))
+        value, low, high = (f"{each:,.{decimals}f}" for each in (estimate.value, *ends))
         if low != high:
             break
     return f"{value} ({low}-{high})"
@@ -82,7 +85,13 @@ def _percent(share: float) -> str:
 
 
 def _accuracy(found: Estimate) -> str:
-    return f"{found.value:.1%} ({found.low:.1%}-{found.high:.1%})"
+    assert found.interval is not None  # Wilson's needs one image
+    low, high = found.interval
+    return f"{found.value:.1%} ({low:.1%}-{high:.1%})"
+
+
+def _p99(row: Row) -> float | None:
+    return row.latency.p99.value if row.latency and row.latency.p99 else None
 
 
 def _whole_percent(share: float) -> str:
@@ -116,7 +125,7 @@ COLUMNS: tuple[Column, ...] = (
         lambda row: row.roofline.share if row.roofline else None,
         _whole_percent,
     ),
-    _number("p99 ms", "99th percentile.", lambda row: row.latency.p99.value if row.latency else None, detail=True),
+    _number("p99 ms", "99th percentile, of 100 calls or more.", _p99, detail=True),
     _number("images/s", "Of calls one after another.", _throughput, detail=True),
     _number("SNR dB", "Signal-to-noise against eager PyTorch.", lambda row: row.quality.snr_db, detail=True),
     _number("J", "Energy of one call, in joules.", lambda row: row.energy_j),

@@ -1,19 +1,23 @@
-"""Statistics of latencies, each with its 95 % bootstrap confidence interval.
+"""Statistics of latencies, each with its 95 % confidence interval.
 
-Calls of one round have the state of the machine in common, so they are no independent samples. The bootstrap is
-therefore hierarchical: it draws rounds, then calls within each. Percentile intervals of few rounds are too narrow;
-they are widened as Hesterberg's expanded percentile interval (The American Statistician 69 (2015), 371-386).
+Calls of one round share the state of the machine, so they are not independent samples. The bootstrap is therefore
+hierarchical: it draws rounds, then calls within each. Percentile intervals of few rounds are too narrow; they are
+widened as Hesterberg's expanded percentile interval (The American Statistician 69 (2015), 371-386).
+
+A bootstrap never leaves the span of what was measured, and of fewer than six rounds even that span holds the true
+median less often than 95 % of the time (1 - 2^(1 - n) of n rounds). There the interval is Student's, on the logarithms
+of the rounds' figures. One round tells nothing of how rounds differ, so it has no interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vgg_runtime.benchmark.results import Estimate, Latency
+from vgg_runtime.benchmark.scipy_import import import_scipy_stats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +32,11 @@ Statistics = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
 
 RESAMPLES = 1000
 
-# Student's t for 97.5 % by degrees of freedom, from 1 on; beyond the table the normal distribution's 1.96 is near.
-STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+# Rounds whose span holds the true median 95 % of the time; with fewer, a bootstrap is too sure of itself.
+ROUNDS_FOR_BOOTSTRAP = 6
+
+# Calls of which one is expected beyond the 99th percentile.
+CALLS_FOR_P99 = 100
 
 
 def latency(rounds: Rounds, batch_size: int, copies: Sequence[float] = ()) -> Latency:
@@ -43,11 +50,11 @@ def latency(rounds: Rounds, batch_size: int, copies: Sequence[float] = ()) -> La
     names = ("p50", "p90", "p99", "minimum", "mean")
     found = dict(zip(names, _estimates(rounds, _figures), strict=True))
     milliseconds = {name: _scaled(each, 1e3) for name, each in found.items()}
-    mean = found["mean"]
-    throughput = Estimate(batch_size / mean.value, batch_size / mean.high, batch_size / mean.low)
+    p99 = milliseconds.pop("p99")
     return Latency(
         **milliseconds,
-        images_per_second=throughput,
+        p99=p99 if sum(map(len, rounds)) >= CALLS_FOR_P99 else None,
+        images_per_second=_throughput(found["mean"], batch_size),
         copies=_scaled(median_of(copies), 1e3) if copies else None,
     )
 
@@ -62,8 +69,8 @@ def ratio(rounds: Rounds, baseline: Rounds) -> Estimate:
     # One row per resample of the calls, one column per round.
     ratios = np.stack([_medians(ours, generator) / _medians(theirs, generator) for ours, theirs in pairs], axis=1)
     drawn = np.take_along_axis(ratios, generator.integers(len(pairs), size=ratios.shape), axis=1)
-    value = float(np.median([np.median(ours) / np.median(theirs) for ours, theirs in pairs]))
-    return _with_interval(value, np.median(drawn, axis=1), len(pairs))
+    by_round = np.array([np.median(ours) / np.median(theirs) for ours, theirs in pairs])
+    return _with_interval(float(np.median(by_round)), np.median(drawn, axis=1), by_round)
 
 
 def noise(rounds: Rounds, again: Rounds) -> float:
@@ -83,8 +90,12 @@ def _estimates(rounds: Rounds, statistics: Statistics) -> list[Estimate]:
     generator = np.random.default_rng(0)
     calls = [np.asarray(each, np.float64) for each in rounds]
     values = statistics(np.concatenate(calls))
+    by_round = np.stack([statistics(each) for each in calls])
     resampled = np.stack([statistics(_resample(calls, generator)) for _ in range(RESAMPLES)])
-    return [_with_interval(float(value), column, len(calls)) for value, column in zip(values, resampled.T, strict=True)]
+    return [
+        _with_interval(float(value), drawn, of_rounds)
+        for value, drawn, of_rounds in zip(values, resampled.T, by_round.T, strict=True)
+    ]
 
 
 def _figures(calls: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -105,20 +116,38 @@ def _medians(calls: Sequence[float], generator: np.random.Generator) -> NDArray[
     return medians
 
 
-def _with_interval(value: float, resampled: NDArray[np.float64], rounds: int) -> Estimate:
-    tail = _tail(rounds)
-    low, high = np.quantile(resampled, (tail, 1 - tail))
+def _with_interval(value: float, resampled: NDArray[np.float64], by_round: NDArray[np.float64]) -> Estimate:
+    if len(by_round) < 2:
+        return Estimate(value, None, None)
+    low, high = _student(by_round) if len(by_round) < ROUNDS_FOR_BOOTSTRAP else _expanded(resampled, len(by_round))
     # Of a skewed sample the interval may miss the value by a hair, as that of a minimum does.
-    return Estimate(value, min(float(low), value), max(float(high), value))
+    return Estimate(value, min(low, value), max(high, value))
 
 
-def _tail(rounds: int) -> float:
-    """The share of resamples to cut off at each end: less than 2.5 % where there are few rounds."""
-    if rounds < 2:
-        return 0.025  # nothing tells how rounds differ; the interval is of the calls alone
-    t = STUDENT_T[rounds - 2] if rounds - 2 < len(STUDENT_T) else NormalDist().inv_cdf(0.975)
-    return NormalDist().cdf(-t * (rounds / (rounds - 1)) ** 0.5)
+def _student(by_round: NDArray[np.float64]) -> tuple[float, float]:
+    """Student's interval of the mean logarithm of positive figures, one per round."""
+    if np.ptp(by_round) == 0:
+        return float(by_round[0]), float(by_round[0])
+    logarithms = np.log(by_round)
+    t = import_scipy_stats().t.ppf(0.975, len(by_round) - 1)
+    half = t * logarithms.std(ddof=1) / len(by_round) ** 0.5
+    return float(np.exp(logarithms.mean() - half)), float(np.exp(logarithms.mean() + half))
+
+
+def _expanded(resampled: NDArray[np.float64], rounds: int) -> tuple[float, float]:
+    """The percentile interval that cuts off less than 2.5 % of the resamples at each end where there are few rounds."""
+    stats = import_scipy_stats()
+    tail = stats.norm.cdf(-stats.t.ppf(0.975, rounds - 1) * (rounds / (rounds - 1)) ** 0.5)
+    low, high = np.quantile(resampled, (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def _throughput(mean: Estimate, batch_size: int) -> Estimate:
+    """Images per second at a mean latency in seconds."""
+    low, high = mean.interval or (None, None)
+    return Estimate(batch_size / mean.value, high and batch_size / high, low and batch_size / low)
 
 
 def _scaled(found: Estimate, factor: float) -> Estimate:
-    return Estimate(found.value * factor, found.low * factor, found.high * factor)
+    low, high = found.interval or (None, None)
+    return Estimate(found.value * factor, low and low * factor, high and high * factor)

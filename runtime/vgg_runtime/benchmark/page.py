@@ -115,23 +115,28 @@ def _table(
     titles += [(column.title, column.about) for column in columns]
     buttons = [(element("button", title, type="button"), about) for title, about in titles]
     heads = [element("th", button, scope="col", title=about) for button, about in buttons]
-    body = [_table_row(columns, row, verdicts[row.subject], numbers[row.subject]) for row in rows]
+    body = [_table_row(columns, row, verdicts[row.subject], numbers) for row in rows]
     table = element("table", element("thead", element("tr", *heads)), element("tbody", *body))
     return element("div", table, class_="scroll", tabindex="0", role="region", aria_label="All figures")
 
 
-def _table_row(columns: Sequence[Column], row: Row, verdict: Verdict, number: int) -> Element:
-    subject = row.subject
-    beaten = f" by {verdict.beaten_by.name}" if verdict.label == "dominated" and verdict.beaten_by else ""
+def _table_row(columns: Sequence[Column], row: Row, verdict: Verdict, numbers: Mapping[Subject, int]) -> Element:
+    subject, number = row.subject, numbers[row.subject]
     name = element("b", f"{number} {subject.variant}")
     cells = [
         element("th", name, f" {subject.backend}", scope="row", data_value=number),
-        element("td", verdict.label, title=f"{verdict.label}{beaten}: {verdict.why}", class_="verdict"),
+        element("td", verdict.label, *_by(verdict, numbers), title=verdict.why, class_="verdict"),
     ]
     for column in columns:
         value = column.value(row)
         cells.append(element("td") if value is None else _figure(column.text(row), value))
     return element("tr", *cells, class_=verdict.label.replace(" ", "-"))
+
+
+def _by(verdict: Verdict, numbers: Mapping[Subject, int]) -> Iterator[Element]:
+    """Yield what dominates a row, by its number."""
+    if verdict.label == "dominated" and verdict.beaten_by is not None:
+        yield element("small", f"by {numbers[verdict.beaten_by]} {verdict.beaten_by.variant}")
 
 
 def _figure(text: str, value: float) -> Element:

@@ -68,8 +68,7 @@ def pareto_plot(rows: Sequence[Row], verdicts: Mapping[Subject, Verdict], number
         element(
             "figcaption",
             "Lower left is better; both scales are those of the points, not from zero. The numbers are those of the "
-            "table. The line joins the Pareto front: nothing is better than these in one of size, latency and "
-            "agreement without being worse in another.",
+            f"table. {_front_note(points)}",
         ),
     )
 
@@ -100,6 +99,14 @@ def _plot(points: Sequence[_Point], sizes: Axis, latencies: Axis) -> Element:
 def _front(points: Iterable[_Point]) -> list[_Point]:
     """Return the points of the Pareto front, smallest first."""
     return sorted((point for point in points if point.verdict.on_front), key=lambda point: (point.x, -point.y))
+
+
+def _front_note(points: Iterable[_Point]) -> str:
+    front = _front(points)
+    if not front:
+        return "No point is on the Pareto front."
+    beginning = "The line joins the Pareto front" if len(front) > 1 else f"Number {front[0].number} is the Pareto front"
+    return f"{beginning}: nothing is better there in one of size, latency and agreement without being worse in another."
 
 
 def _front_list(points: Iterable[_Point]) -> Element:

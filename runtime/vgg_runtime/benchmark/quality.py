@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vgg_runtime.benchmark.results import Estimate, Quality
+from vgg_runtime.benchmark.scipy_import import import_scipy_stats
 from vgg_runtime.errors import UsageError
 from vgg_runtime.image_choice import choose_images, enough_to_judge, name_below
 from vgg_runtime.images import read_image
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from vgg_runtime.manifest import Prepared
 
 __all__ = ["LabelledImages", "quality_of", "read_labelled", "share_right"]
-
-Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,9 @@ def quality_of(variant: str, manifest: Manifest) -> Quality:
 
 
 def share_right(answers: Sequence[int], classes: Sequence[int]) -> Estimate:
-    """Return the share of right answers with Wilson's interval (JASA 22 (1927), 209-212)."""
-    n, right = len(classes), sum(a == b for a, b in zip(answers, classes, strict=True))
-    share = right / n
-    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    """Return the share of right answers with its 95 % interval by Wilson (JASA 22 (1927), 209-212)."""
+    right = sum(a == b for a, b in zip(answers, classes, strict=True))
+    interval = import_scipy_stats().binomtest(right, len(classes)).proportion_ci(method="wilson")
+    share = right / len(classes)
     # Rounding may take the end that is the share itself, at 0 and at 1, past it.
-    return Estimate(share, min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share))
+    return Estimate(share, min(float(interval.low), share), max(float(interval.high), share))

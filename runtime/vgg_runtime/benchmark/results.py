@@ -15,15 +15,34 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value and its 95 % bootstrap confidence interval."""
+    """A measured value and its 95 % confidence interval.
+
+    Attributes:
+        low, high: ends of the interval; None where too little was measured to tell one.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ends, None where there is no interval."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def greatest(self) -> float:
+        """The upper end, the value itself where there is no interval."""
+        return self.value if self.high is None else self.high
 
     def overlaps(self, other: Estimate) -> bool:
-        """Whether the intervals have a point in common, so that the two values count as equal."""
-        return self.low <= other.high and other.low <= self.high
+        """Whether the intervals have a point in common, so that the two values count as equal.
+
+        Without an interval nothing tells two values apart.
+        """
+        if self.interval is None or other.interval is None:
+            return True
+        return self.interval[0] <= other.interval[1] and other.interval[0] <= self.interval[1]
 
 
 @dataclass(frozen=True)
@@ -59,13 +78,14 @@ class Latency:
     """Of one call, in milliseconds; a call takes ``batch_size`` images.
 
     Attributes:
+        p99: None of fewer than 100 calls, of which none would be beyond it.
         images_per_second: throughput of calls one after another.
         copies: of which copying to and from the device, None on the CPU.
     """
 
     p50: Estimate
     p90: Estimate
-    p99: Estimate
+    p99: Estimate | None
     minimum: Estimate
     mean: Estimate
     images_per_second: Estimate

@@ -27,6 +27,9 @@ QUICK = Effort(rounds=3, seconds=0.05, least=2)
 # Called with what was done and how many of :func:`steps` that was.
 OnStep = Callable[[str, int], None]
 
+# Variant and backend that ratios are taken to, in order of preference.
+BASELINES = (("onnx-fp32", "onnxruntime"), ("torchscript-fp32", "torchscript"))
+
 # The baseline measured as if it were another subject: how it differs from itself is the noise of the run.
 AGAIN = "the baseline again"
 
@@ -36,7 +39,8 @@ DESCRIPTION = (
     "a subject is started anew, which is timed until its first answer came back; the last of these processes is kept "
     "for the rounds that remain while memory allows. A turn warms up until calls get no faster, then times calls of "
     "preprocessed images to outputs by a monotonic clock with garbage collection held. Intervals are 95 % bootstrap "
-    "intervals that draw rounds, then calls within them. Ratios to the baseline are taken within rounds. The baseline "
+    "intervals that draw rounds, then calls within them; of fewer than six rounds, Student's on the logarithms of the "
+    "rounds' figures. Ratios to the baseline are taken within rounds. The baseline "
     "is measured twice; the difference is the noise of the run. Memory is that of the process after its calls."
 )
 
@@ -87,10 +91,9 @@ def run(
 
 
 def _baseline(candidates: Sequence[Candidate]) -> Candidate:
-    """Float32 on onnxruntime, where it is measured; what ratios and noise are taken from."""
-    usual = ("onnx-fp32", "onnxruntime")
-    found = (each for each in candidates if (each.subject.variant, each.subject.backend) == usual)
-    return next(found, candidates[0])
+    """What ratios and noise are taken from: the first of :data:`BASELINES` that is measured, else the first row."""
+    measured = {(each.subject.variant, each.subject.backend): each for each in reversed(candidates)}
+    return next((measured[each] for each in BASELINES if each in measured), candidates[0])
 
 
 def _take_turns(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from vgg_runtime.benchmark.axis import Axis
 from vgg_runtime.benchmark.columns import figure, interval
 from vgg_runtime.benchmark.markup import Element, element
-from vgg_runtime.benchmark.results import Estimate, Latency, Memory, Row, Subject
+from vgg_runtime.benchmark.results import Latency, Memory, Row, Subject
 
 __all__ = ["cold_start_chart", "latency_chart", "memory_chart"]
 
@@ -28,13 +28,14 @@ def latency_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
     axis = Axis.around((100 * end for end in ends), margin=0.2)
     strips = []
     for row, latency in drawn:
-        text = f"p50 {interval(latency.p50)}, p99 {figure(latency.p99.value)} ms"
+        p99 = f", p99 {figure(latency.p99.value)}" if latency.p99 else ""
+        text = f"p50 {interval(latency.p50)}{p99} ms"
         strips.append(_strip(row, numbers, text, _distribution(row, latency, axis), HISTOGRAM_HEIGHT))
     return _chart(
         strips,
         axis,
         "Every timed call, in percent of the row's own median; what is slower than the scale is left out. The long "
-        "mark is the median, the short one the 99th percentile.",
+        "mark is the median, the short one the 99th percentile where there were 100 calls or more.",
     )
 
 
@@ -61,14 +62,15 @@ def memory_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
 def cold_start_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
     """Return the time from process start to the first answer of each of ``rows``, and the loading in it."""
     drawn = [(row, row.cold_start_s) for row in rows if row.cold_start_s is not None]
-    axis = Axis.from_zero(start.high for _, start in drawn)
+    axis = Axis.from_zero(start.greatest for _, start in drawn)
     strips = []
     for row, start in drawn:
         text, marks = f"{interval(start)} s", [_bar(axis, start.value, 9, "middle")]
         if row.load_s is not None:
             text += f", loading {figure(row.load_s.value)} s"
             marks.append(_bar(axis, row.load_s.value, BAR_HEIGHT, "dark"))
-        marks.append(_whisker(axis, start))
+        if start.interval is not None:
+            marks.append(_whisker(axis, *start.interval))
         strips.append(_strip(row, numbers, text, marks, BAR_HEIGHT))
     return _chart(
         strips, axis, "Seconds from process start to the first answer. The thick bar is loading, the line the interval."
@@ -83,7 +85,8 @@ def _memory_text(memory: Memory) -> str:
 def _distribution(row: Row, latency: Latency, axis: Axis) -> Iterator[Element]:
     median = latency.p50.value
     yield from _histogram([100 * seconds * 1e3 / median for one in row.rounds for seconds in one], axis)
-    for percentile, top in ((latency.p99.value, HISTOGRAM_HEIGHT / 2), (median, 0.0)):
+    p99 = [] if latency.p99 is None else [(latency.p99.value, HISTOGRAM_HEIGHT / 2)]
+    for percentile, top in [*p99, (median, 0.0)]:
         if axis.low <= 100 * percentile / median <= axis.high:
             x = _place(axis, 100 * percentile / median)
             yield element("line", x1=x, x2=x, y1=top, y2=HISTOGRAM_HEIGHT, class_="mark")
@@ -112,9 +115,9 @@ def _bar(axis: Axis, value: float, height: float, shade: str) -> Element:
     return element("rect", x="0", width=_place(axis, value), y=(BAR_HEIGHT - height) / 2, height=height, class_=shade)
 
 
-def _whisker(axis: Axis, estimate: Estimate) -> Element:
+def _whisker(axis: Axis, low: float, high: float) -> Element:
     middle = BAR_HEIGHT / 2
-    ends = {"x1": _place(axis, estimate.low), "x2": _place(axis, estimate.high)}
+    ends = {"x1": _place(axis, low), "x2": _place(axis, high)}
     return element("line", **ends, y1=middle, y2=middle, class_="mark")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vgg_runtime.benchmark.choice import Choice
 from vgg_runtime.benchmark.columns import shown, sorted_rows
 from vgg_runtime.benchmark.results import Results, Row, Subject
-from vgg_runtime.benchmark.verdict import NOISE, Verdict, judge
+from vgg_runtime.benchmark.verdict import NOISE, NOT_WORTHWHILE, Verdict, judge
 from vgg_runtime.errors import MissingCapabilityError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["notes", "show"]
 Cells = list[str]
 
 GAP = 2  # characters between two columns
-STYLES = {"recommended": "bold green", "pointless here": "red", "dominated": "dim"}
+STYLES = {"recommended": "bold green", NOT_WORTHWHILE: "red", "dominated": "dim"}
 
 
 def show(results: Results, console: Console, *, choice: Choice | None = None) -> None:
@@ -59,12 +59,32 @@ def notes(results: Results) -> list[str]:
     if len(settings) == 1:
         lines.append("Batch {}, threads {}.".format(*settings.pop()))
     lines.append(f"In parentheses: 95% intervals. Latencies count as equal where these overlap, or within {NOISE:.0%}.")
+    if any(row.latency and row.latency.p50.interval is None for row in results.rows):
+        lines.append("No interval: one round tells nothing of how rounds differ; such latencies count as equal.")
+    if any(results.is_baseline(row) for row in results.measured):
+        lines.append("Ratios are relative to {} on {} at the same batch size and threads.".format(*results.baseline))
+    lines += _dominated(results)
     if machine.noise is not None:
         lines.append(f"Noise: the same thing measured again differed by {machine.noise:.1%} in this run.")
     if not method.finished:
         lines.append("The run was interrupted: this is what was measured until then.")
     lines += [f"Failed: {row.subject.name}: {row.failure}" for row in results.rows if row.latency is None]
     return lines + [f"Absent: {backend}: {reason}" for backend, reason in results.absent.items()]
+
+
+def _dominated(results: Results) -> Iterator[str]:
+    """Yield what "dominated" means and by what each such row is, where there is one."""
+    verdicts = judge(results)
+    pairs = [
+        f"{subject.name} by {verdict.beaten_by.name}"
+        for subject, verdict in verdicts.items()
+        if verdict.label == "dominated" and verdict.beaten_by is not None
+    ]
+    if pairs:
+        yield (
+            "Dominated: another row of the same batch size and threads is better in size, latency or agreement and "
+            f"worse in none: {'; '.join(pairs)}."
+        )
 
 
 def _gpu(results: Results) -> str:

@@ -12,6 +12,7 @@ from vgg_runtime.benchmark.results import Estimate, Results, Row, Subject
 __all__ = [
     "LEAST_AGREEMENT",
     "NOISE",
+    "NOT_WORTHWHILE",
     "SAME_SIZE",
     "Rank",
     "Verdict",
@@ -34,7 +35,9 @@ SAME_SIZE = 0.01
 # Variants of a bundle that run without PyTorch begin so. What else is measured is there to compare with.
 DEPLOYABLE = "onnx-"
 
-Rank = Literal["recommended", "acceptable", "pointless here"]
+NOT_WORTHWHILE = "not worthwhile"
+
+Rank = Literal["recommended", "acceptable", "not worthwhile"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Verdict:
 
     @property
     def on_front(self) -> bool:
-        """Whether it is on the Pareto front of what is not pointless."""
-        return self.beaten_by is None and self.rank != "pointless here"
+        """Whether it is on the Pareto front of what is worthwhile."""
+        return self.beaten_by is None and self.rank != NOT_WORTHWHILE
 
     @property
     def label(self) -> str:
@@ -69,15 +72,15 @@ def judge(results: Results) -> dict[Subject, Verdict]:
     """Return a verdict on every row that did not fail.
 
     Recommended is, of the rows at the smallest batch size that run without PyTorch and answer as eager PyTorch does,
-    the fastest; of equally fast ones the smallest. Pointless is one that is slower than the float32 baseline for all
-    its lower precision.
+    the fastest; of equally fast ones the smallest. A variant of lower precision whose ratio to the float32 baseline has
+    an interval above 1, and is above 1 by more than :data:`NOISE`, is not worthwhile.
     """
     measured = results.measured
     best = preferred(row for row in candidates(results) if _agreement(row) >= LEAST_AGREEMENT)
     baselines = {row.subject.setting: row for row in measured if results.is_baseline(row)}
     return {
         row.subject: Verdict(
-            rank="recommended" if row is best else "pointless here" if _is_pointless(row) else "acceptable",
+            rank="recommended" if row is best else NOT_WORTHWHILE if _is_not_worthwhile(row) else "acceptable",
             beaten_by=_beaten_by(row, measured),
             why=_why(row, baselines),
         )
@@ -107,14 +110,21 @@ def equally_fast(row: Row, other: Row) -> bool:
     return _equal(_p50(row), _p50(other))
 
 
-def versus(baseline: str, *, size: float, latency: float, equal: bool) -> str:
-    """Return size and latency in units of those of ``baseline``, in words."""
+def versus(baseline: str, *, size: float, latency: Estimate) -> str:
+    """Return size and latency in units of those of ``baseline``, in words.
+
+    It is faster or slower only where the interval does not contain 1; "as fast" only where the value is within
+    :data:`NOISE` of 1, otherwise the two cannot be told apart.
+    """
     share = f"{size:.0%} of the size of {baseline}"
-    if equal:
-        return f"{share}, as fast here"
-    if latency > 1:
-        return f"{share}, but {latency:.1f} times slower here"
-    return f"{share}, {1 / latency:.1f} times faster here"
+    if latency.interval is None:
+        return f"{share}; too little was measured to compare the speed"
+    if _equal(latency, _ONE):
+        near = 1 / (1 + NOISE) <= latency.value <= 1 + NOISE
+        return f"{share}, as fast here" if near else f"{share}; which is faster cannot be told here"
+    if latency.value > 1:
+        return f"{share}, but {latency.value:.1f} times slower here"
+    return f"{share}, {1 / latency.value:.1f} times faster here"
 
 
 def _p50(row: Row) -> Estimate:
@@ -135,7 +145,7 @@ def _agreement(row: Row) -> float:
     return 1.0 if row.quality.top1_agreement is None else row.quality.top1_agreement
 
 
-def _is_pointless(row: Row) -> bool:
+def _is_not_worthwhile(row: Row) -> bool:
     lower_precision = not row.subject.variant.endswith("-fp32") and row.subject.backend != "pytorch"
     return lower_precision and row.ratio is not None and row.ratio.value > 1 and not _equal(row.ratio, _ONE)
 
@@ -166,6 +176,5 @@ def _why(row: Row, baselines: Mapping[tuple[int, int], Row]) -> str:
     return versus(
         baseline.subject.variant,
         size=row.bytes / baseline.bytes,
-        latency=row.ratio.value,
-        equal=_equal(row.ratio, _ONE),
+        latency=row.ratio,
     )

@@ -18,7 +18,7 @@ def test_without_constraints_it_is_the_recommended_one(make_results) -> None:
     choice = best(results)
     assert judge(results)[choice.row.subject].rank == "recommended"
     assert choice.why == (
-        "the fastest with agreement of at least 0.98 (8 of 9 rows have it); "
+        "the fastest with agreement of at least 0.98 (8 of the 9 that can be deployed; 11 rows measured); "
         "equally fast and no smaller: onnx-int8-static on openvino"
     )
     assert choice.command == "vgg-run predict vgg16.bundle IMAGE --variant onnx-int8-static --device cpu --threads 2"
@@ -47,7 +47,7 @@ def test_what_nothing_satisfies_names_the_nearest_miss(make_results) -> None:
         best(make_results(), Constraints(max_latency_ms=30, max_size_mb=150))
     assert missed.value.exit_code == 4
     assert missed.value.message == (
-        "none of 9 measured rows has a latency of at most 30 ms, a size of at most 150 MB "
+        "none of the 9 rows that can be deployed has a latency of at most 30 ms, a size of at most 150 MB "
         "and agreement of at least 0.98."
     )
     # int4 is the fastest, and misses two constraints by less than a larger one misses its one.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vgg_runtime.benchmark.columns import figure, interval, shown, sorted_rows
@@ -28,6 +30,7 @@ def test_three_digits_and_no_exponent(value: float, text: str) -> None:
         (Estimate(41.26, 40.9, 41.9), "41.3 (40.9-41.9)"),
         (Estimate(525.1, 524.9, 525.4), "525.1 (524.9-525.4)"),
         (Estimate(1.0, 1.0, 1.0), "1.00"),
+        (Estimate(0.4, None, None), "0.400 (no interval)"),
     ],
 )
 def test_an_interval_is_told_as_precisely_as_it_takes(estimate: Estimate, text: str) -> None:
@@ -45,6 +48,14 @@ def test_every_column_has_a_text_for_a_row_that_failed(make_results) -> None:
     results = make_results(failures={("onnx-fp32", "onnxruntime-cuda"): "no device"})
     failed = results.rows[-1]
     assert [column.text(failed) for column in shown(results)] == ["138", *[""] * (len(shown(results)) - 1)]
+
+
+def test_a_p99_that_is_not_known_is_blank(make_results) -> None:
+    results = make_results()
+    column = next(column for column in shown(results) if column.title == "p99 ms")
+    row = results.rows[0]
+    assert column.text(row)
+    assert column.text(replace(row, latency=replace(row.latency, p99=None))) == ""
 
 
 def test_rows_go_by_setting_the_fastest_first(make_results) -> None:

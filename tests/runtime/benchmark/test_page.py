@@ -62,6 +62,10 @@ def test_it_tells_the_choice_every_row_and_what_there_is_not(make_results, docum
     assert "onnxruntime1.31.1" in document.text
 
 
+def test_what_dominates_a_row_is_named_beside_it(document: Document) -> None:
+    assert re.search(r"dominatedby \d+ onnx-int8-weights", document.text)
+
+
 def test_it_names_nothing_to_load_and_allows_nothing(document: Document) -> None:
     assert [tag for tag, _ in document.elements if tag in LOADS] == ["script"]
     addresses = [

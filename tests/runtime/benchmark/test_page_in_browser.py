@@ -140,7 +140,7 @@ def file(make_results, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, 390, 1280])
 def test_it_loads_itself_alone_complains_of_nothing_and_fits(
     browser: Browser, file: Path, width: int, scheme: str
 ) -> None:
@@ -158,6 +158,13 @@ def test_its_text_stands_out(browser: Browser, file: Path, scheme: str) -> None:
     texts, faint = browser.evaluate(FAINT_TEXT)
     assert texts > 300
     assert faint == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_command_line_is_all_in_sight(browser: Browser, file: Path, width: int) -> None:
+    browser.show(file, width=width)
+    assert browser.evaluate("document.querySelector('pre').textContent.length") > 100
+    assert browser.evaluate("(pre => pre.scrollWidth - pre.clientWidth)(document.querySelector('pre'))") == 0
 
 
 def test_dark_and_light_differ_and_paper_is_light(browser: Browser, file: Path) -> None:

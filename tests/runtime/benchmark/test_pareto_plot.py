@@ -5,6 +5,7 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from vgg_runtime.benchmark.pareto_plot import HEIGHT, pareto_plot
+from vgg_runtime.benchmark.results import Results
 from vgg_runtime.benchmark.verdict import judge
 
 
@@ -18,6 +19,11 @@ def markers(figure: Element) -> dict[str, Element]:
     """The marker of each row, by variant and backend."""
     groups = [each for each in figure[1].iter("svg") if "marker" in each.get("class", "")]
     return {" ".join((group.findtext("title") or "").split(" / ")[:2]): group for group in groups}
+
+
+def caption(results: Results) -> str:
+    numbers = {row.subject: i for i, row in enumerate(results.rows, 1)}
+    return pareto_plot(results.rows, judge(results), numbers).findtext("figcaption") or ""
 
 
 def place(marker: Element) -> tuple[float, float]:
@@ -48,6 +54,13 @@ def test_the_front_is_joined_from_small_to_large(figure: Element) -> None:
     assert len(segments) == 4
     starts = [float(each.get("x1", "").rstrip("%")) for each in segments]
     assert starts == sorted(starts)
+
+
+def test_a_line_is_named_only_where_one_is_drawn(make_results) -> None:
+    assert "The line joins the Pareto front" in caption(make_results())
+    alone = caption(make_results(subjects=(("onnx-fp32", "onnxruntime"),)))
+    assert "line" not in alone
+    assert "Number 1 is the Pareto front" in alone
 
 
 def test_points_on_one_another_share_a_label(figure: Element) -> None:

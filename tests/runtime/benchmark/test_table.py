@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from vgg_runtime.benchmark.choice import best
-from vgg_runtime.benchmark.results import Results
+from vgg_runtime.benchmark.results import Estimate, Results
 from vgg_runtime.benchmark.table import show
 from vgg_runtime.errors import MissingCapabilityError
 
@@ -66,6 +66,30 @@ def test_failures_absences_noise_and_interruption_are_told(make_results) -> None
     assert "Absent: onnxruntime-cuda: no NVIDIA GPU was found\n" in text
     assert "Noise: the same thing measured again differed by 1.0% in this run.\n" in text
     assert "interrupted" in text
+
+
+def test_dominated_is_explained_where_a_row_is(make_results) -> None:
+    text = printed(make_results(), 80)
+    assert "Dominated: another row of the same batch size and threads is better in size, latency or agreement" in text
+    beaten = "onnx-int8-dynamic / onnxruntime / batch 1 / 2 threads by onnx-int8-weights / onnxruntime"
+    assert beaten in text
+    assert "Dominated" not in printed(make_results(subjects=(("onnx-fp32", "onnxruntime"),)), 80)
+
+
+def test_the_baseline_is_named(make_results) -> None:
+    sentence = "Ratios are relative to onnx-fp32 on onnxruntime at the same batch size and threads."
+    assert sentence in printed(make_results(), 80)
+    assert sentence not in printed(make_results(subjects=(("onnx-fp16", "onnxruntime"),)), 80)
+
+
+def test_a_lone_round_is_marked(make_results) -> None:
+    results = make_results(subjects=(("onnx-fp32", "onnxruntime"),))
+    row = results.rows[0]
+    lone = replace(row, latency=replace(row.latency, p50=Estimate(150.0, None, None)), ratio=Estimate(1.0, None, None))
+    text = printed(replace(results, rows=(lone,)), 160)
+    assert "150 (no interval)" in text
+    assert "No interval: one round tells nothing of how rounds differ" in text
+    assert "No interval" not in printed(results, 160)
 
 
 def test_what_stands_in_brackets_is_no_markup(make_results) -> None:

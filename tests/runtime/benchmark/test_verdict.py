@@ -47,7 +47,7 @@ def test_a_vgg16_as_it_was_measured(make_results) -> None:
         "onnx-int8-weights onnxruntime": "on the front",
         "onnx-fp16 onnxruntime": "on the front",  # as fast as fp32, half the size, and never differs
         "onnx-int8-dynamic onnxruntime": "dominated",
-        "onnx-int8-naive onnxruntime": "pointless here",
+        "onnx-int8-naive onnxruntime": "not worthwhile",
         "onnx-fp32 onnxruntime": "dominated",
         "onnx-fp32 openvino": "dominated",
         "torchscript-fp32 torchscript": "dominated",
@@ -120,18 +120,18 @@ def test_more_agreement_is_a_reason_of_its_own(judged) -> None:
     assert judged(row("onnx-fp16", 50, 25, agreement=0.999))["onnx-fp32"] == "on the front"
 
 
-def test_a_slower_variant_is_pointless_only_beyond_noise_and_only_of_lower_precision(judged) -> None:
+def test_not_worthwhile_is_slower_beyond_noise(judged) -> None:
     assert judged(row("onnx-int8-static", 104, 25))["onnx-int8-static"] == "recommended"
-    assert judged(row("onnx-int8-static", 107, 25))["onnx-int8-static"] == "pointless here"
+    assert judged(row("onnx-int8-static", 107, 25))["onnx-int8-static"] == "not worthwhile"
     assert judged(row("onnx-int8-static", 107, 25, spread=0.1))["onnx-int8-static"] == "recommended"
     assert judged(row("torchscript-fp32", 140, 100, backend="torchscript"))["torchscript-fp32"] == "dominated"
 
 
-def test_a_pointless_one_is_not_on_the_front_however_small(make_results) -> None:
+def test_one_not_worthwhile_is_not_on_the_front(make_results) -> None:
     small = row("onnx-int8-static", 300, 1)
     verdict = judge(replace(make_results(subjects=()), rows=(row("onnx-fp32", 100, 100), small)))[small.subject]
     assert verdict.beaten_by is None
-    assert verdict.label == "pointless here"
+    assert verdict.label == "not worthwhile"
     assert not verdict.on_front
 
 
@@ -158,8 +158,23 @@ def test_candidates_are_at_the_smallest_batch_size_of_those_that_ran(make_result
     assert {(r.subject.batch_size, r.subject.threads) for r in candidates(results)} == {(4, 1), (4, 2)}
 
 
-def test_words() -> None:
-    assert (
-        versus("onnx-fp32", size=0.5, latency=1.2, equal=False)
-        == "50% of the size of onnx-fp32, but 1.2 times slower here"
-    )
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (Estimate(1.2, 1.1, 1.3), ", but 1.2 times slower here"),
+        (Estimate(0.5, 0.4, 0.6), ", 2.0 times faster here"),
+        (Estimate(1.02, 1.01, 1.03), ", as fast here"),
+        (Estimate(1.2, 0.96, 3.27), "; which is faster cannot be told here"),
+        (Estimate(1 / 2.6, 0.20, 2.11), "; which is faster cannot be told here"),
+        (Estimate(2.0, None, None), "; too little was measured to compare the speed"),
+    ],
+)
+def test_faster_and_slower_are_said_of_intervals(ratio: Estimate, words: str) -> None:
+    assert versus("onnx-fp32", size=0.5, latency=ratio) == f"50% of the size of onnx-fp32{words}"
+
+
+def test_an_interval_that_holds_1_keeps_a_row_worthwhile(judged) -> None:
+    slow = row("onnx-int8-static", 200, 25)
+    assert judged(slow)["onnx-int8-static"] == "not worthwhile"
+    for ratio in (Estimate(2.0, 0.96, 3.27), Estimate(2.0, None, None)):
+        assert judged(replace(slow, ratio=ratio))["onnx-int8-static"] != "not worthwhile"
