@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from vgg_calibration.quantizers.activations_int8 import activations_int8
 from vgg_calibration.ranges import Range
 from vgg_calibration.targets import TARGETS
 from vgg_export.image_split import Chosen
+from vgg_export.progress import OnStep
 from vgg_export.quantized_onnx import write_quantized
 from vgg_runtime.backends import Placement, open_backend
 from vgg_runtime.errors import CalibrationError
@@ -63,7 +64,7 @@ def calibrate(
     options: Options,
     *,
     takes: Input,
-    on_step: Callable[[str], None],
+    on_step: OnStep,
 ) -> Calibrated:
     """Run the float model over the chosen images; find ranges, each layer's noise, and what stays in float.
 
@@ -81,7 +82,7 @@ def calibrate(
         preprocessing,
         takes.size,
         count=len(chosen.files),
-        on_image=lambda done: on_step(f"reading calibration images: {done} of {len(chosen.files)}"),
+        on_image=lambda done: on_step("reading calibration images", done, len(chosen.files)),
     )
     _refuse_too_few(images, chosen.folder, options)
     # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.
@@ -92,7 +93,7 @@ def calibrate(
         seen,
         options.calibration_method,
         batch_size=batch_size,
-        on_image=lambda done: on_step(f"calibrating: {min(done, len(seen))} of {len(seen)} images"),
+        on_image=lambda done: on_step("calibrating", min(done, len(seen)), len(seen)),
     )
     context = Context(TARGETS[options.target], ranges)
     on_step("measuring the noise of each layer")

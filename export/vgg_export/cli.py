@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ from vgg_runtime.errors import MissingCapabilityError
 
 if TYPE_CHECKING:
     from vgg_export.plan import Options, Plan
+    from vgg_export.progress import OnStep
     from vgg_runtime.bundle import Bundle
 
 
@@ -146,18 +147,28 @@ def _options(
 
 
 @contextmanager
-def _steps() -> Iterator[Callable[[str], None]]:
-    """Give a function that shows the step under way on stderr, where that is a terminal."""
+def _steps() -> Iterator[OnStep]:
+    """Give a function that shows the step under way on stderr, where that is a terminal, with the time left."""
+    from vgg_export.progress import ignore_steps
+
     if not sys.stderr.isatty():
-        yield lambda step: None
+        yield ignore_steps
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task("starting")
-        yield lambda step: progress.update(task, description=step)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr), transient=True) as progress:
+        task, current = progress.add_task("starting", total=None), ""
+
+        def show(text: str, done: int = 0, total: int = 0, /) -> None:
+            nonlocal current
+            if text != current:
+                current = text
+                progress.reset(task, description=text, total=total or None)
+            progress.update(task, completed=done, total=total or None)
+
+        yield show
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:
@@ -169,13 +180,14 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
-    from vgg_export.verdict import read_verdicts
+    from vgg_export.verdict import read_results, verdicts_by_variant
     from vgg_runtime.cli import variant_line
     from vgg_runtime.json_dataclass import to_json
 
-    verdicts = read_verdicts(bundle)
+    results = read_results(bundle)
+    verdicts = {} if results is None else verdicts_by_variant(results)
     if as_json:
-        found = {"manifest": to_json(bundle.manifest), "verdicts": to_json(verdicts)}
+        found = {"manifest": to_json(bundle.manifest), "measured": to_json(results), "verdicts": to_json(verdicts)}
         command_line.echo_json({"bundle": str(bundle.directory), **found})
         return
     click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -19,12 +19,13 @@ from vgg_export.end_to_end import EndToEnd
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
 from vgg_export.output_kind import detect_output_kind, output_assumptions
 from vgg_export.plan import FORMATS, Options, Plan, make_plan
+from vgg_export.progress import OnStep, ignore_steps
 from vgg_export.reference import Reference, run_eager
 from vgg_export.report import report
 from vgg_export.samples import Samples, pink_noise_samples, real_samples
 from vgg_export.variant_writer import write_variants
 from vgg_export.variants import Format
-from vgg_export.verdict import judge, measured, time_variants
+from vgg_export.verdict import time_variants
 from vgg_export.verification import verify_variants
 from vgg_models.layer_costs import layer_table
 from vgg_runtime.benchmark.machine import package_versions
@@ -34,8 +35,6 @@ from vgg_runtime.manifest import Manifest, Output, Source
 __all__ = ["export", "write_bundle"]
 
 TOOLS = ("vgg-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy", "pillow")
-
-OnStep = Callable[[str], None]
 
 
 def export(
@@ -64,7 +63,7 @@ def export(
     verify: bool = True,
     overwrite: bool = False,
     seed: int = 0,
-    on_step: OnStep = lambda _: None,
+    on_step: OnStep = ignore_steps,
 ) -> Bundle:
     """Export ``checkpoint`` to a bundle at ``output``, every variant verified against eager PyTorch.
 
@@ -94,7 +93,7 @@ def export(
         verify: hold every variant against eager PyTorch.
         overwrite: replace a bundle that is there.
         seed: for noise, random weights and the choice of samples.
-        on_step: called with a line of text when each step begins.
+        on_step: called with a line of text when each step begins, and with how many of how many parts of it are done.
 
     Raises:
         RefusedInputError: the checkpoint, the labels, the preprocessing or a sample image was refused.
@@ -128,7 +127,7 @@ def export(
     return write_bundle(make_plan(checkpoint, options), Path(output), overwrite=overwrite, on_step=on_step)
 
 
-def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: OnStep = lambda _: None) -> Bundle:
+def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: OnStep = ignore_steps) -> Bundle:
     """Write the bundle that ``plan`` describes; arguments and errors as in :func:`export`."""
     with staged_directory(output, overwrite=overwrite) as staging:
         on_step("running eager PyTorch")
@@ -141,12 +140,12 @@ def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: 
         if plan.options.verify:
             on_step("verifying image bytes to labels")
             EndToEnd.of(plan, samples).check(staging, manifest)
-        verdicts = {}
+        results = None
         if plan.options.quantize:
             on_step("timing the variants in turns")
-            verdicts = judge(manifest, time_variants(staging, manifest))
-            (staging / MEASURED).write_text(measured(verdicts), encoding="utf-8")
-        (staging / REPORT).write_text(report(manifest, samples, verdicts), encoding="utf-8")
+            results = replace(time_variants(staging, manifest, on_step), bundle=output.resolve().name)
+            (staging / MEASURED).write_text(results.dump(), encoding="utf-8")
+        (staging / REPORT).write_text(report(manifest, samples, results), encoding="utf-8")
     return open_bundle(output)
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from vgg_export.samples import Samples
-from vgg_export.verdict import Verdict
+from vgg_export.verdict import verdicts_by_variant
+from vgg_runtime.benchmark.columns import interval
+from vgg_runtime.benchmark.results import Results
 from vgg_runtime.manifest import Calibration, Manifest, Variant
 
 __all__ = ["report"]
 
 
-def report(manifest: Manifest, samples: Samples, verdicts: Mapping[str, Verdict]) -> str:
-    """Return the report as Markdown; ``verdicts`` are by variant, and empty where nothing was timed."""
+def report(manifest: Manifest, samples: Samples, results: Results | None) -> str:
+    """Return the report as Markdown; ``results`` are None where nothing was timed."""
     sections = [_heading(manifest), _variants(manifest), _parity_note(manifest, samples)]
-    if verdicts:
-        sections.append(_verdicts(verdicts))
-    sections.append(_recommendation(manifest, verdicts))
+    if results is not None and results.measured:
+        sections.append(_verdicts(results))
+    sections.append(_recommendation(manifest, results))
     if accuracies := [variant for variant in manifest.variants if variant.accuracy]:
         sections.append(_accuracies(accuracies))
     if notes := [f"{variant.name}: {note}" for variant in manifest.variants for note in variant.notes]:
@@ -86,28 +88,34 @@ def _parity_note(manifest: Manifest, samples: Samples) -> str:
     )
 
 
-def _recommendation(manifest: Manifest, verdicts: Mapping[str, Verdict]) -> str:
-    for name, found in verdicts.items():
-        if found.rank == "recommended":
-            return f"## Recommended\n\n`{name}`: {found.why}. On another machine, ask again there."
+def _recommendation(manifest: Manifest, results: Results | None) -> str:
+    for name, verdict in ({} if results is None else verdicts_by_variant(results)).items():
+        if verdict.rank == "recommended":
+            return f"## Recommended\n\n`{name}`: {verdict.why}. Measure again where it will run: `vgg-bench`."
     onnx = [variant for variant in manifest.variants if variant.format == "onnx"]
     if not onnx:
         return "## Recommended\n\nNone for the runtime without PyTorch: it runs ONNX (`--format onnx`)."
     return f"## Recommended\n\n`{onnx[0].name}`: it runs without PyTorch and gives eager PyTorch's answers."
 
 
-def _verdicts(verdicts: Mapping[str, Verdict]) -> str:
+def _verdicts(results: Results) -> str:
+    batch_size = results.measured[0].subject.batch_size
     rows = [
         "## Speed on the machine that exported",
         "",
-        "One process per variant, in turns, batch 1, on the CPU; ratio to fp32 of the same format, with its spread.",
+        f"One process per variant, in turns, batch {batch_size}, on the CPU; ratios to "
+        f"{' on '.join(results.baseline)}; 95 % intervals in parentheses.",
         "",
-        "| variant | ms | ratio | spread | verdict |",
-        "|---|---:|---:|---:|---|",
+        "| variant | ms | ratio | verdict |",
+        "|---|---:|---:|---|",
     ]
-    for name, found in verdicts.items():
-        spread = f"{found.low:.2f} to {found.high:.2f}"
-        rows.append(f"| {name} | {found.latency_ms:.1f} | {found.ratio:.2f} | {spread} | {found.rank}: {found.why} |")
+    verdicts = verdicts_by_variant(results)
+    for row in results.measured:
+        assert row.latency is not None  # it was measured
+        verdict = verdicts[row.subject.variant]
+        ratio = "" if row.ratio is None else interval(row.ratio)
+        cells = [row.subject.variant, interval(row.latency.p50), ratio, f"{verdict.rank}: {verdict.why}"]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

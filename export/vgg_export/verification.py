@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 from vgg_calibration.mixed_precision import Budget
 from vgg_export.accuracy import compare_accuracy
 from vgg_export.plan import Plan
+from vgg_export.progress import OnStep
 from vgg_export.reference import Reference
 from vgg_export.variants import Recipe, open_variant
 from vgg_runtime.bundle import GOLDEN
@@ -23,9 +23,7 @@ from vgg_runtime.true_classes import true_classes
 __all__ = ["verify_variants"]
 
 
-def verify_variants(
-    plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: Callable[[str], None]
-) -> Manifest:
+def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: OnStep) -> Manifest:
     """Run every variant below ``staging``, from its file and by its engine, and write the golden samples.
 
     Returns:

@@ -318,7 +318,7 @@ def test_what_was_assumed_and_where_the_weights_are_from_is_recorded(tmp_path: P
 
 def test_steps_are_told_in_order(small_checkpoint, tmp_path: Path) -> None:
     steps: list[str] = []
-    export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, on_step=steps.append)
+    export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, on_step=lambda text, *_: steps.append(text))
     assert steps[0] == "reading the checkpoint"
     assert [step for step in steps if step.startswith("verifying onnx")] == ["verifying onnx-fp32"]
 

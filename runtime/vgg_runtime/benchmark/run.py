@@ -57,6 +57,7 @@ def run(
     effort: Effort = EFFORT,
     samples: LabelledImages | None = None,
     absent: Mapping[str, str] | None = None,
+    with_roofline: bool = True,
     on_step: OnStep = lambda _, __: None,
 ) -> Results:
     """Measure ``candidates``. Interrupting (Ctrl-C) ends the measuring, and what was measured is returned.
@@ -64,11 +65,12 @@ def run(
     Args:
         samples: that accuracy is measured on.
         absent: as :func:`~.subjects.choose` found it.
+        with_roofline: measure the peaks of the machine first, which takes seconds, and place each row against them.
     """
     taken, baseline = Taken(), _baseline(candidates)
     finished = False
     try:
-        for threads in dict.fromkeys(candidate.subject.threads for candidate in candidates):
+        for threads in dict.fromkeys(candidate.subject.threads for candidate in candidates if with_roofline):
             if (peaks := measure_peaks(threads)) is not None:
                 taken.peaks[threads] = peaks
         _take_turns(candidates, baseline, effort, taken, on_step)

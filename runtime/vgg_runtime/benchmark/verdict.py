@@ -35,9 +35,9 @@ SAME_SIZE = 0.01
 # Variants of a bundle that run without PyTorch begin so. What else is measured is there to compare with.
 DEPLOYABLE = "onnx-"
 
-NOT_WORTHWHILE = "not worthwhile"
-
 Rank = Literal["recommended", "acceptable", "not worthwhile"]
+
+NOT_WORTHWHILE: Rank = "not worthwhile"
 
 
 @dataclass(frozen=True)
