@@ -180,6 +180,7 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
+    from vgg_export.diagnosis import describe
     from vgg_export.verdict import read_results, verdicts_by_variant
     from vgg_runtime.cli import variant_line
     from vgg_runtime.json_dataclass import to_json
@@ -187,14 +188,24 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
     results = read_results(bundle)
     verdicts = {} if results is None else verdicts_by_variant(results)
     if as_json:
-        found = {"manifest": to_json(bundle.manifest), "measured": to_json(results), "verdicts": to_json(verdicts)}
+        found = {
+            "diagnosis": to_json(bundle.manifest.diagnosis),
+            "manifest": to_json(bundle.manifest),
+            "measured": to_json(results),
+            "verdicts": to_json(verdicts),
+        }
         command_line.echo_json({"bundle": str(bundle.directory), **found})
         return
+    diagnosis = bundle.manifest.diagnosis
+    for line in [] if diagnosis is None else describe(diagnosis):
+        click.echo(command_line.printable(line))
+    caution = "; mind the warning above" if diagnosis is not None and diagnosis.warnings else ""
     click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
     for variant in bundle.manifest.variants:
         click.echo(f"  {variant_line(variant)}")
         if variant.name in verdicts:
-            click.echo(f"      {verdicts[variant.name].rank}: {verdicts[variant.name].why}")
+            verdict = verdicts[variant.name]
+            click.echo(f"      {verdict.rank}: {verdict.why}{caution if verdict.rank == 'recommended' else ''}")
         for note in variant.notes:
             click.echo(f"      {note}")
 

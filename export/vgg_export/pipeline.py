@@ -15,6 +15,7 @@ from vgg_calibration.mixed_precision import Budget
 from vgg_calibration.ranges import DEFAULT_METHOD
 from vgg_calibration.targets import ANY_CPU
 from vgg_export.bundle_writer import check_destination, staged_directory
+from vgg_export.diagnosis import diagnose
 from vgg_export.end_to_end import EndToEnd
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
 from vgg_export.output_kind import detect_output_kind, output_assumptions
@@ -182,5 +183,6 @@ def _first_manifest(plan: Plan, reference: Reference) -> Manifest:
         preprocessing=plan.preprocessing,
         labels=plan.labels,
         variants=(),
+        diagnosis=diagnose(reference.samples.names, plan.labels, reference.per_sample),
         tool_versions=package_versions(TOOLS),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from vgg_export.diagnosis import describe
 from vgg_export.samples import Samples
 from vgg_export.verdict import verdicts_by_variant
 from vgg_runtime.benchmark.columns import interval
@@ -20,6 +21,8 @@ def report(manifest: Manifest, samples: Samples, results: Results | None) -> str
     if results is not None and results.measured:
         sections.append(_verdicts(results))
     sections.append(_recommendation(manifest, results))
+    if manifest.diagnosis is not None and manifest.diagnosis.warnings:
+        sections.append("**Mind the warnings on labelled samples above**: this compares variants of that same network.")
     if accuracies := [variant for variant in manifest.variants if variant.accuracy]:
         sections.append(_accuracies(accuracies))
     if notes := [f"{variant.name}: {note}" for variant in manifest.variants for note in variant.notes]:
@@ -47,33 +50,46 @@ def _heading(manifest: Manifest) -> str:
         lines += ["", "The variants take uint8 pixels in NHWC order, and scale and normalize them themselves."]
     if manifest.source.weights == "random":
         lines += ["", "**The weights are random**: sizes and speed mean something, the answers do not."]
+    if manifest.diagnosis is not None:
+        lines += ["", "## Labelled samples", "", _list(describe(manifest.diagnosis))]
     return "\n".join(lines)
 
 
 def _variants(manifest: Manifest) -> str:
+    # Of five classes or fewer the five best are all of them.
+    has_top5 = manifest.output.classes > 5
     rows = [
         "## Variants",
         "",
-        "| variant | MB | of the checkpoint | SNR (dB) | top-1 | top-5 | max error | worst sample |",
-        "|---|---:|---:|---:|---:|---:|---:|---|",
+        f"| variant | MB | of the checkpoint | SNR (dB) | centered SNR (dB) | top-1 |{' top-5 |' * has_top5}"
+        " max error | worst sample |",
+        f"|---|---:|---:|---:|---:|---:|{'---:|' * has_top5}---:|---|",
+        *(_row(variant, manifest.source.bytes, has_top5=has_top5) for variant in manifest.variants),
     ]
-    return "\n".join(rows + [_row(variant, manifest.source.bytes) for variant in manifest.variants])
+    if any(variant.parity.is_mostly_mean for variant in manifest.variants if variant.parity is not None):
+        rows += [
+            "",
+            "The SNR is much larger than the centered one, which leaves out each class's mean output over the images: "
+            "most of what the network gives is the same for every image, so its SNR says little.",
+        ]
+    return "\n".join(rows)
 
 
-def _row(variant: Variant, checkpoint_bytes: int | None) -> str:
+def _row(variant: Variant, checkpoint_bytes: int | None, *, has_top5: bool) -> str:
     share = f"{variant.bytes / checkpoint_bytes:.0%}" if checkpoint_bytes else ""
     cells = [variant.name, f"{variant.bytes / 1e6:.1f}", share]
     if (figures := variant.parity) is None:
-        cells += ["not verified", "", "", "", ""]
+        cells += ["not verified", *[""] * (4 + has_top5)]
     else:
-        cells += [
-            "equal" if figures.snr_db is None else f"{figures.snr_db:.1f}",
-            f"{figures.top1_agreement:.1%}",
-            f"{figures.top5_agreement:.1%}",
-            f"{figures.max_abs_error:.2g}",
-            figures.worst_sample,
-        ]
+        cells += [_decibels(figures.snr_db), _decibels(figures.centered_snr_db), f"{figures.top1_agreement:.1%}"]
+        if has_top5:
+            cells.append("" if figures.top5_agreement is None else f"{figures.top5_agreement:.1%}")
+        cells += [f"{figures.max_abs_error:.2g}", figures.worst_sample]
     return f"| {' | '.join(cells)} |"
+
+
+def _decibels(snr_db: float | None) -> str:
+    return "equal" if snr_db is None else f"{snr_db:.1f}"
 
 
 def _parity_note(manifest: Manifest, samples: Samples) -> str:

@@ -47,3 +47,23 @@ def test_it_says_what_was_not_verified(manifest: Manifest, samples: Samples) -> 
 def test_torchscript_alone_is_not_recommended_for_the_runtime(manifest: Manifest, samples: Samples) -> None:
     only = tuple(variant for variant in manifest.variants if variant.format == "torchscript")
     assert "None for the runtime without PyTorch" in report(replace(manifest, variants=only), samples, None)
+
+
+def test_top5_is_left_out_of_few_classes(manifest: Manifest, samples: Samples) -> None:
+    assert "| top-5 |" in report(manifest, samples, None)
+    few = replace(manifest, output=replace(manifest.output, classes=5), labels=None)
+    text = report(few, samples, None)
+    assert "top-5" not in text
+    cells = [line.count("|") for line in text.split("## Variants\n\n")[1].split("\n\n")[0].splitlines()]
+    assert len(set(cells)) == 1
+
+
+def test_an_snr_that_says_little_is_told(manifest: Manifest, samples: Samples) -> None:
+    def text(snr_db: float) -> str:
+        variant = manifest.variants[0]
+        parity = replace(variant.parity, snr_db=snr_db, centered_snr_db=40.0)
+        return report(replace(manifest, variants=(replace(variant, parity=parity),)), samples, None)
+
+    assert "| 60.0 | 40.0 |" in text(60.0)
+    assert "its SNR says little" in text(60.0)
+    assert "its SNR says little" not in text(49.0)
