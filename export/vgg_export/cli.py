@@ -67,6 +67,7 @@ class BatchSize(click.ParamType["int | str"]):
 @click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Pixels that the network takes.")
 @click.option("--labels", metavar="FILE", help="class_indices.json, a JSON list, a text file, or 'imagenet'.")
 @click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
+@click.option("--samples-size", type=click.IntRange(min=1), help="Images of --samples to use; by default all.")
 @click.option(
     "--quantize", multiple=True, metavar="WORD", help="dynamic, static, int8-weights, int4-weights or fp16; repeatable."
 )

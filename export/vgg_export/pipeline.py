@@ -50,6 +50,7 @@ def export(
     input_size: int | tuple[int, int] | None = None,
     labels: str | os.PathLike[str] | None = None,
     samples: str | os.PathLike[str] | None = None,
+    samples_size: int | None = None,
     quantize: Iterable[str] = (),
     calibration: str | os.PathLike[str] | None = None,
     calibration_size: int | None = None,
@@ -79,6 +80,7 @@ def export(
         input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
         labels: a file of labels, or "imagenet".
         samples: folder of real images that parity is measured on; None takes image-like noise.
+        samples_size: how many of them; None takes all.
         quantize: "dynamic", "static", "int8-weights", "int4-weights", "fp16"; float32 is always exported.
         calibration: folder of real images that the ranges of 8-bit activations are taken from.
         calibration_size: how many of them; None takes as many as there are, up to 100.
@@ -110,6 +112,7 @@ def export(
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
         labels=None if labels is None else os.fspath(labels),
         samples=None if samples is None else Path(samples),
+        samples_size=samples_size,
         quantize=tuple(quantize),
         calibration=None if calibration is None else Path(calibration),
         calibration_size=calibration_size,
@@ -133,14 +136,13 @@ def write_bundle(plan: Plan, output: Path, *, overwrite: bool = False, on_step: 
     with staged_directory(output, overwrite=overwrite) as staging:
         on_step("running eager PyTorch")
         samples = _samples(plan)
-        reference = run_eager(plan.loaded.module, samples, plan.takes)
+        reference = run_eager(plan.loaded.module, samples, plan.takes, on_step)
         manifest = write_variants(plan, _first_manifest(plan, reference), staging, on_step)
         if plan.options.verify:
             manifest = verify_variants(plan, manifest, reference, staging, on_step)
         (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
         if plan.options.verify:
-            on_step("verifying image bytes to labels")
-            EndToEnd.of(plan, samples).check(staging, manifest)
+            EndToEnd.of(plan, reference).check(staging, manifest, on_step)
         results = None
         if plan.options.quantize:
             on_step("timing the variants in turns")

@@ -48,6 +48,7 @@ class Options:
         input_size: (height, width) in pixels.
         labels: a file of labels, or "imagenet".
         samples: folder of real images for parity.
+        samples_size: how many of them; None takes all.
         quantize: words of ``--quantize``.
         calibration: folder of real images that ranges of activations are taken from.
         calibration_size: how many of them; None takes up to the default.
@@ -66,6 +67,7 @@ class Options:
     input_size: tuple[int, int] | None = None
     labels: str | None = None
     samples: Path | None = None
+    samples_size: int | None = None
     quantize: tuple[str, ...] = ()
     calibration: Path | None = None
     calibration_size: int | None = None
@@ -94,12 +96,21 @@ class Options:
             raise UsageError(f"--min-snr is {self.budget.min_snr_db}; it is a number of dB.")
         if self.calibration_size is not None and self.calibration_size < 1:
             raise UsageError(f"the calibration size is {self.calibration_size}; it is at least 1.")
+        self._check_samples_size()
         if self.batch != "dynamic" and self.batch < 1:
             raise UsageError(f"the batch size is {self.batch}; it is 'dynamic' or at least 1.")
         if self.seed < 0:
             raise UsageError(f"the seed is {self.seed}; it is at least 0.")
         if self.input_size is not None and min(self.input_size) < 1:
             raise UsageError(f"the input size is {self.input_size}; both sides are at least 1 pixel.")
+
+    def _check_samples_size(self) -> None:
+        if self.samples_size is None:
+            return
+        if self.samples_size < 1:
+            raise UsageError(f"samples_size must be an integer >= 1, got {self.samples_size}.")
+        if self.samples is None and self.calibration is None:
+            raise UsageError("--samples-size has no effect without images.", hint="Add --samples DIR.")
 
 
 def _check_word(what: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -160,6 +171,7 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
         size=options.calibration_size,
         macs=layer_table(loaded.module, (loaded.input_channels, *loaded.input_size)).macs,
         seed=options.seed,
+        samples_size=options.samples_size,
     )
     batch = "batch" if options.batch == "dynamic" else options.batch
     return Plan(
@@ -167,7 +179,7 @@ def make_plan(checkpoint: str | os.PathLike[str], options: Options) -> Plan:
         loaded=loaded,
         takes=Input((batch, loaded.input_channels, *loaded.input_size)),
         preprocessing=preprocessing,
-        assumptions=(*loaded.architecture.assumptions, *assumed, *_few_images(images)),
+        assumptions=(*loaded.architecture.assumptions, *assumed, *_few_images(images), *_held_out(options, images)),
         labels=None if options.labels is None else read_labels(options.labels, loaded.num_classes),
         recipes=recipes,
         images=images,
@@ -191,6 +203,14 @@ def _few_images(images: ImageSplit) -> Iterator[str]:
         yield (
             f"the ranges of the 8-bit activations hold for every image, though taken from {count} alone "
             f"(--calibration; better are {FEW_IMAGES} or more)"
+        )
+
+
+def _held_out(options: Options, images: ImageSplit) -> Iterator[str]:
+    if options.samples is None and images.samples is not None:
+        yield (
+            f"{len(images.samples.files)} images of --calibration are held out to verify on, and no range is taken "
+            "from them (--samples DIR verifies on others, --samples-size N holds out another number)"
         )
 
 

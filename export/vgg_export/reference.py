@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vgg_export.progress import OnStep, ignore_steps
 from vgg_export.samples import Samples
 from vgg_runtime.errors import ArchitectureError, ParityError
 from vgg_runtime.manifest import Input, ParityFigures
@@ -49,7 +50,7 @@ class Reference:
         count = max(4, len(self.batches[0]))
         outputs = np.concatenate(self.outputs)
         order = [index for batch in self.batches for index in batch]
-        return self.samples.given[order[:count]], outputs[:count]
+        return self.samples.inputs(order[:count]), outputs[:count]
 
     @property
     def per_sample(self) -> NDArray[np.float32]:
@@ -63,16 +64,17 @@ class Reference:
         rows: NDArray[np.float32] = np.concatenate(outputs)[first]
         return rows
 
-    def run(self, variant: str, run: Run) -> list[NDArray[np.float32]]:
+    def run(self, variant: str, run: Run, on_step: OnStep = ignore_steps) -> list[NDArray[np.float32]]:
         """Return what ``run``, which is the variant of that name, makes of the same batches.
 
         Raises:
             ParityError: it fails on a batch, or gives outputs of another shape.
         """
-        return [
-            _rerun(variant, run, self.samples.given[list(batch)], output.shape)
-            for batch, output in zip(self.batches, self.outputs, strict=True)
-        ]
+        outputs = []
+        for batch, output in zip(self.batches, self.outputs, strict=True):
+            outputs.append(_rerun(variant, run, self.samples.inputs(batch), output.shape))
+            on_step(f"verifying {variant}", len(outputs), len(self.batches))
+        return outputs
 
     def compare(self, actual: Sequence[NDArray[np.float32]], *, tie: float = 0.0) -> ParityFigures:
         """Compare the outputs of a variant, as :meth:`run` gives them, with those of eager PyTorch."""
@@ -81,7 +83,7 @@ class Reference:
         return compare(np.concatenate(self.outputs), np.concatenate(actual), names, batch_sizes=sizes, tie=tie)
 
 
-def run_eager(module: nn.Module, samples: Samples, takes: Input) -> Reference:
+def run_eager(module: nn.Module, samples: Samples, takes: Input, on_step: OnStep = ignore_steps) -> Reference:
     """Run ``module`` on the samples: one by one, and the first of them in larger batches.
 
     Raises:
@@ -92,14 +94,14 @@ def run_eager(module: nn.Module, samples: Samples, takes: Input) -> Reference:
     outputs = []
     for batch in batches:
         try:
-            output = run(samples.batch[list(batch)])
+            output = run(samples.planes(batch))
         except Exception as error:  # whatever the module's own forward raises
             raise ArchitectureError(
-                f"the network fails on a batch of {len(batch)} images of shape {samples.batch.shape[1:]}: "
-                f"{_first_line(error)}",
+                f"the network fails on a batch of {len(batch)} images of shape {takes.shape[1:]}: {_first_line(error)}",
                 hint="Check --input-size and --model; with a fixed batch size, give --batch N.",
             ) from error
         outputs.append(output)
+        on_step("running eager PyTorch", len(outputs), len(batches))
     _check_outputs(outputs, batches)
     return Reference(batches, samples, tuple(outputs))
 

@@ -32,7 +32,7 @@ def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, stagin
     Raises:
         ParityError: a variant misses its tolerance, or the budget that the user set.
     """
-    gate = _Gate(reference, plan.options.budget, true_classes(reference.samples.names, plan.labels), staging)
+    gate = _Gate(reference, plan.options.budget, true_classes(reference.samples.names, plan.labels), staging, on_step)
     variants = []
     for recipe, variant in zip(plan.recipes, manifest.variants, strict=True):
         on_step(f"verifying {recipe.name}")
@@ -46,10 +46,11 @@ class _Gate:
     budget: Budget
     truth: list[int] | None
     staging: Path
+    on_step: OnStep
 
     def pass_through(self, recipe: Recipe, variant: Variant) -> Variant:
         """Return ``variant`` with its figures, or raise ParityError."""
-        outputs = self.reference.run(recipe.name, open_variant(recipe, self.staging))
+        outputs = self.reference.run(recipe.name, open_variant(recipe, self.staging), self.on_step)
         figures = self.reference.compare(outputs, tie=recipe.tolerance.tie)
         _refuse_miss(recipe, figures)
         if recipe.budgeted:

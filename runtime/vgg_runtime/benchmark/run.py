@@ -17,6 +17,7 @@ from vgg_runtime.benchmark.rows import Taken, row
 from vgg_runtime.benchmark.subjects import Candidate
 from vgg_runtime.benchmark.worker_process import Failure, Worker, WorkerEndedError
 from vgg_runtime.bundle import Bundle
+from vgg_runtime.manifest import Manifest
 
 __all__ = ["EFFORT", "QUICK", "OnStep", "run", "steps"]
 
@@ -75,7 +76,7 @@ def run(
                 taken.peaks[threads] = peaks
         _take_turns(candidates, baseline, effort, taken, on_step)
         if samples is not None:
-            _take_answers(candidates, samples, taken, on_step)
+            _take_answers(candidates, samples, taken, bundle.manifest, on_step)
         finished = True
     except KeyboardInterrupt:
         pass
@@ -113,13 +114,13 @@ def _take_turns(
                 on_step(name, 1)
 
 
-def _take_answers(candidates: Sequence[Candidate], samples: LabelledImages, taken: Taken, on_step: OnStep) -> None:
-    import numpy as np
-
+def _take_answers(
+    candidates: Sequence[Candidate], samples: LabelledImages, taken: Taken, manifest: Manifest, on_step: OnStep
+) -> None:
     taken.classes = samples.classes
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.npy"
-        np.save(images, samples.batch)
+        samples.save(images, manifest)
         for candidate in _answering(candidates):
             subject = candidate.subject
             if subject.name not in taken.failures:
