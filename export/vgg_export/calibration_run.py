@@ -16,6 +16,7 @@ from vgg_calibration.quantizers import Context
 from vgg_calibration.targets import TARGETS
 from vgg_export.image_split import Chosen
 from vgg_export.precision_choice import choose_precision
+from vgg_export.progress import OnStep
 from vgg_runtime.errors import CalibrationError
 from vgg_runtime.manifest import Calibration, Input, Tolerance
 from vgg_runtime.preprocessing import Preprocessing
@@ -52,7 +53,7 @@ def calibrate(
     *,
     takes: Input,
     tolerance: Tolerance,
-    on_step: Callable[[str], None],
+    on_step: OnStep,
     on_note: Callable[[str], None],
 ) -> Calibrated:
     """Run the float model over the chosen images; find ranges, each layer's noise, and what stays in float.
@@ -73,7 +74,7 @@ def calibrate(
         preprocessing,
         takes.size,
         count=len(chosen.files),
-        on_image=lambda done: on_step(f"reading calibration images: {done} of {len(chosen.files)}"),
+        on_image=lambda done: on_step("reading calibration images", done, len(chosen.files)),
     )
     for skipped in images.skipped:
         on_note(f"skipped: {skipped}")
@@ -86,7 +87,7 @@ def calibrate(
         seen,
         options.calibration_method,
         batch_size=batch_size,
-        on_image=lambda done: on_step(f"calibrating: {min(done, len(seen))} of {len(seen)} images"),
+        on_image=lambda done: on_step("calibrating", min(done, len(seen)), len(seen)),
     )
     choice = choose_precision(
         float_onnx,

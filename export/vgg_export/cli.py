@@ -20,6 +20,7 @@ from vgg_runtime.presets import PRESETS
 
 if TYPE_CHECKING:
     from vgg_export.plan import Options, Plan
+    from vgg_export.progress import OnStep
     from vgg_runtime.bundle import Bundle
     from vgg_runtime.manifest import LeftOutVariant
 
@@ -89,6 +90,7 @@ class BatchSize(click.ParamType["int | str"]):
     help="class_indices.json, a JSON list, a text file, or 'imagenet'.",
 )
 @click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
+@click.option("--samples-size", type=click.IntRange(min=1), help="Images of --samples to use; by default all.")
 @click.option("--quantize", multiple=True, type=click.Choice(QUANTIZATIONS), help="Variant to add; repeatable.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="Folder of real images to calibrate on.")
 @click.option("--calibration-size", type=click.IntRange(min=1), help="Images to calibrate on; by default up to 100.")
@@ -178,18 +180,28 @@ def _notes() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def _steps() -> Iterator[Callable[[str], None]]:
-    """Give a function that shows the step under way on stderr, where that is a terminal."""
+def _steps() -> Iterator[OnStep]:
+    """Give a function that shows the step under way on stderr, where that is a terminal, with the time left."""
+    from vgg_export.progress import ignore_steps
+
     if not sys.stderr.isatty():
-        yield lambda step: None
+        yield ignore_steps
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task("starting")
-        yield lambda step: progress.update(task, description=step)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr), transient=True) as progress:
+        task, current = progress.add_task("starting", total=None), ""
+
+        def show(text: str, done: int = 0, total: int = 0, /) -> None:
+            nonlocal current
+            if text != current:
+                current = text
+                progress.reset(task, description=text, total=total or None)
+            progress.update(task, completed=done, total=total or None)
+
+        yield show
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:
@@ -201,21 +213,33 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
+    from vgg_export.diagnosis import describe
     from vgg_export.variant_notes import variant_notes
-    from vgg_export.verdict import read_verdicts
+    from vgg_export.verdict import read_results, verdicts_by_variant
     from vgg_runtime.cli import variant_line
     from vgg_runtime.json_dataclass import to_json
 
-    verdicts = read_verdicts(bundle)
+    results = read_results(bundle)
+    verdicts = {} if results is None else verdicts_by_variant(results)
     if as_json:
-        found = {"manifest": to_json(bundle.manifest), "verdicts": to_json(verdicts)}
+        found = {
+            "diagnosis": to_json(bundle.manifest.diagnosis),
+            "manifest": to_json(bundle.manifest),
+            "measured": to_json(results),
+            "verdicts": to_json(verdicts),
+        }
         command_line.echo_json({"bundle": str(bundle.directory), **found})
         return
+    diagnosis = bundle.manifest.diagnosis
+    for line in [] if diagnosis is None else describe(diagnosis):
+        click.echo(command_line.printable(line))
+    caution = "; mind the warning above" if diagnosis is not None and diagnosis.warnings else ""
     click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
     for variant in bundle.manifest.variants:
         click.echo(f"  {variant_line(variant)}")
         if variant.name in verdicts:
-            click.echo(f"      {verdicts[variant.name].rank}: {verdicts[variant.name].why}")
+            verdict = verdicts[variant.name]
+            click.echo(f"      {verdict.rank}: {verdict.why}{caution if verdict.rank == 'recommended' else ''}")
         for note in variant_notes(variant, max_names=NAMES_SHOWN):
             click.echo(f"      {note}")
     click.echo(_predict_command(bundle))

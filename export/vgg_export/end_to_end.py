@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vgg_export.plan import Plan
-from vgg_export.reference import eager_function
+from vgg_export.progress import OnStep, ignore_steps
+from vgg_export.reference import Reference
 from vgg_export.samples import Samples
 from vgg_export.torchvision_transforms import torchvision_preprocess
 from vgg_runtime.classifier import Classifier
@@ -36,24 +37,23 @@ class EndToEnd:
     outputs: NDArray[np.float32]
 
     @classmethod
-    def of(cls, plan: Plan, samples: Samples) -> EndToEnd:
-        """Run the sample files through torchvision's transforms and the eager network.
+    def of(cls, plan: Plan, reference: Reference) -> EndToEnd:
+        """Run the sample files through torchvision's transforms; of equal pixels eager PyTorch's outputs are known.
 
         Raises:
             ParityError: the pixels differ in any bit from those of this project's own preprocessing.
         """
-        pixels = [torchvision_preprocess(plan.preprocessing, file) for file in samples.files]
-        for name, ours, theirs in zip(samples.names, samples.batch, pixels, strict=True):
+        samples = reference.samples
+        for i, name in enumerate(samples.names):
+            (ours,), theirs = samples.planes([i]), torchvision_preprocess(plan.preprocessing, samples.encoded(i))
             if not np.array_equal(ours, theirs):
                 raise ParityError(
                     f"{name} is preprocessed differently by torchvision: up to {np.abs(ours - theirs).max():.3g}.",
                     hint="Report it with the image and the versions of Pillow and torchvision.",
                 )
-        run, size = eager_function(plan.loaded.module), plan.takes.batch_size or 1
-        outputs = [run(np.repeat(planes[np.newaxis], size, axis=0))[:1] for planes in pixels]
-        return cls(samples, np.concatenate(outputs))
+        return cls(samples, reference.per_sample)
 
-    def check(self, bundle: Path, manifest: Manifest) -> dict[str, str]:
+    def check(self, bundle: Path, manifest: Manifest, on_step: OnStep = ignore_steps) -> dict[str, str]:
         """Classify the sample files with every ONNX variant of ``bundle`` and compare the labels.
 
         Returns:
@@ -63,12 +63,15 @@ class EndToEnd:
         for variant in manifest.variants:
             if variant.format == "onnx" and variant.tolerance is not None:
                 with Classifier.open(bundle, variant=variant.name, device="cpu") as classifier:
-                    if reason := self._shortfall(classifier, variant.tolerance):
+                    if reason := self._shortfall(classifier, variant.tolerance, on_step):
                         misses[variant.name] = reason
         return misses
 
-    def _shortfall(self, classifier: Classifier, tolerance: Tolerance) -> str | None:
-        predicted = [classifier.predict(file, top_k=1)[0].index for file in self.samples.files]
+    def _shortfall(self, classifier: Classifier, tolerance: Tolerance, on_step: OnStep) -> str | None:
+        predicted = []
+        for i in range(count := len(self.samples.names)):
+            predicted.append(classifier.predict(self.samples.encoded(i), top_k=1)[0].index)
+            on_step(f"verifying image bytes to labels of {classifier.variant}", i + 1, count)
         # The runtime's choice as a one-hot output: comparing it counts ties in the reference as agreement.
         one_hot = np.eye(self.outputs.shape[1], dtype=np.float32)[predicted]
         agreement = compare(self.outputs, one_hot, self.samples.names, tie=tolerance.tie).top1_agreement_with_ties

@@ -12,7 +12,7 @@ from vgg_calibration.calibration_images import MAX_UNREADABLE
 from vgg_runtime.checksum import sha256_of
 from vgg_runtime.counts import counted
 from vgg_runtime.errors import CalibrationError, ImageError
-from vgg_runtime.image_choice import choose_images, enough_to_judge
+from vgg_runtime.image_choice import choose_images, choose_samples, enough_to_judge
 from vgg_runtime.images import read_image
 
 __all__ = ["DEFAULT_CALIBRATION_SIZE", "Chosen", "ImageSplit", "split_images"]
@@ -45,34 +45,42 @@ class ImageSplit:
 
 
 def split_images(
-    samples: Path | None, calibration: Path | None, *, size: int | None, macs: int, seed: int
+    samples: Path | None,
+    calibration: Path | None,
+    *,
+    size: int | None,
+    macs: int,
+    seed: int,
+    samples_size: int | None = None,
 ) -> ImageSplit:
     """Choose sample and calibration images by seed, balanced over class folders.
 
     Args:
         samples: folder to judge by. Where it is None or the calibration folder itself, a quarter of that is held out.
         size: calibration images that the user asked for; None takes as many as there are, up to the default.
-        macs: multiply-accumulates of the network for one image.
+        macs: multiply-accumulates of the network for one image, by which images are held out.
+        samples_size: images to judge by; None takes all of ``samples``.
 
     Raises:
         ImageError: a folder holds no image.
+        UsageError: ``samples`` has fewer images than asked for.
         CalibrationError: there is no such folder, or it has fewer images than asked for.
     """
-    count = enough_to_judge(macs)
     if calibration is None:
-        return ImageSplit(None if samples is None else Chosen(samples, _choose(samples, count, seed)), None)
+        return ImageSplit(None if samples is None else _choose(samples, samples_size, seed), None)
     if not calibration.exists():
         raise CalibrationError(f"there is no folder {calibration}.", hint="Give a folder of images to --calibration.")
     wanted = size or DEFAULT_CALIBRATION_SIZE
     with_spare = math.ceil(wanted / (1 - MAX_UNREADABLE))
     if samples is None or samples.resolve() == calibration.resolve():
+        count = samples_size or enough_to_judge(macs)
         found = choose_images(calibration, with_spare + count, seed=seed)
         held_out = min(count, max(1, int(len(found) * HELD_OUT)), len(found) - 1)
         # Unreadable ones are left to the calibration, which skips a few of them.
         judged = Chosen(calibration, tuple(islice(filter(_is_readable, reversed(found)), held_out))[::-1])
     else:
         found = choose_images(calibration, sys.maxsize, seed=seed)
-        judged = Chosen(samples, _choose(samples, count, seed))
+        judged = _choose(samples, samples_size, seed)
     same = {_digest(file) for file in judged.files}
     others = tuple(islice((file for file in found if _digest(file) not in same), with_spare))
     chosen, spare = others[:wanted], others[wanted:]
@@ -85,8 +93,8 @@ def split_images(
     return ImageSplit(judged if judged.files else None, Chosen(calibration, chosen, spare))
 
 
-def _choose(folder: Path, count: int, seed: int) -> tuple[Path, ...]:
-    return tuple(choose_images(folder, count, seed=seed))
+def _choose(folder: Path, size: int | None, seed: int) -> Chosen:
+    return Chosen(folder, tuple(choose_samples(folder, size, seed=seed)))
 
 
 def _is_readable(file: Path) -> bool:

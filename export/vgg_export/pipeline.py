@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -15,15 +15,17 @@ from vgg_calibration.mixed_precision import Budget
 from vgg_calibration.ranges import DEFAULT_METHOD
 from vgg_calibration.targets import ANY_CPU
 from vgg_export.bundle_writer import check_destination, staged_directory
+from vgg_export.diagnosis import diagnose
 from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
 from vgg_export.output_kind import detect_output_kind, output_assumptions
 from vgg_export.plan import FORMATS, Options, Plan, make_plan, note_assumptions
+from vgg_export.progress import OnNote, OnStep, ignore_notes, ignore_steps
 from vgg_export.reference import Reference, run_eager
 from vgg_export.report import report
 from vgg_export.samples import Samples, pink_noise_samples, real_samples
 from vgg_export.variant_writer import write_variants
 from vgg_export.variants import Format
-from vgg_export.verdict import judge, measured, time_variants
+from vgg_export.verdict import time_variants
 from vgg_export.verification import verify_end_to_end, verify_variants
 from vgg_models.layer_costs import layer_table
 from vgg_models.loaded_model import WeightsChoice
@@ -34,8 +36,6 @@ from vgg_runtime.manifest import Manifest, Output, Source
 __all__ = ["export", "write_bundle"]
 
 TOOLS = ("vgg-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy", "pillow")
-
-OnLine = Callable[[str], None]
 
 
 def export(
@@ -51,6 +51,7 @@ def export(
     input_size: int | tuple[int, int] | None = None,
     labels: str | os.PathLike[str] | None = None,
     samples: str | os.PathLike[str] | None = None,
+    samples_size: int | None = None,
     quantize: Iterable[str] = (),
     calibration: str | os.PathLike[str] | None = None,
     calibration_size: int | None = None,
@@ -66,8 +67,8 @@ def export(
     verify: bool = True,
     overwrite: bool = False,
     seed: int = 0,
-    on_step: OnLine = lambda _: None,
-    on_note: OnLine = lambda _: None,
+    on_step: OnStep = ignore_steps,
+    on_note: OnNote = ignore_notes,
 ) -> Bundle:
     """Export ``checkpoint`` to a bundle at ``output``, every variant verified against eager PyTorch.
 
@@ -89,6 +90,7 @@ def export(
         input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
         labels: a file of labels, or "imagenet"; None takes what the checkpoint states.
         samples: folder of real images that parity is measured on; None takes image-like noise.
+        samples_size: how many of them; None takes all.
         quantize: "dynamic", "static", "int8-weights", "int4-weights", "fp16"; float32 is always exported.
         calibration: folder of real images that the ranges of 8-bit activations are taken from.
         calibration_size: how many of them; None takes as many as there are, up to 100.
@@ -105,7 +107,7 @@ def export(
         verify: hold every variant against eager PyTorch.
         overwrite: replace a bundle that is there.
         seed: for noise, random weights and the choice of samples.
-        on_step: called with a line of text when each step begins.
+        on_step: called with a line of text when each step begins, and with how many of how many parts of it are done.
         on_note: called with a line of text for each assumption ("assumed: ...") and each unreadable calibration image
             ("skipped: ..."), as soon as it is known and even if the export fails later.
 
@@ -124,6 +126,7 @@ def export(
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
         labels=None if labels is None else os.fspath(labels),
         samples=None if samples is None else Path(samples),
+        samples_size=samples_size,
         quantize=tuple(quantize),
         calibration=None if calibration is None else Path(calibration),
         calibration_size=calibration_size,
@@ -149,8 +152,8 @@ def write_bundle(
     output: Path,
     *,
     overwrite: bool = False,
-    on_step: OnLine = lambda _: None,
-    on_note: OnLine = lambda _: None,
+    on_step: OnStep = ignore_steps,
+    on_note: OnNote = ignore_notes,
 ) -> Bundle:
     """Write the bundle that ``plan`` describes; arguments and errors as in :func:`export`.
 
@@ -159,21 +162,20 @@ def write_bundle(
     with staged_directory(output, overwrite=overwrite) as staging:
         on_step("running eager PyTorch")
         samples = _samples(plan)
-        reference = run_eager(plan.loaded.module, samples, plan.takes)
+        reference = run_eager(plan.loaded.module, samples, plan.takes, on_step)
         manifest = write_variants(plan, _first_manifest(plan, reference, on_note), staging, on_step, on_note)
         if plan.options.verify:
             manifest = verify_variants(plan, manifest, reference, staging, on_step)
         (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
         if plan.options.verify:
-            on_step("verifying image bytes to labels")
-            manifest = verify_end_to_end(plan, manifest, samples, staging)
+            manifest = verify_end_to_end(plan, manifest, reference, staging, on_step)
             (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
-        verdicts = {}
+        results = None
         if plan.options.quantize:
             on_step("timing the variants in turns")
-            verdicts = judge(manifest, time_variants(staging, manifest))
-            (staging / MEASURED).write_text(measured(verdicts), encoding="utf-8")
-        (staging / REPORT).write_text(report(manifest, samples, verdicts, plan.search), encoding="utf-8")
+            results = replace(time_variants(staging, manifest, on_step), bundle=output.resolve().name)
+            (staging / MEASURED).write_text(results.dump(), encoding="utf-8")
+        (staging / REPORT).write_text(report(manifest, samples, results, plan.search), encoding="utf-8")
     return open_bundle(output)
 
 
@@ -183,7 +185,7 @@ def _samples(plan: Plan) -> Samples:
     return pink_noise_samples(plan.preprocessing, plan.variants_take, seed=plan.options.seed)
 
 
-def _first_manifest(plan: Plan, reference: Reference, on_note: OnLine) -> Manifest:
+def _first_manifest(plan: Plan, reference: Reference, on_note: OnNote) -> Manifest:
     """The manifest as far as it is known before any file is written."""
     outputs = np.concatenate(reference.outputs)
     kind = detect_output_kind(outputs)
@@ -213,5 +215,6 @@ def _first_manifest(plan: Plan, reference: Reference, on_note: OnLine) -> Manife
         preprocessing=plan.preprocessing,
         labels=plan.labels,
         variants=(),
+        diagnosis=diagnose(reference.samples.names, plan.labels, reference.per_sample),
         tool_versions=package_versions(TOOLS),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +20,7 @@ from vgg_export.preprocessing_findings import findings, require_clear
 from vgg_export.preprocessing_option import FIND, resolve_preprocessing, stated_size
 from vgg_export.preprocessing_ranking import PreprocessingSearch
 from vgg_export.preprocessing_search import search_preprocessing, split_labelled
+from vgg_export.progress import OnNote, OnStep, ignore_notes, ignore_steps
 from vgg_export.stated_preprocessing import apply_statements
 from vgg_export.variants import QUANTIZE_OPTIONS, Format, Recipe, choose_recipes
 from vgg_models import layer_table, load_model
@@ -57,6 +58,7 @@ class Options:
         input_size: (height, width) in pixels.
         labels: a file of labels, or "imagenet"; None takes what the checkpoint states.
         samples: folder of real images for parity.
+        samples_size: how many of them; None takes all.
         quantize: words of ``--quantize``.
         calibration: folder of real images that ranges of activations are taken from.
         calibration_size: how many of them; None takes up to the default.
@@ -77,6 +79,7 @@ class Options:
     input_size: tuple[int, int] | None = None
     labels: str | None = None
     samples: Path | None = None
+    samples_size: int | None = None
     quantize: tuple[str, ...] = ()
     calibration: Path | None = None
     calibration_size: int | None = None
@@ -108,12 +111,21 @@ class Options:
             raise UsageError(f"--min-snr is {self.budget.min_snr_db}; it is a number of dB.")
         if self.calibration_size is not None and self.calibration_size < 1:
             raise UsageError(f"the calibration size is {self.calibration_size}; it is at least 1.")
+        self._check_samples_size()
         if self.batch != "dynamic" and self.batch < 1:
             raise UsageError(f"the batch size is {self.batch}; it is 'dynamic' or at least 1.")
         if self.seed < 0:
             raise UsageError(f"the seed is {self.seed}; it is at least 0.")
         if self.input_size is not None and min(self.input_size) < 1:
             raise UsageError(f"the input size is {self.input_size}; both sides are at least 1 pixel.")
+
+    def _check_samples_size(self) -> None:
+        if self.samples_size is None:
+            return
+        if self.samples_size < 1:
+            raise UsageError(f"samples_size must be an integer >= 1, got {self.samples_size}.")
+        if self.samples is None and self.calibration is None:
+            raise UsageError("--samples-size has no effect without images.", hint="Add --samples DIR.")
 
 
 def _check_word(what: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -163,8 +175,8 @@ def make_plan(
     checkpoint: str | os.PathLike[str],
     options: Options,
     *,
-    on_step: Callable[[str], None] = lambda _: None,
-    on_note: Callable[[str], None] = lambda _: None,
+    on_step: OnStep = ignore_steps,
+    on_note: OnNote = ignore_notes,
 ) -> Plan:
     """Read the checkpoint and settle everything that the options leave open.
 
@@ -201,16 +213,17 @@ def make_plan(
         size=options.calibration_size,
         macs=layer_table(loaded.module, (loaded.input_channels, *loaded.input_size)).macs,
         seed=options.seed,
+        samples_size=options.samples_size,
     )
-    few_images = tuple(_few_images(images))
-    note_assumptions(few_images, on_note)
+    few_images, held_out = tuple(_few_images(images)), tuple(_held_out(options, images))
+    note_assumptions((*few_images, *held_out), on_note)
     batch = "batch" if options.batch == "dynamic" else options.batch
     plan = Plan(
         options=options,
         loaded=loaded,
         takes=Input((batch, loaded.input_channels, *loaded.input_size)),
         preprocessing=preprocessing,
-        assumptions=(*loaded.architecture.assumptions, *assumed, *few_images),
+        assumptions=(*loaded.architecture.assumptions, *assumed, *few_images, *held_out),
         remarks=remarks,
         labels=labels,
         recipes=recipes,
@@ -219,7 +232,7 @@ def make_plan(
     return _with_search(plan, on_step, on_note) if options.preprocess == FIND else plan
 
 
-def note_assumptions(assumptions: Iterable[str], on_note: Callable[[str], None]) -> None:
+def note_assumptions(assumptions: Iterable[str], on_note: OnNote) -> None:
     """Give ``on_note`` one line for each of ``assumptions``."""
     for assumption in assumptions:
         on_note(f"assumed: {assumption}")
@@ -242,6 +255,14 @@ def _few_images(images: ImageSplit) -> Iterator[str]:
         yield (
             f"the ranges of the 8-bit activations hold for every image, though taken from {count} alone "
             f"(--calibration; better are {FEW_IMAGES} or more)"
+        )
+
+
+def _held_out(options: Options, images: ImageSplit) -> Iterator[str]:
+    if options.samples is None and images.samples is not None:
+        yield (
+            f"{len(images.samples.files)} images of --calibration are held out to verify on, and no range is taken "
+            "from them (--samples DIR verifies on others, --samples-size N holds out another number)"
         )
 
 
@@ -275,7 +296,7 @@ def _labels(options: Options, loaded: LoadedModel) -> tuple[tuple[str, ...] | No
     return labels_from_checkpoint(loaded.metadata.labels, loaded.num_classes)
 
 
-def _with_search(plan: Plan, on_step: Callable[[str], None], on_note: Callable[[str], None]) -> Plan:
+def _with_search(plan: Plan, on_step: OnStep, on_note: OnNote) -> Plan:
     """Return ``plan`` with the preprocessing that its labelled samples show, judged by the samples that are left."""
     image = (plan.takes.channels, *plan.takes.size)
     samples = None if plan.options.samples is None else plan.images.samples

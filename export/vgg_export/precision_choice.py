@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from vgg_calibration.layer_noise import LayerNoise, measure_layer_noise
 from vgg_calibration.mixed_precision import Goal, choose_in_float
 from vgg_calibration.quantizers import Context
 from vgg_calibration.quantizers.activations_int8 import activations_int8
+from vgg_export.progress import OnStep
 from vgg_export.quantized_onnx import write_quantized
 from vgg_runtime.backends import Placement, open_backend
 from vgg_runtime.manifest import ParityFigures
@@ -61,7 +62,7 @@ def choose_precision(
     *,
     batch_size: int,
     all_layers: bool,
-    on_step: Callable[[str], None],
+    on_step: OnStep,
 ) -> PrecisionChoice:
     """Quantize the float model, and do more where it misses ``goal``: first compensate, then leave layers in float.
 

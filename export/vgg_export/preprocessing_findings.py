@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from vgg_export.preprocessing_ranking import PreprocessingSearch, Trial
+from vgg_runtime.benchmark.results import Estimate
 from vgg_runtime.errors import PreprocessingError
 from vgg_runtime.json_dataclass import to_json
 from vgg_runtime.preprocessing import Preprocessing
@@ -59,7 +60,7 @@ def findings(search: PreprocessingSearch, *, judged: int, held_out: bool) -> Ite
     rival = "" if runner_up is None else f"; next: {runner_up.name}, {runner_up.accuracy.value:.1%}"
     yield (
         f"preprocessing found: {best.name} ({_as_file(best.preprocessing)}): {best.accuracy.value:.1%} "
-        f"({_percentages(best)}) on {search.images} labelled samples{rival}"
+        f"({_percentages(best.accuracy)}) on {search.images} labelled samples{rival}"
     )
     if search.same_answers:
         others = ", ".join(trial.name for trial in search.same_answers)
@@ -79,10 +80,8 @@ def table_rows(search: PreprocessingSearch) -> list[tuple[str, ...]]:
         (
             trial.name,
             f"{trial.accuracy.value:.1%}",
-            _percentages(trial),
-            f"{trial.lead.value * 100:.1f} ({trial.lead.low * 100:.1f} to {trial.lead.high * 100:.1f})"
-            if trial is not search.best
-            else "",
+            _percentages(trial.accuracy),
+            f"{trial.lead.value * 100:.1f} ({_percentages(trial.lead)})" if trial is not search.best else "",
             trial.outcome,
         )
         for trial in search.trials
@@ -96,8 +95,9 @@ def table_as_text(search: PreprocessingSearch) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _percentages(trial: Trial) -> str:
-    return f"{trial.accuracy.low * 100:.1f} to {trial.accuracy.high * 100:.1f}"
+def _percentages(estimate: Estimate) -> str:
+    low, high = estimate.interval or (estimate.value, estimate.value)
+    return f"{low * 100:.1f} to {high * 100:.1f}"
 
 
 def _choices(search: PreprocessingSearch) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from vgg_export.preprocessing_candidates import (
     squashed,
 )
 from vgg_export.preprocessing_ranking import PreprocessingSearch, rank_answers
+from vgg_export.progress import OnStep
 from vgg_export.reference import eager_function, run_batch
 from vgg_runtime.errors import UsageError
 from vgg_runtime.image_choice import enough_to_judge, name_below
@@ -91,7 +92,7 @@ def split_labelled(chosen: Chosen | None, labels: Sequence[str] | None, *, macs:
 
 
 def search_preprocessing(
-    loaded: LoadedModel, images: SearchImages, *, batch: int | None, on_step: Callable[[str], None]
+    loaded: LoadedModel, images: SearchImages, *, batch: int | None, on_step: OnStep
 ) -> PreprocessingSearch:
     """Run the eager network on the images once for each candidate, and rank the candidates by accuracy.
 
@@ -111,7 +112,7 @@ def search_preprocessing(
     run = eager_function(loaded.module)
     answers = []
     for number, candidate in enumerate(distinct, 1):
-        on_step(f"trying preprocessing {number} of {len(distinct)}: {candidate.names[0]}")
+        on_step(f"trying the preprocessing {candidate.names[0]}", number, len(distinct))
         inputs = pixels.of(candidate)
         outputs = []
         for indices in _batches(len(inputs), batch or BATCH):

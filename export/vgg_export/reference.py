@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vgg_export.progress import OnStep, ignore_steps
 from vgg_export.samples import Samples
 from vgg_runtime.errors import ArchitectureError, ParityError
 from vgg_runtime.manifest import Input, ParityFigures
@@ -49,7 +50,7 @@ class Reference:
         count = max(4, len(self.batches[0]))
         outputs = np.concatenate(self.outputs)
         order = [index for batch in self.batches for index in batch]
-        return self.samples.given[order[:count]], outputs[:count]
+        return self.samples.inputs(order[:count]), outputs[:count]
 
     @property
     def per_sample(self) -> NDArray[np.float32]:
@@ -63,16 +64,17 @@ class Reference:
         rows: NDArray[np.float32] = np.concatenate(outputs)[first]
         return rows
 
-    def run(self, variant: str, run: Run) -> list[NDArray[np.float32]]:
+    def run(self, variant: str, run: Run, on_step: OnStep = ignore_steps) -> list[NDArray[np.float32]]:
         """Return what ``run``, which is the variant of that name, makes of the same batches.
 
         Raises:
             ParityError: it fails on a batch, or gives outputs of another shape.
         """
-        return [
-            _rerun(variant, run, self.samples.given[list(batch)], output.shape)
-            for batch, output in zip(self.batches, self.outputs, strict=True)
-        ]
+        outputs = []
+        for batch, output in zip(self.batches, self.outputs, strict=True):
+            outputs.append(_rerun(variant, run, self.samples.inputs(batch), output.shape))
+            on_step(f"verifying {variant}", len(outputs), len(self.batches))
+        return outputs
 
     def compare(self, actual: Sequence[NDArray[np.float32]], *, tie: float = 0.0) -> ParityFigures:
         """Compare the outputs of a variant, as :meth:`run` gives them, with those of eager PyTorch."""
@@ -81,7 +83,7 @@ class Reference:
         return compare(np.concatenate(self.outputs), np.concatenate(actual), names, batch_sizes=sizes, tie=tie)
 
 
-def run_eager(module: nn.Module, samples: Samples, takes: Input) -> Reference:
+def run_eager(module: nn.Module, samples: Samples, takes: Input, on_step: OnStep = ignore_steps) -> Reference:
     """Run ``module`` on the samples: one by one, and the first of them in larger batches.
 
     Raises:
@@ -89,7 +91,10 @@ def run_eager(module: nn.Module, samples: Samples, takes: Input) -> Reference:
     """
     batches = _batches(len(samples.names), takes.batch_size)
     run = eager_function(module)
-    outputs = [run_batch(run, samples.batch[list(batch)]) for batch in batches]
+    outputs = []
+    for batch in batches:
+        outputs.append(run_batch(run, samples.planes(batch)))
+        on_step("running eager PyTorch", len(outputs), len(batches))
     if not all(np.isfinite(output).all() for output in outputs):
         raise ArchitectureError("eager PyTorch itself gives NaN or infinity on the sample images.")
     return Reference(batches, samples, tuple(outputs))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from vgg_export.diagnosis import describe
 from vgg_export.preprocessing_findings import HEADINGS, table_rows
 from vgg_export.preprocessing_ranking import PreprocessingSearch
 from vgg_export.samples import Samples
 from vgg_export.variant_notes import variant_notes
-from vgg_export.verdict import Verdict
+from vgg_export.verdict import verdicts_by_variant
+from vgg_runtime.benchmark.columns import interval
+from vgg_runtime.benchmark.results import Results
 from vgg_runtime.counts import counted
 from vgg_runtime.manifest import Calibration, LeftOutVariant, Manifest, Variant
 
@@ -17,32 +20,33 @@ __all__ = ["report"]
 
 
 def report(
-    manifest: Manifest,
-    samples: Samples,
-    verdicts: Mapping[str, Verdict],
-    search: PreprocessingSearch | None = None,
+    manifest: Manifest, samples: Samples, results: Results | None, search: PreprocessingSearch | None = None
 ) -> str:
-    """Return the report as Markdown; ``verdicts`` are by variant, and empty where nothing was timed."""
+    """Return the report as Markdown; ``results`` are None where nothing was timed."""
     sections = [_heading(manifest), _variants(manifest), _parity_note(manifest, samples)]
-    if verdicts:
-        sections.append(_verdicts(verdicts))
-    sections.append(_recommendation(manifest, verdicts))
+    if results is not None and results.measured:
+        sections.append(_verdicts(results))
+    sections.append(_recommendation(manifest, results))
+    if manifest.diagnosis is not None and manifest.diagnosis.warnings:
+        sections.append("**Mind the warnings on labelled samples above**: this compares variants of that same network.")
     if accuracies := [variant for variant in manifest.variants if variant.accuracy]:
         sections.append(_accuracies(accuracies))
     if manifest.left_out:
         sections.append(_left_out(manifest.left_out))
-    if notes := [f"{variant.name}: {note}" for variant in manifest.variants for note in variant_notes(variant)]:
-        sections.append("## Quantized\n\n" + _list(notes))
+    sections += _listed(
+        {"Quantized": [f"{each.name}: {note}" for each in manifest.variants for note in variant_notes(each)]}
+    )
     if manifest.calibration is not None:
         sections.append(_calibration(manifest.calibration))
     if search is not None:
         sections.append(_preprocessing_search(search))
-    if manifest.architecture.assumptions:
-        sections.append("## Assumed\n\n" + _list(manifest.architecture.assumptions))
-    if manifest.architecture.reasons:
-        sections.append("## How the architecture was found\n\n" + _list(manifest.architecture.reasons))
-    if manifest.source.notes:
-        sections.append("## What was done to the checkpoint\n\n" + _list(manifest.source.notes))
+    sections += _listed(
+        {
+            "Assumed": manifest.architecture.assumptions,
+            "How the architecture was found": manifest.architecture.reasons,
+            "What was done to the checkpoint": manifest.source.notes,
+        }
+    )
     return "\n\n".join(sections) + "\n"
 
 
@@ -58,33 +62,46 @@ def _heading(manifest: Manifest) -> str:
         lines += ["", "The variants take uint8 pixels in NHWC order, and scale and normalize them themselves."]
     if manifest.source.weights == "random":
         lines += ["", "**The weights are random**: sizes and speed mean something, the answers do not."]
+    if manifest.diagnosis is not None:
+        lines += ["", "## Labelled samples", "", _list(describe(manifest.diagnosis))]
     return "\n".join(lines)
 
 
 def _variants(manifest: Manifest) -> str:
+    # Of five classes or fewer the five best are all of them.
+    has_top5 = manifest.output.classes > 5
     rows = [
         "## Variants",
         "",
-        "| variant | MB | of the checkpoint | SNR (dB) | top-1 | top-5 | max error | worst sample |",
-        "|---|---:|---:|---:|---:|---:|---:|---|",
+        f"| variant | MB | of the checkpoint | SNR (dB) | centered SNR (dB) | top-1 |{' top-5 |' * has_top5}"
+        " max error | worst sample |",
+        f"|---|---:|---:|---:|---:|---:|{'---:|' * has_top5}---:|---|",
+        *(_row(variant, manifest.source.bytes, has_top5=has_top5) for variant in manifest.variants),
     ]
-    return "\n".join(rows + [_row(variant, manifest.source.bytes) for variant in manifest.variants])
+    if any(variant.parity.is_mostly_mean for variant in manifest.variants if variant.parity is not None):
+        rows += [
+            "",
+            "The SNR is much larger than the centered one, which leaves out each class's mean output over the images: "
+            "most of what the network gives is the same for every image, so its SNR says little.",
+        ]
+    return "\n".join(rows)
 
 
-def _row(variant: Variant, checkpoint_bytes: int | None) -> str:
+def _row(variant: Variant, checkpoint_bytes: int | None, *, has_top5: bool) -> str:
     share = f"{variant.bytes / checkpoint_bytes:.0%}" if checkpoint_bytes else ""
     cells = [variant.name, f"{variant.bytes / 1e6:.1f}", share]
     if (figures := variant.parity) is None:
-        cells += ["not verified", "", "", "", ""]
+        cells += ["not verified", *[""] * (4 + has_top5)]
     else:
-        cells += [
-            "equal" if figures.snr_db is None else f"{figures.snr_db:.1f}",
-            f"{figures.top1_agreement:.1%}",
-            f"{figures.top5_agreement:.1%}",
-            f"{figures.max_abs_error:.2g}",
-            figures.worst_sample,
-        ]
+        cells += [_decibels(figures.snr_db), _decibels(figures.centered_snr_db), f"{figures.top1_agreement:.1%}"]
+        if has_top5:
+            cells.append("" if figures.top5_agreement is None else f"{figures.top5_agreement:.1%}")
+        cells += [f"{figures.max_abs_error:.2g}", figures.worst_sample]
     return f"| {' | '.join(cells)} |"
+
+
+def _decibels(snr_db: float | None) -> str:
+    return "equal" if snr_db is None else f"{snr_db:.1f}"
 
 
 def _parity_note(manifest: Manifest, samples: Samples) -> str:
@@ -99,28 +116,34 @@ def _parity_note(manifest: Manifest, samples: Samples) -> str:
     )
 
 
-def _recommendation(manifest: Manifest, verdicts: Mapping[str, Verdict]) -> str:
-    for name, found in verdicts.items():
-        if found.rank == "recommended":
-            return f"## Recommended\n\n`{name}`: {found.why}. On another machine, ask again there."
+def _recommendation(manifest: Manifest, results: Results | None) -> str:
+    for name, verdict in ({} if results is None else verdicts_by_variant(results)).items():
+        if verdict.rank == "recommended":
+            return f"## Recommended\n\n`{name}`: {verdict.why}. Measure again where it will run: `vgg-bench`."
     onnx = [variant for variant in manifest.variants if variant.format == "onnx"]
     if not onnx:
         return "## Recommended\n\nNone for the runtime without PyTorch: it runs ONNX (`--format onnx`)."
     return f"## Recommended\n\n`{onnx[0].name}`: it runs without PyTorch and gives eager PyTorch's answers."
 
 
-def _verdicts(verdicts: Mapping[str, Verdict]) -> str:
+def _verdicts(results: Results) -> str:
+    batch_size = results.measured[0].subject.batch_size
     rows = [
         "## Speed on the machine that exported",
         "",
-        "One process per variant, in turns, batch 1, on the CPU; ratio to fp32 of the same format, with its spread.",
+        f"One process per variant, in turns, batch {batch_size}, on the CPU; ratios to "
+        f"{' on '.join(results.baseline)}; 95 % intervals in parentheses.",
         "",
-        "| variant | ms | ratio | spread | verdict |",
-        "|---|---:|---:|---:|---|",
+        "| variant | ms | ratio | verdict |",
+        "|---|---:|---:|---|",
     ]
-    for name, found in verdicts.items():
-        spread = f"{found.low:.2f} to {found.high:.2f}"
-        rows.append(f"| {name} | {found.latency_ms:.1f} | {found.ratio:.2f} | {spread} | {found.rank}: {found.why} |")
+    verdicts = verdicts_by_variant(results)
+    for row in results.measured:
+        assert row.latency is not None  # it was measured
+        verdict = verdicts[row.subject.variant]
+        ratio = "" if row.ratio is None else interval(row.ratio)
+        cells = [row.subject.variant, interval(row.latency.p50), ratio, f"{verdict.rank}: {verdict.why}"]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -174,6 +197,11 @@ def _preprocessing_search(search: PreprocessingSearch) -> str:
         "|---|---:|---|---|---|",
     ]
     return "\n".join(rows + [f"| {' | '.join(cells)} |" for cells in table_rows(search)])
+
+
+def _listed(sections: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the sections by their titles, without those that have no line."""
+    return [f"## {title}\n\n{_list(lines)}" for title, lines in sections.items() if lines]
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,21 +29,35 @@ NOISE_SAMPLES = 5
 
 @dataclass(frozen=True)
 class Samples:
-    """Images as files and as the network takes them.
+    """Images as files and as pixels; float32 is made of a few at a time, so that thousands fit into memory.
 
     Attributes:
         names: one per image.
-        files: encoded bytes of each image.
-        batch: float32 (images, channels, height, width), preprocessed.
-        given: the same as the variants take them: ``batch``, or uint8 (images, height, width, channels).
+        files: of each image, or its encoded bytes.
+        pixels: uint8 (images, height, width, channels), before scaling and normalizing.
+        takes_pixels: whether the variants take ``pixels``; the network takes float32.
         real: whether they are photographs that the user gave.
     """
 
     names: tuple[str, ...]
-    files: tuple[bytes, ...]
-    batch: NDArray[np.float32]
-    given: Prepared
+    files: tuple[bytes | Path, ...]
+    pixels: NDArray[np.uint8]
+    preprocessing: Preprocessing
+    takes_pixels: bool
     real: bool
+
+    def planes(self, indices: Iterable[int]) -> NDArray[np.float32]:
+        """Return some images as the network takes them: float32 (images, channels, height, width)."""
+        return np.stack([self.preprocessing.normalize(self.pixels[i]) for i in indices])
+
+    def inputs(self, indices: Iterable[int]) -> Prepared:
+        """Return the same images as the variants take them: as planes, or as uint8 pixels."""
+        return self.pixels[list(indices)] if self.takes_pixels else self.planes(indices)
+
+    def encoded(self, index: int) -> bytes:
+        """Return the bytes of an image's file."""
+        file = self.files[index]
+        return file if isinstance(file, bytes) else file.read_bytes()
 
 
 def real_samples(chosen: Chosen, preprocessing: Preprocessing, takes: Input) -> Samples:
@@ -53,9 +69,7 @@ def real_samples(chosen: Chosen, preprocessing: Preprocessing, takes: Input) -> 
     """
     files = chosen.files
     names = tuple(name_below(file, chosen.folder) for file in files)
-    for file in files:
-        read_image(file)  # so that an error names the file
-    return _samples(names, tuple(file.read_bytes() for file in files), preprocessing, takes, real=True)
+    return _samples(names, files, preprocessing, takes, real=True)
 
 
 def pink_noise_samples(preprocessing: Preprocessing, takes: Input, *, seed: int) -> Samples:
@@ -78,18 +92,20 @@ def pink_noise_samples(preprocessing: Preprocessing, takes: Input, *, seed: int)
 
 
 def _samples(
-    names: tuple[str, ...], files: tuple[bytes, ...], preprocessing: Preprocessing, takes: Input, *, real: bool
+    names: tuple[str, ...], files: tuple[bytes | Path, ...], preprocessing: Preprocessing, takes: Input, *, real: bool
 ) -> Samples:
-    pixels = [preprocessing.pixels(read_image(file)) for file in files]
-    for name, (height, width, _) in zip(names, (each.shape for each in pixels), strict=True):
+    pixels = np.empty((len(files), *takes.size, preprocessing.channel_count), np.uint8)
+    for i, (name, file) in enumerate(zip(names, files, strict=True)):
+        image = preprocessing.pixels(read_image(file))  # an error names the file
+        height, width, _ = image.shape
         if (height, width) != takes.size:
             raise PreprocessingError(
                 f"{name} has {width} x {height} pixels after preprocessing; the network takes "
                 f"{takes.size[1]} x {takes.size[0]}.",
                 hint="Give a --preprocess that resizes or crops to that size, such as plain.",
             )
-    batch = np.stack([preprocessing.normalize(each) for each in pixels])
-    return Samples(names, files, batch, np.stack(pixels) if takes.takes_pixels else batch, real)
+        pixels[i] = image
+    return Samples(names, files, pixels, preprocessing, takes.takes_pixels, real)
 
 
 def _stored_size(preprocessing: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from vgg_calibration.targets import TARGETS
 from vgg_export.calibration_run import calibrate
 from vgg_export.embedded_preprocessing import embed_preprocessing
 from vgg_export.plan import Plan
+from vgg_export.progress import OnNote, OnStep, ignore_notes
 from vgg_export.tolerances import INT8_ACTIVATIONS
 from vgg_export.variants import ONNX_FP32, Job, Recipe
 from vgg_runtime.checksum import sha256_of
@@ -19,11 +19,9 @@ from vgg_runtime.manifest import Calibration, Input, Manifest, Variant
 
 __all__ = ["write_variants"]
 
-OnLine = Callable[[str], None]
-
 
 def write_variants(
-    plan: Plan, manifest: Manifest, staging: Path, on_step: OnLine, on_note: OnLine = lambda _: None
+    plan: Plan, manifest: Manifest, staging: Path, on_step: OnStep, on_note: OnNote = ignore_notes
 ) -> Manifest:
     """Write the files of every recipe of ``plan`` below ``staging``.
 
@@ -61,7 +59,7 @@ def write_variants(
     return replace(manifest, variants=finished, calibration=calibration)
 
 
-def _calibrated(plan: Plan, job: Job, float_onnx: Variant, on_step: OnLine, on_note: OnLine) -> tuple[Job, Calibration]:
+def _calibrated(plan: Plan, job: Job, float_onnx: Variant, on_step: OnStep, on_note: OnNote) -> tuple[Job, Calibration]:
     """Return the job with ranges of activations, for the variants that are written from now on, and their record."""
     assert plan.images.calibration is not None
     calibrated = calibrate(

@@ -1,129 +1,63 @@
-"""Which variant to take on this machine: sizes and measured latencies, ranked."""
+"""Which variant to take on this machine: the measurement and the ranking of ``vgg-bench``, kept short."""
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from vgg_runtime.benchmark.rounds import Ratio, Timings, bundle_subject, measure
-from vgg_runtime.benchmark.verdict import LEAST_AGREEMENT, NOISE, Rank, versus
-from vgg_runtime.bundle import MEASURED, Bundle
-from vgg_runtime.json_dataclass import from_json, to_json
-from vgg_runtime.manifest import Manifest, Variant
-from vgg_runtime.processor import processor_name
-from vgg_runtime.threads import available_cpus
+from vgg_export.progress import OnStep, ignore_steps
+from vgg_runtime.benchmark.results import Results
+from vgg_runtime.benchmark.rounds import Effort
+from vgg_runtime.benchmark.run import run, steps
+from vgg_runtime.benchmark.subjects import Request, choose
+from vgg_runtime.benchmark.verdict import Verdict, judge
+from vgg_runtime.bundle import MEASURED, Bundle, open_bundle
+from vgg_runtime.errors import VggDeployError
+from vgg_runtime.manifest import Manifest
 
-__all__ = ["Verdict", "judge", "measured", "read_verdicts", "time_variants"]
+__all__ = ["EFFORT", "read_results", "time_variants", "verdicts_by_variant"]
 
-ROUNDS, SECONDS = 5, 0.3
+# As many rounds as a bootstrap interval takes, each of them short.
+EFFORT = Effort(rounds=6, seconds=0.05, least=2, most=50)
+
+# What each format is timed on: the backend that users get without asking for one.
+BACKENDS = {"onnx": "onnxruntime", "torchscript": "torchscript"}
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a variant is worth on the machine that exported it.
+def time_variants(bundle: Path, manifest: Manifest, on_step: OnStep = ignore_steps) -> Results:
+    """Time every variant of ``bundle`` on the CPU, one process each, in turns: one image, or the fixed batch size.
 
-    Attributes:
-        latency_ms: median latency of one image in milliseconds.
-        ratio, low, high: latency relative to fp32 of the same format: median, least and greatest of the rounds.
-        rank: "recommended" for one variant of the bundle.
-        why: in words.
+    Raises:
+        VggDeployError: a process that measures fails; the message holds what it said.
+        KeyboardInterrupt: the user ended it.
     """
+    backends = list(dict.fromkeys(BACKENDS[variant.format] for variant in manifest.variants))
+    candidates, _ = choose(open_bundle(bundle), Request(backends=backends))
+    total, done = steps(candidates, EFFORT, None), count(1)
 
-    latency_ms: float
-    ratio: float
-    low: float
-    high: float
-    rank: Rank
-    why: str
+    def tell(name: str, parts: int) -> None:
+        for _ in range(parts):
+            on_step("timing the variants in turns", next(done), total)
+
+    results = run(open_bundle(bundle), candidates, effort=EFFORT, with_roofline=False, on_step=tell)
+    if not results.method.finished:
+        raise KeyboardInterrupt
+    for row in results.rows:
+        if row.failure is not None:
+            raise VggDeployError(f"the process that measures {row.subject.variant} failed: {row.failure}")
+    return results
 
 
-def time_variants(bundle: Path, manifest: Manifest) -> Timings:
-    """Time every variant of ``bundle`` on the CPU at batch 1: one process each, in turns."""
-    subjects = {variant.name: bundle_subject(bundle, variant.name) for variant in manifest.variants}
-    return measure(subjects, rounds=ROUNDS, seconds=SECONDS)
+def verdicts_by_variant(results: Results) -> dict[str, Verdict]:
+    """Rank the variants as ``vgg-bench`` does, by name."""
+    return {subject.variant: verdict for subject, verdict in judge(results).items()}
 
 
-def judge(manifest: Manifest, timings: Timings) -> dict[str, Verdict]:
-    """Rank the variants of ``manifest``, by name.
+def read_results(bundle: Bundle) -> Results | None:
+    """Return what was measured when ``bundle`` was written, None where nothing was.
 
-    Recommended is, of the variants that the runtime runs without PyTorch and that answer as eager PyTorch does, the
-    fastest; of equally fast ones the smallest. Pointless is one that is slower than fp32, however small.
+    Raises:
+        UsageError: it was written by a release that measured in another way.
     """
-    ratios = {variant.name: timings.ratio(variant.name, _baseline(manifest, variant)) for variant in manifest.variants}
-    best = _recommended(manifest, timings)
-    return {
-        variant.name: _verdict(variant, manifest, timings, ratios, best=variant.name == best)
-        for variant in manifest.variants
-    }
-
-
-def measured(verdicts: Mapping[str, Verdict]) -> str:
-    """Return ``measured.json``: the verdicts and the machine they hold for."""
-    return json.dumps({"machine": _machine(), "variants": to_json(verdicts)}, indent=2) + "\n"
-
-
-def read_verdicts(bundle: Bundle) -> dict[str, Verdict]:
-    """Return the verdicts by variant as they were when ``bundle`` was written, none where nothing was timed."""
     file = bundle.path(MEASURED)
-    if not file.exists():
-        return {}
-    stored = json.loads(file.read_text(encoding="utf-8"))["variants"]
-    return {name: from_json(Verdict, verdict) for name, verdict in stored.items()}
-
-
-def _machine() -> dict[str, str | int]:
-    """Return what the latencies depend on: processor, system, and how many processors this process may use."""
-    return {"processor": processor_name(), "system": platform.system(), "cpus": available_cpus()}
-
-
-def _baseline(manifest: Manifest, variant: Variant) -> str:
-    """The float32 variant of the same format."""
-    return next(
-        other.name for other in manifest.variants if other.format == variant.format and other.precision == "fp32"
-    )
-
-
-def _recommended(manifest: Manifest, timings: Timings) -> str | None:
-    onnx = [variant for variant in manifest.variants if variant.format == "onnx" and _agrees(variant)]
-    if not onnx:
-        return None
-    fastest = min(timings.latency(variant.name) for variant in onnx)
-    equal = [variant for variant in onnx if timings.latency(variant.name) <= fastest * (1 + NOISE)]
-    return min(equal, key=lambda variant: variant.bytes).name
-
-
-def _agrees(variant: Variant) -> bool:
-    """Whether the variant's answers are eager PyTorch's own for all but one image in fifty; unverified ones pass."""
-    return variant.parity is None or variant.parity.top1_agreement >= LEAST_AGREEMENT
-
-
-def _verdict(
-    variant: Variant, manifest: Manifest, timings: Timings, ratios: Mapping[str, Ratio], *, best: bool
-) -> Verdict:
-    ratio = ratios[variant.name]
-    baseline = manifest.variant(_baseline(manifest, variant))
-    rank: Rank = "recommended" if best else "acceptable"
-    if not best and variant is not baseline and ratio.value > 1 + NOISE:
-        rank = "not worthwhile"
-    return Verdict(
-        latency_ms=timings.latency(variant.name) * 1e3,
-        ratio=ratio.value,
-        low=ratio.low,
-        high=ratio.high,
-        rank=rank,
-        why=_why(variant, baseline, ratio),
-    )
-
-
-def _why(variant: Variant, baseline: Variant, ratio: Ratio) -> str:
-    if variant is baseline:
-        return "the baseline"
-    return versus(
-        baseline.name,
-        size=variant.bytes / baseline.bytes,
-        latency=ratio.value,
-        equal=abs(ratio.value - 1) <= NOISE,
-    )
+    return Results.parse(file.read_bytes(), source=str(file)) if file.exists() else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from vgg_export.accuracy import compare_accuracy
 from vgg_export.end_to_end import EndToEnd
 from vgg_export.left_out import remedies, remove_left_out
 from vgg_export.plan import Plan
+from vgg_export.progress import OnStep
 from vgg_export.reference import Reference
-from vgg_export.samples import Samples
 from vgg_export.variants import Recipe, open_variant
 from vgg_runtime.bundle import GOLDEN
 from vgg_runtime.checksum import sha256_of
@@ -26,9 +25,7 @@ from vgg_runtime.true_classes import true_classes
 __all__ = ["verify_end_to_end", "verify_variants"]
 
 
-def verify_variants(
-    plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: Callable[[str], None]
-) -> Manifest:
+def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: OnStep) -> Manifest:
     """Run every variant below ``staging``, from its file and by its engine, and write the golden samples.
 
     Returns:
@@ -38,7 +35,7 @@ def verify_variants(
     Raises:
         ParityError: a float32 variant misses its tolerance.
     """
-    gate = _Gate(plan, manifest, reference, true_classes(reference.samples.names, plan.labels), staging)
+    gate = _Gate(plan, manifest, reference, true_classes(reference.samples.names, plan.labels), staging, on_step)
     judged = []
     for recipe, variant in zip(plan.recipes, manifest.variants, strict=True):
         on_step(f"verifying {recipe.name}")
@@ -49,7 +46,7 @@ def verify_variants(
     return replace(manifest, variants=passed, golden=_write_golden(reference, staging))
 
 
-def verify_end_to_end(plan: Plan, manifest: Manifest, samples: Samples, staging: Path) -> Manifest:
+def verify_end_to_end(plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: OnStep) -> Manifest:
     """Hold the labels of every ONNX variant below ``staging``, from image bytes, against PyTorch with torchvision.
 
     Returns:
@@ -58,7 +55,7 @@ def verify_end_to_end(plan: Plan, manifest: Manifest, samples: Samples, staging:
     Raises:
         ParityError: a float32 variant misses, or the pixels differ from torchvision's.
     """
-    misses = EndToEnd.of(plan, samples).check(staging, manifest)
+    misses = EndToEnd.of(plan, reference).check(staging, manifest, on_step)
     left_out = (_miss(plan, manifest, recipe, misses[recipe.name]) for recipe in plan.recipes if recipe.name in misses)
     return remove_left_out(manifest, tuple(left_out), staging)
 
@@ -70,11 +67,12 @@ class _Gate:
     reference: Reference
     truth: list[int] | None
     staging: Path
+    on_step: OnStep
 
     def pass_through(self, recipe: Recipe, variant: Variant) -> Variant | LeftOutVariant:
         """Return ``variant`` with its figures, or what is recorded of it where it misses."""
         try:
-            outputs = self.reference.run(recipe.name, open_variant(recipe, self.staging))
+            outputs = self.reference.run(recipe.name, open_variant(recipe, self.staging), self.on_step)
         except ParityError as error:
             return _miss(self.plan, self.manifest, recipe, error.message, hint=error.hint)
         figures = self.reference.compare(outputs, tie=recipe.tolerance.tie)

@@ -129,8 +129,7 @@ def read_recommendation(bundle: Bundle) -> Recommendation | None:
     file = bundle.path(MEASURED)
     try:
         measured = json.loads(file.read_bytes())
-        ranks = {name: verdict["rank"] for name, verdict in measured["variants"].items()}
-        processor = measured.get("machine", {}).get("processor")
+        recommended, processor = measured["recommended"], measured["machine"]["processor"]
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -140,9 +139,9 @@ def read_recommendation(bundle: Bundle) -> Recommendation | None:
             f"{file} is not in the form that vgg-export writes, so the recommended variant is unknown.",
             hint=f"Name one: {', '.join(variant.name for variant in bundle.manifest.variants)}.",
         ) from error
-    names = (variant.name for variant in bundle.manifest.variants if ranks.get(variant.name) == "recommended")
-    name = next(names, None)
-    return None if name is None else Recommendation(name, processor if isinstance(processor, str) else None)
+    if all(variant.name != recommended for variant in bundle.manifest.variants):
+        return None
+    return Recommendation(recommended, processor if isinstance(processor, str) else None)
 
 
 def _check_files(bundle: Bundle) -> None:

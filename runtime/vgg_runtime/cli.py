@@ -216,7 +216,8 @@ def variant_line(variant: Variant) -> str:
     elif variant.parity.snr_db is None:
         parity = "equal to eager PyTorch to the bit"
     else:
-        parity = f"{variant.parity.snr_db:.1f} dB, top-1 agreement {variant.parity.top1_agreement:.1%}"
+        centered = f" ({variant.parity.centered_snr_db:.1f} centered)" if variant.parity.is_mostly_mean else ""
+        parity = f"{variant.parity.snr_db:.1f} dB{centered}, top-1 agreement {variant.parity.top1_agreement:.1%}"
     return f"{variant.name:<26}{variant.bytes / 1e6:9.1f} MB  {parity}"
 
 

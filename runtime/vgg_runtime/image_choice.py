@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from pathlib import Path
 
+from vgg_runtime.errors import UsageError
 from vgg_runtime.images import find_images
 
-__all__ = ["choose_images", "enough_to_judge", "name_below"]
+__all__ = ["choose_images", "choose_samples", "enough_to_judge", "name_below"]
 
-# Images to judge by: as many as cost about this many multiply-accumulates (some ten seconds of two cores), at least
-# 64 (a VGG-16: agreement in steps of 1.6 %), at most 1000 (accuracy to about 1 point).
+# Images to hold out to judge by: as many as cost about this many multiply-accumulates (some ten seconds of two cores),
+# at least 64 (a VGG-16: agreement in steps of 1.6 %), at most 1000 (accuracy to about 1 point).
 SAMPLE_MACS, LEAST_SAMPLES, MOST_SAMPLES = 1_000_000_000_000, 64, 1000
 
 
@@ -35,8 +37,24 @@ def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
     return turns[:count]
 
 
+def choose_samples(folder: Path, size: int | None, *, seed: int = 0) -> list[Path]:
+    """Return ``size`` images from below ``folder`` as :func:`choose_images` does, all of them where it is None.
+
+    Raises:
+        ImageError: the folder holds no image.
+        UsageError: it holds fewer.
+    """
+    files = choose_images(folder, sys.maxsize, seed=seed)
+    if size is not None and len(files) < size:
+        raise UsageError(
+            f"{folder} has {len(files)} images, --samples-size asks for {size}.",
+            hint="Add images, or ask for fewer; without --samples-size all of them are used.",
+        )
+    return files[:size]
+
+
 def enough_to_judge(macs: int) -> int:
-    """Return how many images to judge a network by that takes ``macs`` multiply-accumulates for one."""
+    """Return how many images to hold out to judge a network by that takes ``macs`` multiply-accumulates for one."""
     return min(max(SAMPLE_MACS // max(macs, 1), LEAST_SAMPLES), MOST_SAMPLES)
 
 

@@ -195,8 +195,11 @@ class ParityFigures:
         cosine: cosine similarity of the worst sample.
         top1_agreement: share of samples with the same best class.
         top1_agreement_with_ties: the same, where classes that tie by the tolerance's measure count as the same.
-        top5_agreement: mean share of the five best classes in common.
+        top5_agreement: mean share of the five best classes in common; None of five classes or fewer, which always have
+            all of them in common.
         worst_sample: the sample with the lowest signal-to-noise ratio.
+        centered_snr_db: signal-to-noise ratio in dB of what tells the samples apart: the mean reference output of each
+            class is left out of the signal. None where the outputs are equal to the bit, or there is one sample only.
     """
 
     samples: int
@@ -207,8 +210,14 @@ class ParityFigures:
     cosine: float
     top1_agreement: float
     top1_agreement_with_ties: float
-    top5_agreement: float
+    top5_agreement: float | None
     worst_sample: str
+    centered_snr_db: float | None = None
+
+    @property
+    def is_mostly_mean(self) -> bool:
+        """Whether nine tenths of the signal or more are the same for every sample, so that ``snr_db`` says little."""
+        return self.snr_db is not None and self.centered_snr_db is not None and self.snr_db - self.centered_snr_db > 10
 
     def misses(self, tolerance: Tolerance) -> list[str]:
         """Return what falls short of ``tolerance``, in words; an empty list where nothing does."""
@@ -217,8 +226,9 @@ class ParityFigures:
             ("signal-to-noise ratio in dB", snr_db, tolerance.min_snr_db),
             ("cosine", self.cosine, tolerance.min_cosine),
             ("top-1 agreement", self.top1_agreement_with_ties, tolerance.min_top1_agreement),
-            ("top-5 agreement", self.top5_agreement, tolerance.min_top5_agreement),
         ]
+        if self.top5_agreement is not None:
+            pairs.append(("top-5 agreement", self.top5_agreement, tolerance.min_top5_agreement))
         # `not >=` rather than `<`: a NaN is a miss.
         return [f"{name} {value:.6g}, at least {least:.6g}" for name, value, least in pairs if not value >= least]
 
@@ -241,6 +251,24 @@ class Accuracy:
     low: float
     high: float
     p_value: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What labelled samples say of the network that was exported, whatever its variants do.
+
+    Attributes:
+        images: how many samples are labelled.
+        accuracy: share that eager PyTorch gets right, 0 to 1; None where some samples are not labelled.
+        low, high: ends of its 95 % interval by Wilson.
+        warnings: why the answers may be worth little, in words.
+    """
+
+    images: int
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -335,6 +363,7 @@ class Manifest:
     Attributes:
         labels: one name per class, None where none were given.
         golden: sha256 of ``golden.npz``, None where the variants were not verified.
+        diagnosis: of the network by labelled samples, None where none are labelled.
         calibration: images and ranges of the variants with 8-bit activations, None where there are none.
         tool_versions: version of each package that made the bundle.
         left_out: quantized variants that missed what they were held to.
@@ -348,6 +377,7 @@ class Manifest:
     labels: tuple[str, ...] | None
     variants: tuple[Variant, ...]
     golden: str | None = None
+    diagnosis: Diagnosis | None = None
     calibration: Calibration | None = None
     tool_versions: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION

@@ -59,13 +59,38 @@ def compare(
         batch_sizes=tuple(batch_sizes),
         max_abs_error=float(error.max()),
         max_rel_error=float((error.max(axis=1) / scale).max()),
-        snr_db=None if math.isinf(overall) and overall > 0 else max(overall, -999.0),
+        snr_db=_storable(overall),
         cosine=float(min(_cosine(x, y) for x, y in zip(r, a, strict=True))) if finite else -1.0,
         top1_agreement=_top_agreement(r, a, TIE * scale, 1) if finite else 0.0,
         top1_agreement_with_ties=_top_agreement(r, a, TIE * scale + tie * r.std(axis=1), 1) if finite else 0.0,
-        top5_agreement=_top_agreement(r, a, TIE * scale, 5) if finite else 0.0,
+        top5_agreement=_top5_agreement(r, a, TIE * scale, finite=bool(finite)),
         worst_sample=names[int(np.argmin(per_sample))],
+        centered_snr_db=_centered_snr_db(r, a),
     )
+
+
+def _storable(decibels: float) -> float | None:
+    """JSON has no infinity: None of equal outputs, -999 of no signal at all."""
+    return None if decibels == math.inf else max(decibels, -999.0)
+
+
+def _centered_snr_db(r: NDArray[np.float64], a: NDArray[np.float64]) -> float | None:
+    """The signal-to-noise ratio 10 log10(sum (r - m)^2 / sum (a - r)^2), where m is the mean of r over the samples.
+
+    Outputs that are nearly the same for every sample have a large signal that tells no sample from another.
+    """
+    if len(r) < 2:
+        return None
+    mean = r.mean(axis=0)
+    return _storable(snr_db(r - mean, a - mean))
+
+
+def _top5_agreement(
+    r: NDArray[np.float64], a: NDArray[np.float64], tie: NDArray[np.float64], *, finite: bool
+) -> float | None:
+    if r.shape[1] <= 5:
+        return None
+    return _top_agreement(r, a, tie, 5) if finite else 0.0
 
 
 def _cosine(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

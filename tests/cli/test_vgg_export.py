@@ -19,6 +19,10 @@ import torch
 from vgg_export.cli import main
 from vgg_export.variants import VARIANTS
 from vgg_runtime import Classifier
+from vgg_runtime.benchmark.columns import interval
+from vgg_runtime.benchmark.results import Results
+from vgg_runtime.benchmark.rounds import Effort
+from vgg_runtime.benchmark.verdict import judge
 from vgg_runtime.bundle import open_bundle
 
 SCRIPTS = Path(sys.executable).parent
@@ -330,22 +334,23 @@ def test_calibration_images_that_were_skipped_are_named(
 
 
 def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_export.verdict.ROUNDS", 2)
-    monkeypatch.setattr("vgg_export.verdict.SECONDS", 0)
+    monkeypatch.setattr("vgg_export.verdict.EFFORT", Effort(rounds=2, seconds=0, least=2, most=2))
     Path("json.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
     done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--quantize", "dynamic")
     assert done.code == 0
-    found = json.loads(Path("slim.bundle/measured.json").read_text())["variants"]
-    assert set(found) == {"onnx-fp32", "onnx-int8-dynamic"}
-    assert sum(verdict["rank"] == "recommended" for verdict in found.values()) == 1
-    (recommended,) = (name for name, verdict in found.items() if verdict["rank"] == "recommended")
+    results = Results.parse(Path("slim.bundle/measured.json").read_bytes(), source="measured.json")
+    assert (results.bundle, results.baseline) == ("slim.bundle", ("onnx-fp32", "onnxruntime"))
+    assert [row.subject.variant for row in results.rows] == ["onnx-fp32", "onnx-int8-dynamic"]
+    verdicts, text = judge(results), Path("slim.bundle/report.md").read_text()
+    assert sum(verdict.rank == "recommended" for verdict in verdicts.values()) == 1
+    for row in results.rows:
+        verdict = verdicts[row.subject]
+        assert f"| {row.subject.variant} | {interval(row.latency.p50)} | {interval(row.ratio)} |" in text
+        assert f"{verdict.rank}: {verdict.why}" in text
+        assert f"{verdict.rank}: {verdict.why}" in done.stdout
+    (recommended,) = (subject.variant for subject, verdict in verdicts.items() if verdict.rank == "recommended")
+    assert results.recommended == recommended
     assert done.stdout.splitlines()[-1] == f"vgg-run predict slim.bundle IMAGE --variant {recommended}"
-    text = Path("slim.bundle/report.md").read_text()
-    for name, verdict in found.items():
-        assert verdict["latency_ms"] > 0
-        assert f"| {name} | {verdict['latency_ms']:.1f} |" in text
-        assert f"{verdict['rank']}: {verdict['why']}" in text
-        assert f"{verdict['rank']}: {verdict['why']}" in done.stdout
 
 
 def test_a_network_without_linear_layers_has_nothing_for_dynamic(vgg_export: Command, folder: Path) -> None:

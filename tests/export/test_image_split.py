@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from vgg_export.image_split import DEFAULT_CALIBRATION_SIZE, ImageSplit, split_images
-from vgg_runtime.errors import CalibrationError, ImageError
-from vgg_runtime.image_choice import LEAST_SAMPLES, MOST_SAMPLES
+from vgg_runtime.errors import CalibrationError, ImageError, UsageError
+from vgg_runtime.image_choice import LEAST_SAMPLES, MOST_SAMPLES, enough_to_judge
 
 MakeFolder = Callable[..., Path]
 MANY_MACS = 10**15
@@ -168,8 +168,24 @@ def test_samples_that_are_not_there_are_left_to_who_reads_them(folder_of: MakeFo
 
 
 @pytest.mark.parametrize(
-    ("macs", "samples"), [(0, MOST_SAMPLES), (10**6, MOST_SAMPLES), (5 * 10**9, 200), (10**11, LEAST_SAMPLES)]
+    ("macs", "held_out"), [(0, MOST_SAMPLES), (10**6, MOST_SAMPLES), (5 * 10**9, 200), (10**11, LEAST_SAMPLES)]
 )
-def test_cheap_networks_are_judged_by_more_images(folder_of: MakeFolder, macs: int, samples: int) -> None:
-    found = split_images(folder_of("samples", MOST_SAMPLES + 10), None, size=None, macs=macs, seed=0)
-    assert len(found.samples.files) == samples
+def test_of_a_cheap_network_more_is_held_out(macs: int, held_out: int) -> None:
+    assert enough_to_judge(macs) == held_out
+
+
+def test_all_samples_count_whatever_the_network_costs(folder_of: MakeFolder) -> None:
+    samples, calibration = folder_of("samples", LEAST_SAMPLES + 5), folder_of("photos", 3, first=500)
+    assert len(split(samples, None).samples.files) == LEAST_SAMPLES + 5
+    assert len(split(samples, calibration).samples.files) == LEAST_SAMPLES + 5
+
+
+def test_a_samples_size_is_kept_or_refused(folder_of: MakeFolder) -> None:
+    def sized(samples: Path | None, calibration: Path | None, size: int) -> int:
+        found = split_images(samples, calibration, size=None, macs=0, seed=0, samples_size=size)
+        return len(found.samples.files)
+
+    samples, calibration = folder_of("samples", 10), folder_of("photos", 40, first=500)
+    assert sized(samples, None, 4) == sized(samples, calibration, 4) == sized(None, calibration, 4) == 4
+    with pytest.raises(UsageError, match=r"has 10 images, --samples-size asks for 11"):
+        sized(samples, None, 11)

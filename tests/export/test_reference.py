@@ -9,11 +9,13 @@ from vgg_export.reference import Reference, eager_function, run_eager
 from vgg_export.samples import Samples
 from vgg_runtime.errors import ArchitectureError, ParityError
 from vgg_runtime.manifest import Input
+from vgg_runtime.preprocessing import Preprocessing
 
 
 def samples(count: int = 5) -> Samples:
-    batch = np.random.default_rng(0).normal(size=(count, 1, 8, 8)).astype(np.float32)
-    return Samples(tuple(map(str, range(count))), (b"",) * count, batch, batch, False)
+    pixels = np.random.default_rng(0).integers(256, size=(count, 8, 8, 1), dtype=np.uint8)
+    preprocessing = Preprocessing("L", mean=(0.5,), std=(0.3,))
+    return Samples(tuple(map(str, range(count))), (b"",) * count, pixels, preprocessing, False, False)
 
 
 class Returning(nn.Module):
@@ -111,6 +113,15 @@ def test_a_network_that_is_no_classifier_is_refused(takes: Input, function, mess
 
 def test_a_network_that_changes_its_input_in_place_leaves_the_samples_alone(takes: Input) -> None:
     images = samples()
-    before = images.batch.copy()
+    before = images.pixels.copy()
     run_eager(Returning(lambda x: x.mul_(2).flatten(1)), images, takes)
-    np.testing.assert_array_equal(images.batch, before)
+    np.testing.assert_array_equal(images.pixels, before)
+
+
+def test_each_batch_is_told_of_how_many(small_network, takes: Input) -> None:
+    told: list[tuple[str, int, int]] = []
+    reference = run_eager(small_network(), samples(), takes, lambda *step: told.append(step))
+    assert told == [("running eager PyTorch", done, 7) for done in range(1, 8)]
+    told.clear()
+    reference.run("itself", eager_function(small_network()), lambda *step: told.append(step))
+    assert told == [("verifying itself", done, 7) for done in range(1, 8)]

@@ -37,14 +37,14 @@ def read(folder: Path, preprocessing: Preprocessing, size: tuple[int, int] = SIZ
 )
 def test_noise_ends_in_the_size_of_the_network(preprocessing: Preprocessing) -> None:
     samples = pink_noise_samples(preprocessing, takes(preprocessing), seed=0)
-    assert samples.batch.shape == (len(samples.names), preprocessing.channel_count, *SIZE)
+    assert samples.planes(range(5)).shape == (len(samples.names), preprocessing.channel_count, *SIZE)
     assert not samples.real
 
 
 def test_noise_is_the_same_for_the_same_seed_only() -> None:
     first, again, other = (pink_noise_samples(Preprocessing(), takes(Preprocessing()), seed=seed) for seed in (1, 1, 2))
     assert first.files == again.files
-    assert not np.array_equal(first.batch, other.batch)
+    assert not np.array_equal(first.pixels, other.pixels)
 
 
 def test_the_power_of_noise_falls_as_one_over_the_squared_frequency() -> None:
@@ -63,7 +63,7 @@ def test_real_images_keep_their_names_and_pixels(tmp_path: Path) -> None:
     samples = read(tmp_path, Preprocessing(divide_by=1.0))
     assert samples.names == ("cats/tom.png",)
     assert samples.real
-    np.testing.assert_array_equal(samples.batch[0], pixels.transpose(2, 0, 1))
+    np.testing.assert_array_equal(samples.planes([0])[0], pixels.transpose(2, 0, 1))
 
 
 def test_one_file_stands_for_a_folder(example) -> None:
@@ -99,7 +99,16 @@ def test_variants_are_given_the_planes_or_the_pixels_that_become_them(tmp_path: 
     preprocessing = Preprocessing("BGR", mean=(0.1, 0.2, 0.3))
     chosen = Chosen(tmp_path, (tmp_path / "x.png",))
     planes = real_samples(chosen, preprocessing, takes(preprocessing))
-    assert planes.given is planes.batch
+    np.testing.assert_array_equal(planes.inputs([0]), planes.planes([0]))
     given = real_samples(chosen, preprocessing, takes(preprocessing).as_pixels())
-    np.testing.assert_array_equal(given.given, pixels[np.newaxis, :, :, ::-1])
-    np.testing.assert_array_equal(given.batch, planes.batch)
+    np.testing.assert_array_equal(given.inputs([0]), pixels[np.newaxis, :, :, ::-1])
+    np.testing.assert_array_equal(given.planes([0]), planes.planes([0]))
+
+
+def test_samples_are_held_as_pixels_not_as_float32(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 24)).save(tmp_path / "x.png")
+    samples = read(tmp_path, Preprocessing())
+    arrays = [value for value in vars(samples).values() if isinstance(value, np.ndarray)]
+    assert [(array.dtype, array.shape) for array in arrays] == [(np.uint8, (1, *SIZE, 3))]
+    assert samples.files == (tmp_path / "x.png",)
+    assert samples.encoded(0) == (tmp_path / "x.png").read_bytes()

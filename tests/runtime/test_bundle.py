@@ -159,18 +159,11 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
 @pytest.mark.parametrize(
     ("measured", "expected"),
     [
-        ({"variants": {}}, None),
-        ({"variants": {"onnx-fp32": {"rank": "acceptable"}}}, None),
-        ({"variants": {"onnx-fp16": {"rank": "recommended"}}}, None),  # which the manifest does not have
-        ({"variants": {"onnx-fp32": {"rank": "recommended"}}}, Recommendation("onnx-fp32", None)),
-        (
-            {"variants": {"onnx-fp32": {"rank": "recommended", "more": 1}}, "machine": {"processor": "Abacus"}},
-            Recommendation("onnx-fp32", "Abacus"),
-        ),
-        (
-            {"variants": {"onnx-fp32": {"rank": "recommended"}}, "machine": {"processor": 1}},
-            Recommendation("onnx-fp32", None),
-        ),
+        ({"recommended": None, "machine": {"processor": "Abacus"}}, None),
+        ({"recommended": ["onnx-fp32"], "machine": {"processor": "Abacus"}}, None),
+        ({"recommended": "onnx-fp16", "machine": {"processor": "Abacus"}}, None),  # which the manifest does not have
+        ({"recommended": "onnx-fp32", "machine": {"processor": "Abacus"}}, Recommendation("onnx-fp32", "Abacus")),
+        ({"recommended": "onnx-fp32", "machine": {"processor": 1}}, Recommendation("onnx-fp32", None)),
     ],
 )
 def test_what_was_measured_recommends_one_of_the_variants(
@@ -186,7 +179,7 @@ def test_a_bundle_that_was_not_timed_recommends_nothing(bundle: Path) -> None:
 
 @pytest.mark.parametrize(
     "measured",
-    ["", "{", "[]", "{}", '{"variants": []}', '{"variants": {"onnx-fp32": {}}}', '{"variants": {"a": 1}}', "\xff"],
+    ["", "{", "[]", "{}", '{"recommended": "onnx-fp32"}', '{"recommended": null, "machine": 1}', "\xff"],
 )
 def test_a_measurement_in_another_form_is_refused(bundle: Path, measured: str) -> None:
     (bundle / "measured.json").write_bytes(measured.encode("latin-1"))

@@ -418,7 +418,7 @@ class TestRecommendedVariant:
             return classifier.variant, classifier.variant_reason
 
     def measure(self, bundle: Path, variant: str, processor: str) -> None:
-        measured = {"machine": {"processor": processor}, "variants": {variant: {"rank": "recommended"}}}
+        measured = {"machine": {"processor": processor}, "recommended": variant}
         (bundle / "measured.json").write_text(json.dumps(measured))
 
     def test_it_is_the_one_that_was_the_best_on_this_cpu(self, bundle: Path) -> None:

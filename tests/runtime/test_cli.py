@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from vgg_runtime import Manifest
+from vgg_runtime.processor import processor_name
 
 MakeBundle = Callable[..., Path]
 
@@ -127,10 +128,10 @@ def test_predict_takes_a_lone_file(
     assert (found[0]["variant"], found[0]["predictions"][0]["label"]) == ("lone", "blue")
 
 
-def write_measured(bundle: Path, **ranks: str) -> None:
-    """``measured.json``: the rank of each variant, "_" in the place of "-" in its name."""
-    variants = {name.replace("_", "-"): {"rank": rank} for name, rank in ranks.items()}
-    (bundle / "measured.json").write_text(json.dumps({"machine": {}, "variants": variants}))
+def write_measured(bundle: Path, recommended: str) -> None:
+    """What the runtime reads of ``measured.json``."""
+    measured = {"machine": {"processor": processor_name()}, "recommended": recommended}
+    (bundle / "measured.json").write_text(json.dumps(measured))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_predict_tells_the_variant_that_was_not_named(
     make_bundle: MakeBundle, photos: Path, arguments: list[str], told: str, best: str
 ) -> None:
     bundle = make_bundle(weights={"onnx-fp32": 10.0, "onnx-int8-static": 1.0})
-    write_measured(bundle, onnx_fp32="acceptable", onnx_int8_static="recommended")
+    write_measured(bundle, "onnx-int8-static")
     done = vgg_run("predict", bundle, photos / "red.png", *arguments)
     assert done.stderr == told
     assert best in done.stdout.splitlines()[1]

@@ -78,3 +78,33 @@ def test_outputs_that_are_all_zero_are_equal_only_to_themselves() -> None:
 def test_shapes_that_do_not_fit_are_refused(actual: np.ndarray, names: list[str]) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         compare(REFERENCE, actual, names)
+
+
+@pytest.mark.parametrize(("classes", "said"), [(5, False), (6, True)])
+def test_top5_of_five_classes_or_fewer_is_not_said(classes: int, said: bool) -> None:
+    reference = np.eye(classes, dtype=np.float32)
+    figures = compare(reference, reference[::-1], [str(i) for i in range(classes)])
+    assert (figures.top5_agreement is not None) == said
+    demands = Tolerance("all", -999, -1, 0, min_top5_agreement=1.1)
+    assert [miss.split()[0] for miss in figures.misses(demands)] == ["top-5"] * said
+
+
+def test_the_centered_snr_leaves_out_the_mean_of_each_class() -> None:
+    """Two samples that differ by 1 around 100, with noise of 0.05."""
+    reference = np.array([[100.5, 0], [99.5, 0]], np.float32)
+    figures = compare(reference, reference + np.float32([[0.05, 0]]), ["a", "b"])
+    assert figures.snr_db == pytest.approx(20 * np.log10(100 / 0.05), abs=0.01)
+    assert figures.centered_snr_db == pytest.approx(20 * np.log10(0.5 / 0.05), abs=0.01)
+
+
+def test_equal_outputs_and_one_sample_have_no_centered_snr() -> None:
+    reference = np.array([[1, 2], [3, 5]], np.float32)
+    assert compare(reference, reference, ["a", "b"]).centered_snr_db is None
+    assert compare(reference[:1], reference[1:], ["a"]).centered_snr_db is None
+
+
+def test_a_network_that_answers_all_the_same_has_no_centered_signal() -> None:
+    reference = np.array([[1, 2], [1, 2]], np.float32)
+    figures = compare(reference, reference + np.float32(0.001), ["a", "b"])
+    assert figures.snr_db > 60
+    assert figures.centered_snr_db == -999

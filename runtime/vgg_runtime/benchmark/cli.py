@@ -94,6 +94,7 @@ class NamedFile(click.ParamType[tuple[str, Path]]):
 @click.option("--also", multiple=True, type=NamedFile(), metavar="NAME=FILE", help="A lone ONNX file to measure too.")
 @click.option("--checkpoint", type=_path, help="The bundle's checkpoint, to measure PyTorch eager and compiled too.")
 @click.option("--samples", type=_path, help="Folder of class folders of images, to measure accuracy on.")
+@click.option("--samples-size", type=_count, help="Images of --samples to use; by default all.")
 @click.option("--quick", is_flag=True, help="Measure less: wider intervals, one cold start each.")
 @click.option("--max-latency-ms", type=float, help="Choose the best variant of at most this median latency.")
 @click.option("--max-size-mb", type=float, help="Choose the best variant of at most this size.")
@@ -111,6 +112,7 @@ def command(
     min_agreement: float | None,
     quick: bool,
     samples: Path | None,
+    samples_size: int | None,
     also: Sequence[tuple[str, Path]],
     **asked: Any,
 ) -> int:
@@ -133,18 +135,20 @@ def command(
     constraints = Constraints(max_latency_ms, max_size_mb, min_agreement)
     import_scipy_stats()  # before anything is measured
     request = Request(also=dict(also), **asked)
-    results = _measure(bundle, request, samples, QUICK if quick else EFFORT)
+    if samples_size is not None and samples is None:
+        raise click.UsageError("--samples-size has no effect without --samples DIR.")
+    results = _measure(bundle, request, samples, samples_size, QUICK if quick else EFFORT)
     return _report(results, outputs, constraints, bundle)
 
 
-def _measure(path: Path, request: Request, folder: Path | None, effort: Effort) -> Results:
+def _measure(path: Path, request: Request, folder: Path | None, size: int | None, effort: Effort) -> Results:
     from vgg_runtime.benchmark.quality import read_labelled
     from vgg_runtime.benchmark.subjects import choose
     from vgg_runtime.bundle import open_bundle
 
     bundle = open_bundle(path)
     candidates, absent = choose(bundle, request)
-    samples = None if folder is None else read_labelled(folder, bundle.manifest)
+    samples = None if folder is None else read_labelled(folder, bundle.manifest, size=size)
     return _run(bundle, candidates, effort, samples, absent)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from vgg_runtime.benchmark.differences import COLD_START, EQUAL, LATENCY, QUANTITIES, Difference
 from vgg_runtime.benchmark.results import Results, Row, Subject
-from vgg_runtime.benchmark.verdict import NOISE, judge
+from vgg_runtime.benchmark.verdict import NOISE, recommended
 from vgg_runtime.json_dataclass import dump_json
 
 __all__ = ["Comparison", "as_text", "compare"]
@@ -146,5 +146,5 @@ def _unequal(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[tuple[str, 
 
 
 def _recommended(results: Results) -> str:
-    verdicts = judge(results)
-    return next((s.name for s, verdict in verdicts.items() if verdict.rank == "recommended"), "nothing")
+    subject = recommended(results)
+    return "nothing" if subject is None else subject.name

@@ -5,42 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vgg_runtime.benchmark.results import Estimate, Quality
 from vgg_runtime.benchmark.scipy_import import import_scipy_stats
 from vgg_runtime.errors import UsageError
-from vgg_runtime.image_choice import choose_images, enough_to_judge, name_below
+from vgg_runtime.image_choice import choose_samples, name_below
 from vgg_runtime.images import read_image
 from vgg_runtime.manifest import Manifest
 from vgg_runtime.true_classes import true_classes
-
-if TYPE_CHECKING:
-    from vgg_runtime.manifest import Prepared
 
 __all__ = ["LabelledImages", "quality_of", "read_labelled", "share_right"]
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images as the variants take them, and the class of each."""
+    """Files of images, and the class of each."""
 
-    batch: Prepared
+    files: tuple[Path, ...]
     classes: tuple[int, ...]
 
+    def save(self, file: Path, manifest: Manifest) -> None:
+        """Write the images as the variants of ``manifest`` take them into a ``.npy`` file, one after another."""
+        takes = manifest.input
+        images = np.lib.format.open_memmap(file, "w+", np.dtype(takes.dtype), (len(self.files), *takes.image_shape))
+        for i, image in enumerate(self.files):
+            images[i] = manifest.prepare(read_image(image), name=str(image))
 
-def read_labelled(folder: Path, manifest: Manifest, *, seed: int = 0) -> LabelledImages:
-    """Read images from class folders: as many as it takes to judge, the same ones for the same seed.
+
+def read_labelled(folder: Path, manifest: Manifest, *, size: int | None = None, seed: int = 0) -> LabelledImages:
+    """Choose images from class folders: all, or ``size`` of them, the same ones for the same seed.
 
     Raises:
         ImageError: there is none, or one is unreadable or of another size than the network takes.
-        UsageError: there is no folder, or those in it are not named after the bundle's labels.
+        UsageError: there is no folder, it has fewer images, or those in it are not named after the bundle's labels.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}.", hint="Give a folder of class folders to --samples.")
-    files = choose_images(folder, enough_to_judge(manifest.architecture.macs or 0), seed=seed)
+    files = choose_samples(folder, size, seed=seed)
     classes = true_classes([name_below(file, folder) for file in files], manifest.labels)
     if classes is None:
         known = "none" if manifest.labels is None else ", ".join(manifest.labels[:5])
@@ -48,9 +51,9 @@ def read_labelled(folder: Path, manifest: Manifest, *, seed: int = 0) -> Labelle
             f"the folders in {folder} are not named after the bundle's labels ({known}).",
             hint="Accuracy needs one folder of images per class; export with --labels where the bundle has none.",
         )
-    return LabelledImages(
-        np.stack([manifest.prepare(read_image(file), name=str(file)) for file in files]), tuple(classes)
-    )
+    for file in files:  # what cannot be used is refused before anything is measured
+        manifest.prepare(read_image(file), name=str(file))
+    return LabelledImages(tuple(files), tuple(classes))
 
 
 def quality_of(variant: str, manifest: Manifest) -> Quality:

@@ -228,6 +228,8 @@ class Results:
         baseline: variant and backend that ratios are taken to.
         absent: backends that this machine lacks, and why.
         versions: of the packages that took part.
+        recommended: name of the variant that the ranking recommends, for who reads it without the ranking; None where
+            there is none.
     """
 
     bundle: str
@@ -239,6 +241,7 @@ class Results:
     method: Method
     absent: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    recommended: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

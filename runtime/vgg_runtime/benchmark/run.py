@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from vgg_runtime.benchmark import estimates
@@ -15,8 +16,10 @@ from vgg_runtime.benchmark.results import Method, Results
 from vgg_runtime.benchmark.rounds import Effort, turns
 from vgg_runtime.benchmark.rows import Taken, row
 from vgg_runtime.benchmark.subjects import Candidate
+from vgg_runtime.benchmark.verdict import recommended
 from vgg_runtime.benchmark.worker_process import Failure, Worker, WorkerEndedError
 from vgg_runtime.bundle import Bundle
+from vgg_runtime.manifest import Manifest
 
 __all__ = ["EFFORT", "QUICK", "OnStep", "run", "steps"]
 
@@ -57,6 +60,7 @@ def run(
     effort: Effort = EFFORT,
     samples: LabelledImages | None = None,
     absent: Mapping[str, str] | None = None,
+    with_roofline: bool = True,
     on_step: OnStep = lambda _, __: None,
 ) -> Results:
     """Measure ``candidates``. Interrupting (Ctrl-C) ends the measuring, and what was measured is returned.
@@ -64,20 +68,21 @@ def run(
     Args:
         samples: that accuracy is measured on.
         absent: as :func:`~.subjects.choose` found it.
+        with_roofline: measure the peaks of the machine first, which takes seconds, and place each row against them.
     """
     taken, baseline = Taken(), _baseline(candidates)
     finished = False
     try:
-        for threads in dict.fromkeys(candidate.subject.threads for candidate in candidates):
+        for threads in dict.fromkeys(candidate.subject.threads for candidate in candidates if with_roofline):
             if (peaks := measure_peaks(threads)) is not None:
                 taken.peaks[threads] = peaks
         _take_turns(candidates, baseline, effort, taken, on_step)
         if samples is not None:
-            _take_answers(candidates, samples, taken, on_step)
+            _take_answers(candidates, samples, taken, bundle.manifest, on_step)
         finished = True
     except KeyboardInterrupt:
         pass
-    return Results(
+    results = Results(
         bundle=bundle.directory.resolve().name,
         architecture=bundle.manifest.architecture.name,
         source=bundle.manifest.source.sha256 or "",
@@ -88,6 +93,8 @@ def run(
         absent=dict(absent or {}),
         versions=package_versions(),
     )
+    best = recommended(results)
+    return replace(results, recommended=None if best is None else best.variant)
 
 
 def _baseline(candidates: Sequence[Candidate]) -> Candidate:
@@ -111,13 +118,13 @@ def _take_turns(
                 on_step(name, 1)
 
 
-def _take_answers(candidates: Sequence[Candidate], samples: LabelledImages, taken: Taken, on_step: OnStep) -> None:
-    import numpy as np
-
+def _take_answers(
+    candidates: Sequence[Candidate], samples: LabelledImages, taken: Taken, manifest: Manifest, on_step: OnStep
+) -> None:
     taken.classes = samples.classes
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.npy"
-        np.save(images, samples.batch)
+        samples.save(images, manifest)
         for candidate in _answering(candidates):
             subject = candidate.subject
             if subject.name not in taken.failures:

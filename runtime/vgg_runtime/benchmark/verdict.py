@@ -20,6 +20,7 @@ __all__ = [
     "equally_fast",
     "judge",
     "preferred",
+    "recommended",
     "versus",
 ]
 
@@ -35,9 +36,9 @@ SAME_SIZE = 0.01
 # Variants of a bundle that run without PyTorch begin so. What else is measured is there to compare with.
 DEPLOYABLE = "onnx-"
 
-NOT_WORTHWHILE = "not worthwhile"
-
 Rank = Literal["recommended", "acceptable", "not worthwhile"]
+
+NOT_WORTHWHILE: Rank = "not worthwhile"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ def judge(results: Results) -> dict[Subject, Verdict]:
         )
         for row in measured
     }
+
+
+def recommended(results: Results) -> Subject | None:
+    """Return the row to take where nothing else is asked for; None where no row can be taken into use."""
+    return next((subject for subject, verdict in judge(results).items() if verdict.rank == "recommended"), None)
 
 
 def candidates(results: Results) -> list[Row]:

@@ -25,19 +25,22 @@ def class_folders(tmp_path: Path) -> Path:
     return tmp_path / "samples"
 
 
-def test_images_are_preprocessed_and_known_by_their_folder(class_folders: Path, make_manifest) -> None:
+def test_images_are_preprocessed_and_known_by_their_folder(class_folders: Path, make_manifest, tmp_path) -> None:
     found = read_labelled(class_folders, make_manifest())
-    assert found.batch.shape == (9, 3, 6, 8)
-    assert found.batch.dtype == np.float32
-    np.testing.assert_array_equal(found.batch.mean(axis=(2, 3)).argmax(axis=1), found.classes)
+    found.save(tmp_path / "images.npy", make_manifest())
+    images = np.load(tmp_path / "images.npy")
+    assert images.shape == (9, 3, 6, 8)
+    assert images.dtype == np.float32
+    np.testing.assert_array_equal(images.mean(axis=(2, 3)).argmax(axis=1), found.classes)
     assert sorted(found.classes) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
-def test_of_a_costly_network_fewer_are_read(class_folders: Path, make_manifest, monkeypatch) -> None:
-    monkeypatch.setattr("vgg_runtime.image_choice.LEAST_SAMPLES", 6)
-    costly = Architecture("net", "", "user code", macs=10**15)
-    found = read_labelled(class_folders, make_manifest(architecture=costly))
-    assert sorted(found.classes) == [0, 0, 1, 1, 2, 2]
+def test_all_images_count_or_as_many_as_asked_for(class_folders: Path, make_manifest) -> None:
+    costly = make_manifest(architecture=Architecture("net", "", "user code", macs=10**15))
+    assert len(read_labelled(class_folders, costly).files) == 9
+    assert sorted(read_labelled(class_folders, costly, size=6).classes) == [0, 0, 1, 1, 2, 2]
+    with pytest.raises(UsageError, match="has 9 images, --samples-size asks for 10"):
+        read_labelled(class_folders, costly, size=10)
 
 
 def test_folders_of_other_names_are_refused(photos: Path, class_folders: Path, make_manifest) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from PIL import Image
 
 from vgg_runtime.benchmark import run as module
 from vgg_runtime.benchmark.peaks import Peaks
@@ -92,11 +92,12 @@ def test_what_was_measured_before_an_interruption_is_kept(opened: Bundle, candid
     assert Results.parse(results.dump(), source="the test") == results
 
 
-def test_accuracy_is_measured_once_per_variant_and_backend(opened: Bundle) -> None:
+def test_accuracy_is_measured_once_per_variant_and_backend(opened: Bundle, tmp_path: Path) -> None:
     candidates, _ = choose(opened, Request(backends=["onnxruntime"], threads=[1], batch_sizes=[1, 2]))
-    images = np.zeros((4, 3, 6, 8), np.float32)
-    images[range(4), (0, 1, 2, 0)] = 1
-    samples = LabelledImages(images, (0, 1, 2, 1))
+    files = [tmp_path / f"{i}.png" for i in range(4)]
+    for file, colour in zip(files, ("red", "lime", "blue", "red"), strict=True):
+        Image.new("RGB", (8, 6), colour).save(file)
+    samples = LabelledImages(tuple(files), (0, 1, 2, 1))
     done: list[str] = []
     results = run(opened, candidates, effort=TINY, samples=samples, on_step=lambda name, _: done.append(name))
     assert len(done) == steps(candidates, TINY, samples)

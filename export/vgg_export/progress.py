@@ -1,0 +1,26 @@
+"""How an export tells what it is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["OnNote", "OnStep", "ignore_notes", "ignore_steps"]
+
+# Called with a line of text for each thing that the user has to know, whether the export succeeds or fails.
+OnNote = Callable[[str], None]
+
+
+class OnStep(Protocol):
+    """Called when a step begins, and again as it goes on where it can be counted."""
+
+    def __call__(self, text: str, done: int = 0, total: int = 0, /) -> None:
+        """Tell of the step ``text``, of which ``done`` of ``total`` parts are finished; a total of 0 is not known."""
+
+
+def ignore_steps(text: str, done: int = 0, total: int = 0, /) -> None:
+    """Tell nobody."""
+
+
+def ignore_notes(note: str, /) -> None:
+    """Tell nobody."""
