@@ -8,6 +8,7 @@ import zipfile
 from enum import Enum
 from pathlib import Path
 
+from vgg_models.checkpoint.other_formats import EXPORT_HINT, recognise_other_format
 from vgg_runtime.errors import CheckpointError
 
 __all__ = ["Container", "detect_container"]
@@ -57,6 +58,8 @@ def detect_container(path: Path) -> Container:
         return Container.TORCH_LEGACY
     if _is_safetensors(head, path):
         return Container.SAFETENSORS
+    if other := recognise_other_format(path, head):
+        raise CheckpointError(f"{path} is {other.name}, not a PyTorch checkpoint. {ACCEPTED}", hint=other.hint)
     raise CheckpointError(f"{path} is {_name_other_file(head, path)}, not a checkpoint. {ACCEPTED}", hint=_RESAVE)
 
 
@@ -85,6 +88,8 @@ def _zip_kind(path: Path) -> Container:
         return Container.TORCHSCRIPT
     if "data.pkl" in entries:
         return Container.TORCH_ZIP
+    if {"config.json", "model.weights.h5"} <= set(names):
+        raise CheckpointError(f"{path} is a Keras model, not a PyTorch checkpoint. {ACCEPTED}", hint=EXPORT_HINT)
     seen = ", ".join(sorted(names)[:5]) or "no entries"
     raise CheckpointError(f"{path} is a zip file that torch.save didn't write (it holds {seen}). {ACCEPTED}")
 
