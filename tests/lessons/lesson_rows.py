@@ -112,7 +112,8 @@ def _paper_vggs(side: int) -> Iterable[Row]:
     for letter in ("A", "A-LRN", "B", "C", "E"):
         make = partial(PaperVGG, letter, 7, side)
         pixels = preset("imagenet", side)
-        yield _row(1, f"VGG {letter}, 7 classes", make, "state dict", pixels, options=_sized(side), large=True)
+        options = _sized(side) | ({"model": "vgg11-lrn"} if letter == "A-LRN" else {})
+        yield _row(1, f"VGG {letter}, 7 classes", make, "state dict", pixels, options=options, large=True)
     make = partial(PaperVGG, "D", 1000)
     pixels = preset("imagenet", 224)
     yield _row(1, "VGG D, 1000 classes", make, "state dict", pixels, parameters=138_357_544, large=True)

@@ -10,13 +10,15 @@ from typing import Final, Literal
 __all__ = ["CONFIGURATIONS", "VGG_NAMES", "Configuration", "Entry", "configuration_of", "describe", "name_of"]
 
 # An int is a 3x3 convolution of so many channels, (channels, 1) a 1x1 convolution; each is followed by a ReLU.
-# "M" is a 2x2 max pool, "LRN" a local response normalization.
-Entry = int | tuple[int, Literal[1]] | Literal["M", "LRN"]
+# "M" is a 2x2 max pool; "LRN" a local response normalization with the AlexNet paper's k = 2, "LRN-k1" with the k = 1
+# that is PyTorch's default.
+Entry = int | tuple[int, Literal[1]] | Literal["M", "LRN", "LRN-k1"]
 Configuration = tuple[Entry, ...]
 
 CONFIGURATIONS: Final[dict[str, Configuration]] = {
     "vgg11": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "vgg11-lrn": (64, "LRN", "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
+    "vgg11-lrn-k1": (64, "LRN-k1", "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "vgg13": (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "vgg16-1x1": (
         *(64, 64, "M", 128, 128, "M"),
@@ -30,7 +32,15 @@ _BATCH_NORM = "_bn"
 VGG_NAMES: Final[tuple[str, ...]] = tuple(f"{name}{suffix}" for name in CONFIGURATIONS for suffix in ("", _BATCH_NORM))
 
 # The columns of the paper's table, for messages.
-_COLUMNS = {"vgg11": "A", "vgg11-lrn": "A-LRN", "vgg13": "B", "vgg16-1x1": "C", "vgg16": "D", "vgg19": "E"}
+_COLUMNS = {
+    "vgg11": "A",
+    "vgg11-lrn": "A-LRN",
+    "vgg11-lrn-k1": "A-LRN with PyTorch's k = 1",
+    "vgg13": "B",
+    "vgg16-1x1": "C",
+    "vgg16": "D",
+    "vgg19": "E",
+}
 
 
 def configuration_of(name: str) -> tuple[Configuration, bool]:

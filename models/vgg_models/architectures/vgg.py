@@ -55,8 +55,8 @@ def make_features(
     for entry in configuration:
         if entry == "M":
             layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
-        elif entry == "LRN":
-            layers.append(local_response_norm())
+        elif entry in ("LRN", "LRN-k1"):
+            layers.append(local_response_norm(k=1.0 if entry == "LRN-k1" else 2.0))
         else:
             width, kernel = entry if isinstance(entry, tuple) else (int(entry), 3)
             layers.extend(_convolution(channels, width, kernel, batch_norm=batch_norm, bias=bias))
@@ -71,12 +71,12 @@ def _convolution(channels: int, width: int, kernel: int, *, batch_norm: bool, bi
     yield nn.ReLU(inplace=True)
 
 
-def local_response_norm() -> nn.LocalResponseNorm:
-    """Krizhevsky et al. (2012), section 3.3: n = 5, alpha = 1e-4, beta = 0.75, k = 2.
+def local_response_norm(*, k: float) -> nn.LocalResponseNorm:
+    """Krizhevsky et al. (2012), section 3.3: n = 5, alpha = 1e-4, beta = 0.75, k = 2; all but k are torch's defaults.
 
     torch divides alpha by n, as Caffe did, in which the VGGs were trained.
     """
-    return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)
+    return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=k)
 
 
 def feature_map_size(features: nn.Module, input_channels: int, input_size: tuple[int, int]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vgg_models.recognition import known, sequential, torchvision_networks, vgg
+from vgg_models.recognition import known, sequential, timm_vgg, torchvision_networks, vgg
 from vgg_models.recognition.nearest import describe_nearest
 from vgg_models.recognition.reading import Reading
 from vgg_models.recognition.saved_layers import describe_layers, saved_layers
@@ -27,6 +27,7 @@ class Recogniser(Protocol):
 RECOGNISERS: tuple[Recogniser, ...] = (
     known.recognise,
     vgg.recognise,
+    timm_vgg.recognise,
     torchvision_networks.recognise,
     sequential.recognise,
 )

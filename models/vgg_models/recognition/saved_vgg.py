@@ -17,7 +17,7 @@ from vgg_models.architectures.paper_table import Configuration, Entry, name_of
 from vgg_models.architectures.vgg import VGG, make_features
 from vgg_models.recognition.saved_layers import SavedLayer
 
-__all__ = ["SavedVGG", "read_head", "read_vgg"]
+__all__ = ["SavedVGG", "read_features", "read_head", "read_vgg"]
 
 _AFTER_FIRST_CONVOLUTION: dict[int, Configuration] = {1: (), 2: ("M",), 3: ("LRN", "M")}
 _AFTER_CONVOLUTION: dict[int, Configuration] = {1: (), 2: ("M",)}
@@ -37,6 +37,11 @@ class SavedVGG:
     def name(self) -> str:
         return name_of(self.configuration, batch_norm=self.batch_norm) or "vgg"
 
+    @property
+    def normalized(self) -> bool:
+        """Whether it has a local response normalization, of whatever k."""
+        return any(entry in ("LRN", "LRN-k1") for entry in self.configuration)
+
     def features(self) -> nn.Sequential:
         return make_features(
             self.configuration, input_channels=self.input_channels, batch_norm=self.batch_norm, bias=self.bias
@@ -50,7 +55,7 @@ def read_vgg(layers: Sequence[SavedLayer]) -> SavedVGG | None:
     """Return what the layers say; None where they are no VGG's."""
     features = [layer for layer in layers if _is_feature(layer)]
     head = read_head([layer for layer in layers if not _is_feature(layer)])
-    read = _read_features(features)
+    read = read_features(features)
     if head is None or read is None:
         return None
     configuration, batch_norm = read
@@ -64,7 +69,7 @@ def _is_feature(layer: SavedLayer) -> bool:
     return layer.parent == "features" and layer.name.isdigit()
 
 
-def _read_features(layers: Sequence[SavedLayer]) -> tuple[Configuration, bool] | None:
+def read_features(layers: Sequence[SavedLayer]) -> tuple[Configuration, bool] | None:
     """Return the configuration and whether it has BatchNorm; None where the features are not a VGG's."""
     blocks = _blocks(layers)
     if not blocks or blocks[0][0].name != "0":

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vgg_models.architectures.paper_table import describe
+from vgg_models.architectures.paper_table import Configuration, describe
 from vgg_models.architectures.vgg import feature_map_size
 from vgg_models.recognition.input_size import SizeReading, read_input_size
 from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
@@ -23,7 +23,16 @@ __all__ = ["readings_of", "recognise"]
 def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
     """Return the readings of the state dict as a VGG."""
     saved = read_vgg(saved_layers(state))
-    return readings_of(saved, input_size=input_size) if saved else []
+    normalizations = _normalizations(saved) if saved else []
+    return [reading for vgg in normalizations for reading in readings_of(vgg, input_size=input_size)]
+
+
+def _normalizations(saved: SavedVGG) -> list[SavedVGG]:
+    """With each k that its local response normalization may have: keys don't tell, and the outputs differ."""
+    if "LRN" not in saved.configuration:
+        return [saved]
+    configuration: Configuration = tuple("LRN-k1" if entry == "LRN" else entry for entry in saved.configuration)
+    return [saved, replace(saved, configuration=configuration)]
 
 
 def readings_of(saved: SavedVGG, *, input_size: tuple[int, int] | None) -> list[Reading]:
@@ -62,10 +71,18 @@ def _reading(saved: SavedVGG, size: SizeReading) -> Reading:
         reasons=tuple(_reasons(saved)),
         assumptions=(*_assumptions(saved), *([size.assumption] if size.assumption else [])),
         question=size.question,
-        chosen_by=size.chosen_by or "--input-size",
+        chosen_by=_chosen_by(saved, size),
         # torchvision's VGGs have such a pool; for a configuration that nobody published it is a last resort.
         needs_a_pool=size.pooled_size is not None and saved.name == "vgg",
     )
+
+
+def _chosen_by(saved: SavedVGG, size: SizeReading) -> str:
+    if not saved.normalized:
+        return size.chosen_by or "--input-size"
+    if saved.name == "vgg":
+        return "--model MODULE:CALLABLE"
+    return " ".join(filter(None, (f"--model {saved.name}", size.chosen_by)))
 
 
 def _description(saved: SavedVGG) -> str:
@@ -94,8 +111,9 @@ def _assumptions(saved: SavedVGG) -> list[str]:
     ]
     if saved.configuration[-1:] == ("M",):
         lines.append("a pool follows the last convolution")
-    if "LRN" in saved.configuration:
-        lines.append("local response normalization as in the AlexNet paper: size 5, alpha 1e-4, beta 0.75, k 2")
+    if saved.normalized:
+        source = "k 1, PyTorch's default" if "LRN-k1" in saved.configuration else "k 2, as in the AlexNet paper"
+        lines.append(f"local response normalization of size 5, alpha 1e-4, beta 0.75 and {source}")
     if len(saved.head.layers) > 1:
         lines.append("in the classifier, a gap of one index is a ReLU, a gap of two a ReLU and a Dropout")
     return [*lines, NOTHING_FOLLOWS]

@@ -12,7 +12,15 @@ from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import ArchitectureError
 
 # Parameters in millions, table 2 of the paper.
-PAPER_MILLIONS = {"vgg11": 133, "vgg11-lrn": 133, "vgg13": 133, "vgg16-1x1": 134, "vgg16": 138, "vgg19": 144}
+PAPER_MILLIONS = {
+    "vgg11": 133,
+    "vgg11-lrn": 133,
+    "vgg11-lrn-k1": 133,
+    "vgg13": 133,
+    "vgg16-1x1": 134,
+    "vgg16": 138,
+    "vgg19": 144,
+}
 
 
 def _parameters(module: nn.Module) -> int:

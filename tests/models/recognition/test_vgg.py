@@ -14,7 +14,7 @@ from vgg_models.architectures.head import make_head, paper_head
 from vgg_models.architectures.named_vgg import build_vgg
 from vgg_models.architectures.paper_table import VGG_NAMES
 from vgg_models.architectures.vgg import VGG, make_features
-from vgg_models.recognition.recognise import recognise
+from vgg_models.recognition.vgg import recognise as read_vgg_keys
 from vgg_runtime.errors import ArchitectureError
 
 Save = Callable[[object], Path]
@@ -43,8 +43,10 @@ def test_the_paper_s_table_is_told_by_keys_and_shapes(name: str, dropout_first: 
     with torch.device("meta"):
         model = build_vgg(name, num_classes=7)
         model.classifier = make_head(paper_head(25088, 7, dropout_first=dropout_first))
-        reading = recognise(model.state_dict(), input_size=None)
-    assert (reading.name, reading.input_channels, reading.input_size) == (name, 3, (224, 224))
+        readings = {reading.name: reading for reading in read_vgg_keys(model.state_dict(), input_size=None)}
+    assert len(readings) == (2 if "lrn" in name else 1)
+    reading = readings[name]
+    assert (reading.input_channels, reading.input_size) == (3, (224, 224))
     assert any("LRN" in line or "response" in line for line in reading.assumptions) == ("lrn" in name)
 
 
@@ -55,9 +57,6 @@ def slim_vggs(draw: st.DrawFn) -> tuple[VGG, int]:
     for _ in range(draw(st.integers(1, 4))):
         configuration += draw(st.lists(st.one_of(WIDTHS, WIDTHS.map(lambda width: (width, 1))), min_size=1, max_size=3))
         configuration.append("M")
-    # With no convolution after it, a normalization would leave no gap.
-    if draw(st.booleans()) and configuration[1] == "M" and len(configuration) > 2:
-        configuration.insert(1, "LRN")
     channels, pools = draw(st.sampled_from([1, 3, 4])), configuration.count("M")
     last = configuration[-2]
     width = last[0] if isinstance(last, tuple) else last
@@ -83,6 +82,29 @@ def test_any_slim_vgg_comes_back_with_the_same_outputs(
     loaded = load_model(path, input_size=(32, 32))
     assert loaded.input_channels == channels
     _same(loaded, owner)
+
+
+@pytest.mark.parametrize("k", [1.0, 2.0])
+def test_the_k_of_a_normalization_is_asked_for(saved: Save, k: float) -> None:
+    owner = _settled(build_vgg("vgg11-lrn", num_classes=3, input_size=(32, 32)))
+    owner.features[2] = nn.LocalResponseNorm(5, k=k)
+    path = saved(owner.state_dict())
+    with pytest.raises(
+        ArchitectureError,
+        match=r"--model vgg11-lrn: .* k 2, as in the AlexNet.*\n.*--model vgg11-lrn-k1: .* k 1, PyTorch",
+    ):
+        load_model(path, input_size=(32, 32))
+    loaded = load_model(path, input_size=(32, 32), model="vgg11-lrn-k1" if k == 1 else "vgg11-lrn")
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(loaded.module(images), owner(images), rtol=0, atol=0)
+
+
+def test_a_normalization_in_an_own_configuration_needs_its_class(saved: Save) -> None:
+    owner = VGG(make_features((4, "LRN", "M", 5, "M")), nn.Linear(5 * 8 * 8, 3))
+    with pytest.raises(
+        ArchitectureError, match=r"--model MODULE:CALLABLE: .* k 2.*\n.*--model MODULE:CALLABLE: .* k 1"
+    ):
+        load_model(saved(owner.state_dict()), input_size=(32, 32))
 
 
 def test_the_trained_example_is_recognised() -> None:
