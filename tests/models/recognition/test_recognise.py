@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vgg_models.architectures.named_vgg import build_vgg
 from vgg_models.recognition.recognise import recognise
 from vgg_runtime.errors import ArchitectureError
 
@@ -33,3 +34,24 @@ def test_of_many_keys_the_first_and_the_last_are_shown() -> None:
         "features.2.weight, ..., features.6.weight, extra.weight, extra.bias"
         in _refusal({**convolutions, "extra.weight": torch.empty(3, 3), "extra.bias": torch.empty(3)}).message
     )
+
+
+def test_the_nearest_vgg_is_named_with_what_differs() -> None:
+    with torch.device("meta"):
+        state = build_vgg("vgg16").state_dict() | {"features.7.weight": torch.empty(128, 128, 5, 5)}
+    del state["features.10.bias"]
+    refusal = _refusal(state | {"classifier.attention": torch.empty(3)})
+    assert "nearest known network is vgg16 (32 keys): 30 of the 32 keys here" in refusal.message
+    assert "missing: features.10.bias; unexpected: classifier.attention" in refusal.message
+    assert "features.7.weight (128, 128, 5, 5) instead of (128, 128, 3, 3)" in refusal.message
+
+
+def test_a_vgg_with_a_head_of_names_is_named_and_refused() -> None:
+    with torch.device("meta"):
+        state = build_vgg("vgg11").state_dict()
+    renamed = {key.replace("classifier.", "classifier.fc"): value for key, value in state.items()}
+    assert "It is vgg11 with another head: classifier.fc0.weight" in _refusal(renamed).message
+
+
+def test_what_has_little_in_common_with_all_has_no_nearest() -> None:
+    assert "nearest" not in _refusal({"features.0.weight": torch.empty(64, 3, 3, 3)}).message
