@@ -9,13 +9,16 @@ from statistics import fmean
 from vgg_runtime.benchmark import estimates
 from vgg_runtime.benchmark.peaks import Peaks
 from vgg_runtime.benchmark.quality import quality_of, share_right
-from vgg_runtime.benchmark.results import Memory, Quality, Row, Subject
+from vgg_runtime.benchmark.results import Estimate, Memory, Quality, Row, Subject
 from vgg_runtime.benchmark.roofline import roofline
 from vgg_runtime.benchmark.subjects import Candidate
 from vgg_runtime.benchmark.worker_process import Failure, Turn
 from vgg_runtime.manifest import Manifest
 
 __all__ = ["Taken", "row"]
+
+# The ratio of the baseline to itself.
+ITSELF = Estimate(1.0, 1.0, 1.0)
 
 NEVER_RUN = Failure("the run was interrupted before its first turn", 0)
 
@@ -54,12 +57,13 @@ def row(candidate: Candidate, baseline: Subject, taken: Taken, manifest: Manifes
     copies = [turn.copies_s for turn in turns if turn.copies_s is not None]
     latency = estimates.latency(rounds, subject.batch_size, copies)
     starts = [turn.start for turn in turns if turn.start is not None]
-    rivals = taken.rounds(replace(baseline, batch_size=subject.batch_size, threads=subject.threads).name)
+    rival = replace(baseline, batch_size=subject.batch_size, threads=subject.threads)
+    rivals = taken.rounds(rival.name)
     on_cpu = not subject.backend.endswith("-cuda")
     return replace(
         found,
         latency=latency,
-        ratio=estimates.ratio(rounds, rivals) if rivals else None,
+        ratio=ITSELF if subject == rival else estimates.ratio(rounds, rivals) if rivals else None,
         cold_start_s=estimates.median_of([start.cold_start_s for start in starts]),
         load_s=estimates.median_of([start.load_s for start in starts]),
         memory=_memory(turns),

@@ -75,8 +75,13 @@ def notes(results: Results) -> list[str]:
 def _dominated(results: Results) -> Iterator[str]:
     """Yield what "dominated" means and by what each such row is, where there is one."""
     verdicts = judge(results)
+    one_setting = len({subject.setting for subject in verdicts}) == 1
+
+    def name(subject: Subject) -> str:
+        return f"{subject.variant} on {subject.backend}" if one_setting else subject.name
+
     pairs = [
-        f"{subject.name} by {verdict.beaten_by.name}"
+        f"{name(subject)} by {name(verdict.beaten_by)}"
         for subject, verdict in verdicts.items()
         if verdict.label == "dominated" and verdict.beaten_by is not None
     ]

@@ -119,14 +119,15 @@ def equally_fast(row: Row, other: Row) -> bool:
 def versus(baseline: str, *, size: float, latency: Estimate) -> str:
     """Return size and latency in units of those of ``baseline``, in words.
 
-    It is faster or slower only where the interval does not contain 1; "as fast" only where the value is within
-    :data:`NOISE` of 1, otherwise the two cannot be told apart.
+    It is faster or slower only where the interval does not contain 1; "as fast" only where all of the interval is
+    within twice :data:`NOISE` of 1, otherwise the two cannot be told apart.
     """
     share = f"{size:.0%} of the size of {baseline}"
     if latency.interval is None:
         return f"{share}; too little was measured to compare the speed"
     if _equal(latency, _ONE):
-        near = 1 / (1 + NOISE) <= latency.value <= 1 + NOISE
+        low, high = latency.interval
+        near = low >= 1 / (1 + 2 * NOISE) and high <= 1 + 2 * NOISE
         return f"{share}, as fast here" if near else f"{share}; which is faster cannot be told here"
     if latency.value > 1:
         return f"{share}, but {latency.value:.1f} times slower here"

@@ -9,7 +9,7 @@ from PIL import Image
 from vgg_runtime.benchmark import run as module
 from vgg_runtime.benchmark.peaks import Peaks
 from vgg_runtime.benchmark.quality import LabelledImages
-from vgg_runtime.benchmark.results import Results
+from vgg_runtime.benchmark.results import Estimate, Results
 from vgg_runtime.benchmark.rounds import Effort
 from vgg_runtime.benchmark.run import run, steps
 from vgg_runtime.benchmark.subjects import Candidate, Request, choose
@@ -58,7 +58,7 @@ def test_every_figure_of_a_run(opened: Bundle, candidates: list[Candidate]) -> N
         assert row.cold_start_s.value > row.load_s.value > 0
         assert row.memory.peak > 10
         assert row.roofline.share == pytest.approx(row.roofline.limit_ms / row.latency.p50.value)
-    assert results.rows[0].ratio.value == 1
+    assert results.rows[0].ratio == Estimate(1, 1, 1)  # the baseline is itself
     assert Results.parse(results.dump(), source="the test") == results
 
 

@@ -71,7 +71,7 @@ def test_failures_absences_noise_and_interruption_are_told(make_results) -> None
 def test_dominated_is_explained_where_a_row_is(make_results) -> None:
     text = printed(make_results(), 80)
     assert "Dominated: another row of the same batch size and threads is better in size, latency or agreement" in text
-    beaten = "onnx-int8-dynamic / onnxruntime / batch 1 / 2 threads by onnx-int8-weights / onnxruntime"
+    beaten = "onnx-int8-dynamic on onnxruntime by onnx-int8-weights on onnxruntime"
     assert beaten in text
     assert "Dominated" not in printed(make_results(subjects=(("onnx-fp32", "onnxruntime"),)), 80)
 

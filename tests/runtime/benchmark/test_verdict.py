@@ -164,6 +164,7 @@ def test_candidates_are_at_the_smallest_batch_size_of_those_that_ran(make_result
         (Estimate(1.2, 1.1, 1.3), ", but 1.2 times slower here"),
         (Estimate(0.5, 0.4, 0.6), ", 2.0 times faster here"),
         (Estimate(1.02, 1.01, 1.03), ", as fast here"),
+        (Estimate(0.99, 0.42, 6.1), "; which is faster cannot be told here"),
         (Estimate(1.2, 0.96, 3.27), "; which is faster cannot be told here"),
         (Estimate(1 / 2.6, 0.20, 2.11), "; which is faster cannot be told here"),
         (Estimate(2.0, None, None), "; too little was measured to compare the speed"),
