@@ -66,7 +66,8 @@ def _layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, tuple[int, ...
 def _is_small(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
     """Whether the weight is a constant matrix, or a two-dimensional convolution's, with few enough columns."""
     if node.op_type == "Conv":
-        return len(shape) == 4 and "auto_pad" not in _attributes(node) and int(np.prod(shape[1:])) <= MAX_COLUMNS
+        padded_by_numbers = _attributes(node).get("auto_pad", b"NOTSET") == b"NOTSET"
+        return len(shape) == 4 and padded_by_numbers and int(np.prod(shape[1:])) <= MAX_COLUMNS
     return len(shape) == 2 and shape[1 if _attributes(node).get("transB") else 0] <= MAX_COLUMNS
 
 

@@ -20,7 +20,7 @@ def tensor(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("shape", "attributes"),
     [
-        ((6, 4, 3, 3), {"pads": [1, 0, 2, 1]}),
+        ((6, 4, 3, 3), {"pads": [1, 0, 2, 1], "auto_pad": "NOTSET"}),
         ((6, 4, 3, 2), {"strides": [2, 1], "dilations": [1, 2]}),
         ((4, 1, 3, 3), {"group": 4, "pads": [1, 1, 1, 1]}),
         ((6, 2, 1, 1), {"group": 2}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from vgg_calibration.layer_noise import LayerNoise
 from vgg_calibration.onnx_file import read_onnx, write_onnx
-from vgg_export import export, pipeline, variants
+from vgg_export import export, pipeline, variants, verification
 from vgg_export.variants import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, Job, Recipe, Written
 from vgg_runtime import Classifier, verify_bundle
 from vgg_runtime.errors import CalibrationError, ParityError, PreprocessingError, UsageError
@@ -100,28 +101,70 @@ def with_the_next_channels_constants(recipe: Recipe) -> Recipe:
 
 
 @pytest.mark.parametrize("recipe", QUANTIZED_ONNX, ids=lambda recipe: recipe.name)
-def test_a_quantizer_that_is_broken_is_a_miss_and_no_bundle(
-    small_checkpoint, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe
+def test_a_broken_quantizers_variant_is_left_out(
+    small_checkpoint, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None, recipe: Recipe
 ) -> None:
     options = {"input_size": 8, "formats": ["onnx"], "quantize": [recipe.quantize], "calibration": photos}
     checkpoint = small_checkpoint()
     monkeypatch.setattr("vgg_export.variants.VARIANTS", (ONNX_FP32, with_the_next_channels_constants(recipe)))
-    with pytest.raises(ParityError, match=rf"{recipe.name} differs from eager PyTorch.*No bundle was written") as miss:
-        export(checkpoint, tmp_path / "new" / "a.bundle", **options)
-    assert f"Leave out --quantize {recipe.quantize}" in miss.value.hint
-    assert {file.name for file in tmp_path.iterdir()} == {"small.pth", "photos"}
+    bundle = export(checkpoint, tmp_path / "a.bundle", **options)
+    (left_out,) = bundle.manifest.left_out
+    assert re.match(rf"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}", left_out.reason)
+    assert left_out.parity is not None
+    assert left_out.parity.misses(recipe.tolerance)
+    assert left_out.remedies[-1] == f"leave out --quantize {recipe.quantize}"
+    assert left_out.reason in (bundle.directory / "report.md").read_text()
+    assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32"]
+    assert not (bundle.directory / recipe.name).exists()
+    assert set(verify_bundle(bundle.directory)) == {"onnx-fp32"}
 
 
-def test_a_dynamically_quantized_torchscript_of_other_weights_is_a_miss_and_no_bundle(
-    small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_quantized_torchscript_of_other_weights_is_left_out(
+    small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None
 ) -> None:
     fp32, quantized = (recipe for recipe in VARIANTS if recipe.format == "torchscript")
     checkpoint = small_checkpoint()
     broken = (fp32, of_another_network(quantized, swap_two_classes))
     monkeypatch.setattr("vgg_export.variants.VARIANTS", broken)
-    with pytest.raises(ParityError, match=r"torchscript-int8-dynamic differs from eager PyTorch"):
-        export(checkpoint, tmp_path / "a.bundle", input_size=8, formats=["torchscript"], quantize=["dynamic"])
-    assert [file.name for file in tmp_path.iterdir()] == ["small.pth"]
+    options = {"input_size": 8, "formats": ["torchscript"], "quantize": ["dynamic"]}
+    manifest = export(checkpoint, tmp_path / "a.bundle", **options).manifest
+    assert [variant.name for variant in manifest.variants] == ["torchscript-fp32"]
+    assert [variant.name for variant in manifest.left_out] == ["torchscript-int8-dynamic"]
+
+
+def test_a_quantized_variant_that_fails_to_run_is_left_out(
+    small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None
+) -> None:
+    opened = verification.open_variant
+
+    def fail(batch: np.ndarray) -> np.ndarray:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(
+        verification,
+        "open_variant",
+        lambda recipe, folder: fail if recipe.quantize else opened(recipe, folder),
+    )
+    options = {"input_size": 8, "formats": ["onnx"], "quantize": ["dynamic"]}
+    (left_out,) = export(small_checkpoint(), tmp_path / "a.bundle", **options).manifest.left_out
+    assert left_out.reason == "onnx-int8-dynamic fails on a batch of 1, which eager PyTorch takes: no kernel."
+    assert left_out.parity is None
+
+
+def test_labels_that_differ_from_image_bytes_leave_a_variant_out(
+    example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None
+) -> None:
+    rank = Classifier.rank
+
+    def wrong_in_eight_bits(self: Classifier, outputs: np.ndarray, top_k: int | None = 5) -> list:
+        return rank(self, -outputs if "int8" in self.variant else outputs, top_k=top_k)
+
+    monkeypatch.setattr(Classifier, "rank", wrong_in_eight_bits)
+    options = {"formats": ["onnx"], "quantize": ["dynamic"], **example.options}
+    bundle = export(example.checkpoint, tmp_path / "a.bundle", **options)
+    assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32"]
+    assert "from image bytes, the best label agrees" in bundle.manifest.left_out[0].reason
+    assert not (bundle.directory / "onnx-int8-dynamic").exists()
 
 
 def test_what_is_not_broken_passes_with_a_fixed_batch_in_single_files(
@@ -211,11 +254,11 @@ def test_noise_is_measured_on_as_many_images_whatever_the_batch_size(
 ) -> None:
     measured: list[int] = []
 
-    def count(file: Path, ranges, target, batches) -> list[LayerNoise]:
+    def count(file: Path, context, batches) -> list[LayerNoise]:
         measured.extend(map(len, batches))
         return []
 
-    monkeypatch.setattr("vgg_export.calibration_run.measure_layer_noise", count)
+    monkeypatch.setattr("vgg_export.precision_choice.measure_layer_noise", count)
     export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, batch=5, **STATIC)
     assert measured == [5, 5, 5, 5]  # 16 images, the last batch filled up
 
@@ -231,6 +274,17 @@ def test_a_budget_is_chosen_for_with_as_few_as_two_images(
 def test_a_budget_takes_two_images(small_checkpoint, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"choose on others; .* has 1"):
         export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, calibration_size=1, min_snr=9, **STATIC)
+
+
+@pytest.mark.parametrize("budget", [{"min_snr": 300}, {"min_snr": 300, "all_layers": True}], ids=str)
+def test_a_budget_out_of_reach_leaves_int8_static_out(
+    small_checkpoint, photos: Path, tmp_path: Path, untimed: None, budget
+) -> None:
+    manifest = export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, **budget, **STATIC).manifest
+    assert [variant.name for variant in manifest.variants] == ["onnx-fp32"]
+    assert "onnx-int8-static misses 300 dB on the images held out" in manifest.left_out[0].reason
+    first = "leave out --all-layers" if budget.get("all_layers") else "lower --min-agreement or --min-snr"
+    assert manifest.left_out[0].remedies[0].startswith(first)
 
 
 def test_what_may_end_in_a_sigmoid_is_told_of(small_checkpoint, tmp_path: Path) -> None:
