@@ -91,7 +91,8 @@ def _estimates(rounds: Rounds, statistics: Statistics) -> list[Estimate]:
     calls = [np.asarray(each, np.float64) for each in rounds]
     values = statistics(np.concatenate(calls))
     by_round = np.stack([statistics(each) for each in calls])
-    resampled = np.stack([statistics(_resample(calls, generator)) for _ in range(RESAMPLES)])
+    resamples = RESAMPLES if len(calls) >= ROUNDS_FOR_BOOTSTRAP else 1  # Student's interval needs none
+    resampled = np.stack([statistics(_resample(calls, generator)) for _ in range(resamples)])
     return [
         _with_interval(float(value), drawn, of_rounds)
         for value, drawn, of_rounds in zip(values, resampled.T, by_round.T, strict=True)
