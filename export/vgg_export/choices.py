@@ -22,6 +22,8 @@ MODELS: Final = (
     "vgg11_bn",
     "vgg11-lrn",
     "vgg11-lrn_bn",
+    "vgg11-lrn-k1",
+    "vgg11-lrn-k1_bn",
     "vgg13",
     "vgg13_bn",
     "vgg16-1x1",

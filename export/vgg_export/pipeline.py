@@ -20,7 +20,7 @@ from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
 from vgg_export.output_kind import detect_output_kind, output_assumptions
 from vgg_export.plan import FORMATS, Options, Plan, make_plan, note_assumptions
 from vgg_export.progress import OnNote, OnStep, ignore_notes, ignore_steps
-from vgg_export.reference import Reference, run_eager
+from vgg_export.reference import Reference, run_eager, torch_threads
 from vgg_export.report import report
 from vgg_export.samples import Samples, pink_noise_samples, real_samples
 from vgg_export.variant_writer import write_variants
@@ -32,6 +32,7 @@ from vgg_models.loaded_model import WeightsChoice
 from vgg_runtime.benchmark.machine import package_versions
 from vgg_runtime.bundle import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
 from vgg_runtime.manifest import Manifest, Output, Source
+from vgg_runtime.threads import available_threads
 
 __all__ = ["export", "write_bundle"]
 
@@ -159,7 +160,7 @@ def write_bundle(
 
     The assumptions of ``plan`` were noted when it was made.
     """
-    with staged_directory(output, overwrite=overwrite) as staging:
+    with torch_threads(available_threads()), staged_directory(output, overwrite=overwrite) as staging:
         on_step("running eager PyTorch")
         samples = _samples(plan)
         reference = run_eager(plan.loaded.module, samples, plan.takes, on_step)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from vgg_runtime.manifest import Prepared
 
-__all__ = ["Reference", "eager_function", "run_batch", "run_eager"]
+__all__ = ["Reference", "eager_function", "run_batch", "run_eager", "torch_threads"]
 
 # 1 is what an edge device runs; 2 and 5 show a batch dimension that was baked in.
 BATCH_SIZES = (1, 2, 5)
@@ -98,6 +99,23 @@ def run_eager(module: nn.Module, samples: Samples, takes: Input, on_step: OnStep
     if not all(np.isfinite(output).all() for output in outputs):
         raise ArchitectureError("eager PyTorch itself gives NaN or infinity on the sample images.")
     return Reference(batches, samples, tuple(outputs))
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use ``count`` threads until the block ends.
+
+    Sums in another order differ in their last bits, and PyTorch has one setting for the whole process, which may be
+    left at another number by whatever ran before.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def run_batch(run: Run, batch: NDArray[np.float32]) -> NDArray[np.float32]:

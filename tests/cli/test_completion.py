@@ -56,7 +56,7 @@ def offered(*words: str | Path) -> list[str]:
     [
         (("--quantize", ""), list(QUANTIZE_OPTIONS)),
         (("--quantize", "int"), ["int8-weights", "int4-weights"]),
-        (("--preprocess", ""), ["file", *PRESETS]),
+        (("--preprocess", ""), ["file", *PRESETS, "find"]),
         (("--preprocess", "my"), ["file"]),
         (("--target", ""), list(TARGETS)),
         (("--calibration-method", ""), list(METHODS)),

@@ -412,3 +412,13 @@ def test_every_recipe_writes_to_its_own_folder() -> None:
     assert [recipe.file.split("/")[0] for recipe in VARIANTS] == [recipe.name for recipe in VARIANTS]
     assert len({recipe.file for recipe in VARIANTS}) == len(VARIANTS)
     assert set(variants.MODEL_FILE) == set(pipeline.FORMATS)
+
+
+def test_an_export_leaves_the_threads_of_pytorch_alone(small_checkpoint, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        export(small_checkpoint(), tmp_path / "small.bundle", input_size=8)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -21,6 +21,7 @@ from vgg_export.image_split import Chosen
 from vgg_export.plan import Options, Plan, make_plan
 from vgg_export.preprocessing_ranking import PreprocessingSearch
 from vgg_export.preprocessing_search import ENOUGH_TO_HALVE, search_preprocessing, split_labelled
+from vgg_export.progress import ignore_steps
 from vgg_models import LoadedModel
 from vgg_runtime.bundle import REPORT
 from vgg_runtime.errors import ArchitectureError, PreprocessingError, UsageError
@@ -127,7 +128,7 @@ def test_a_dry_run_shows_what_was_tried(half_plan: Plan) -> None:
 
 def test_bgr_of_0_to_255_is_found_and_exported(colour_checkpoint: Path, tmp_path: Path, untimed: None) -> None:
     folder = colour_folder(tmp_path, images=120)
-    steps: list[str] = []
+    steps: list[tuple[str, int, int]] = []
     bundle = export(
         colour_checkpoint,
         tmp_path / "colours.bundle",
@@ -136,7 +137,7 @@ def test_bgr_of_0_to_255_is_found_and_exported(colour_checkpoint: Path, tmp_path
         labels=folder / "labels.json",
         input_size=SIDE,
         formats=["onnx"],
-        on_step=steps.append,
+        on_step=lambda text, done=0, total=0: steps.append((text, done, total)),
     )
     preprocessing = bundle.manifest.preprocessing
     assert (preprocessing.channels, preprocessing.divide_by, preprocessing.mean) == ("BGR", 1, None)
@@ -146,7 +147,7 @@ def test_bgr_of_0_to_255_is_found_and_exported(colour_checkpoint: Path, tmp_path
     assert "| 0..255 BGR | 100.0% | 96.9 to 100.0 |  | best |" in text
     assert text.count("| worse |") == 15  # of the sixteen candidates for square colour images
     assert "- preprocessing found: 0..255 BGR (" in text
-    assert any(step.startswith("trying preprocessing 16 of 16: ") for step in steps)
+    assert [done for text, done, total in steps if text.startswith("trying ") and total == 16] == list(range(1, 17))
 
 
 def test_a_crop_is_told_from_squashing(colour_checkpoint: Path, tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_a_fixed_batch_is_filled_up_and_changes_nothing(colour_checkpoint: Path,
     fixed = replace(plan.loaded, module=OnlySevens(*plan.loaded.module).eval())
 
     def search(loaded: LoadedModel, batch: int | None) -> PreprocessingSearch:
-        return search_preprocessing(loaded, images, batch=batch, on_step=lambda _: None)
+        return search_preprocessing(loaded, images, batch=batch, on_step=ignore_steps)
 
     assert search(fixed, 7) == search(plan.loaded, None)
     with pytest.raises(ArchitectureError, match=r"fails on a batch of 32 (.|\n)*give --batch N"):

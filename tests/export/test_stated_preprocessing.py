@@ -42,7 +42,7 @@ def test_pixels_from_0_to_255_are_not_divided() -> None:
 @pytest.mark.parametrize(
     ("metadata", "size", "said"),
     [
-        (CheckpointMetadata(normalization=NORMALIZATION), (8, 8), "mean has 3 values, L has 1 channels"),
+        (CheckpointMetadata(normalization=NORMALIZATION), (8, 8), "mean has 3 values, L has 1 channel"),
         (CheckpointMetadata(crop_share=Statement(0.9, "'crop_pct'")), (8, 12), "the network takes 8x12"),
     ],
 )

@@ -24,6 +24,7 @@ from vgg_models.architectures.torchvision_models import (
 from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
 from vgg_models.recognition.saved_layers import saved_layers
 from vgg_models.recognition.saved_vgg import read_head
+from vgg_runtime.counts import counted
 
 __all__ = ["head_paths", "outside", "recognise", "shapes_of"]
 
@@ -137,7 +138,9 @@ def _head_assumptions(match: _Match) -> tuple[str, ...]:
 def _channel_assumptions(channels: int) -> tuple[str, ...]:
     if channels == 3:
         return ()
-    return (f"the first convolution takes {channels} channel(s), and has the stride and padding of torchvision's",)
+    return (
+        f"the first convolution takes {counted(channels, 'channel')}, and has the stride and padding of torchvision's",
+    )
 
 
 def _size_assumption(name: str, size: tuple[int, int], state: Mapping[str, Tensor]) -> str:

@@ -19,6 +19,7 @@ from vgg_runtime.errors import ArchitectureError
 
 Save = Callable[[object], Path]
 WIDTHS = st.integers(1, 6)
+CLASSES = st.integers(2, 6)  # a classifier of one class is refused
 
 
 def _settled(module: nn.Module) -> nn.Module:
@@ -64,8 +65,8 @@ def slim_vggs(draw: st.DrawFn) -> tuple[VGG, int]:
         tuple(configuration), input_channels=channels, batch_norm=draw(st.booleans()), bias=draw(st.booleans())
     )
     in_features = width * (32 >> pools) ** 2
-    single = st.just(nn.Linear(in_features, draw(WIDTHS)))
-    deep = st.builds(paper_head, st.just(in_features), WIDTHS, hidden=WIDTHS, dropout_first=st.booleans()).map(
+    single = st.just(nn.Linear(in_features, draw(CLASSES)))
+    deep = st.builds(paper_head, st.just(in_features), CLASSES, hidden=WIDTHS, dropout_first=st.booleans()).map(
         make_head
     )
     return VGG(features, draw(st.one_of(single, deep))), channels
