@@ -19,7 +19,7 @@ RUNTIME_VENV = .venv-runtime-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % s
 test-runtime:
 	$(PYTHON) -m venv $(RUNTIME_VENV)
 	$(RUNTIME_VENV)/bin/python $(PIP) --editable ".[cpu,report]" onnx pytest filelock hypothesis
-	$(RUNTIME_VENV)/bin/python -m pytest tests/runtime -k "not openvino" --ignore tests/runtime/backends/test_trial.py $(PYTEST_ARGS)
+	$(RUNTIME_VENV)/bin/python -m pytest tests/runtime -k "not openvino" --ignore tests/runtime/test_autoselect.py $(PYTEST_ARGS)
 
 # Without a driver there is no use for gigabytes of CUDA: the tests then say in .venv why they are skipped.
 GPU_VENV := $(if $(shell command -v nvidia-smi),.venv-gpu,.venv)

@@ -16,10 +16,10 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from vgg_runtime.benchmark.results import Machine, Method, Results
-from vgg_runtime.bundle import Bundle, open_bundle
-from vgg_runtime.manifest import Manifest
-from vgg_runtime.threads import available_threads
+from vgg_bench.results import Machine, Method, Results
+from vgg_runtime._internal.cpu import available_threads
+from vgg_runtime.bundle.directory import Bundle, open_bundle
+from vgg_runtime.bundle.manifest import Manifest
 
 DATA = Path(__file__).parent / "data"
 
@@ -153,7 +153,7 @@ def embedded_bundle(example: Example, calibration_photos: Path, made_once: MadeO
 
 
 def _every_variant(example: Example, calibration: Path) -> dict[str, Any]:
-    from vgg_export.variants import QUANTIZE_OPTIONS
+    from vgg_export.variants.registry import QUANTIZE_OPTIONS
 
     return {"quantize": QUANTIZE_OPTIONS, "calibration": calibration, **example.options}
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from vgg_calibration.layer_noise import output_axis
-from vgg_calibration.onnx_file import read_tensor
+from vgg_calibration.onnx_io import read_tensor
+from vgg_calibration.statistics.sensitivity import output_axis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ def compensated_weights(
     weights in a row, has nothing to average it away.
 
     Args:
-        moments: of the inputs, by weight; see :func:`vgg_calibration.input_moments.measure_input_moments`.
+        moments: of the inputs, by weight; see :func:`vgg_calibration.statistics.input_moments.measure_input_moments`.
         levels: the largest level; the largest weight of each row lies on it.
     """
     model = onnx.load(file, load_external_data=False)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from vgg_calibration.layer_noise import LayerNoise
-from vgg_runtime.manifest import ParityFigures, Tolerance
+from vgg_calibration.statistics.sensitivity import LayerNoise
+from vgg_runtime.bundle.manifest import ParityFigures, Tolerance
 
 __all__ = ["Budget", "Evaluate", "Goal", "choose_in_float"]
 

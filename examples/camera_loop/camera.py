@@ -21,7 +21,7 @@ from threading import Thread
 
 from vgg_runtime import Classifier
 from vgg_runtime.errors import ImageError
-from vgg_runtime.images import find_images
+from vgg_runtime.imaging.folders import find_images
 
 
 def film(frames: Iterable[Path], rate: float, newest: Queue[Path | None]) -> None:

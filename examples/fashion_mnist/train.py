@@ -18,7 +18,7 @@ import click
 import torch
 from torch import nn
 
-from vgg_models.torchvision_import import import_torchvision
+from vgg_models._torchvision import import_torchvision
 
 torchvision = import_torchvision()
 transforms = torchvision.transforms

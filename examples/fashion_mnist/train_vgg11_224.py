@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from train import load_split
 
-from vgg_models.torchvision_import import import_torchvision
+from vgg_models._torchvision import import_torchvision
 
 torchvision = import_torchvision()
 

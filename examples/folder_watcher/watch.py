@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vgg_runtime import Classifier
 from vgg_runtime.errors import ImageError
-from vgg_runtime.images import IMAGE_SUFFIXES
+from vgg_runtime.imaging.folders import IMAGE_SUFFIXES
 
 State = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 

@@ -5,23 +5,23 @@ Importing this package does not import torch; the first use of a name below does
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vgg_runtime._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vgg_export.pipeline import export
 
     __version__: str
 
-__all__ = ["__version__", "export"]
+__all__ = [
+    "__version__",
+    "export",
+]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "__version__":
-        from vgg_runtime.version import distribution_version
-
-        return distribution_version()
-    from vgg_export import pipeline
-
-    return getattr(pipeline, name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "export": "vgg_export.pipeline",
+    },
+)

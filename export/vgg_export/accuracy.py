@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgg_runtime.benchmark.scipy_import import import_scipy_stats
-from vgg_runtime.manifest import Accuracy
+from vgg_bench.analysis._scipy import import_scipy_stats
+from vgg_runtime.bundle.manifest import Accuracy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vgg_calibration.targets import TARGETS
-from vgg_export.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
-from vgg_runtime import command_line, completion
+from vgg_export.planning.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
+from vgg_runtime import completion
+from vgg_runtime._internal import cli_support
 from vgg_runtime.errors import MissingCapabilityError, ParityError
-from vgg_runtime.presets import PRESETS
+from vgg_runtime.imaging.presets import PRESETS
 
 if TYPE_CHECKING:
-    from vgg_export.plan import Options, Plan
+    from vgg_export.planning.plan import Options, Plan
     from vgg_export.progress import OnStep
-    from vgg_runtime.bundle import Bundle
-    from vgg_runtime.manifest import LeftOutVariant
+    from vgg_runtime.bundle.directory import Bundle
+    from vgg_runtime.bundle.manifest import LeftOutVariant
 
 # Layers named on the terminal; report.md names them all.
 NAMES_SHOWN = 4
@@ -121,9 +122,9 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
     _check_export_extra()
     # What the user's own modules print does not belong to the answer on stdout.
     with _notes() as on_note, _steps() as on_step, redirect_stdout(sys.stderr):
-        from vgg_export.bundle_writer import check_destination
         from vgg_export.pipeline import write_bundle
-        from vgg_export.plan import make_plan
+        from vgg_export.planning.plan import make_plan
+        from vgg_export.writing.atomic_directory import check_destination
 
         if output is not None and not dry_run:
             check_destination(output, overwrite=overwrite)
@@ -157,7 +158,7 @@ def _options(
     **same_names: Any,
 ) -> Options:
     from vgg_calibration.mixed_precision import Budget
-    from vgg_export.plan import FORMATS, Options
+    from vgg_export.planning.plan import FORMATS, Options
 
     given = {name: value for name, value in same_names.items() if value is not None}  # the rest have defaults there
     return Options(
@@ -176,7 +177,7 @@ def _notes() -> Iterator[Callable[[str], None]]:
         yield notes.append
     finally:
         for note in notes:
-            click.echo(command_line.printable(note), err=True)
+            click.echo(cli_support.printable(note), err=True)
 
 
 @contextmanager
@@ -205,19 +206,19 @@ def _steps() -> Iterator[OnStep]:
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:
-    from vgg_export.dry_run import plan_as_json, plan_as_text
+    from vgg_export.planning.dry_run import plan_as_json, plan_as_text
 
     with redirect_stdout(sys.stderr):  # the costs of the layers come from running the module, as above
         shown = plan_as_json(plan) if as_json else plan_as_text(plan)
-    click.echo(shown) if isinstance(shown, str) else command_line.echo_json(shown)
+    click.echo(shown) if isinstance(shown, str) else cli_support.echo_json(shown)
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
-    from vgg_export.diagnosis import describe
-    from vgg_export.variant_notes import variant_notes
-    from vgg_export.verdict import read_results, verdicts_by_variant
+    from vgg_export.variants.notes import variant_notes
+    from vgg_export.verification.diagnosis import describe
+    from vgg_export.writing.ranking import read_results, verdicts_by_variant
+    from vgg_runtime._internal.json_codec import to_json
     from vgg_runtime.cli import variant_line
-    from vgg_runtime.json_dataclass import to_json
 
     results = read_results(bundle)
     verdicts = {} if results is None else verdicts_by_variant(results)
@@ -228,11 +229,11 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
             "measured": to_json(results),
             "verdicts": to_json(verdicts),
         }
-        command_line.echo_json({"bundle": str(bundle.directory), **found})
+        cli_support.echo_json({"bundle": str(bundle.directory), **found})
         return
     diagnosis = bundle.manifest.diagnosis
     for line in [] if diagnosis is None else describe(diagnosis):
-        click.echo(command_line.printable(line))
+        click.echo(cli_support.printable(line))
     caution = "; mind the warning above" if diagnosis is not None and diagnosis.warnings else ""
     click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
     for variant in bundle.manifest.variants:
@@ -247,7 +248,7 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
 
 def _predict_command(bundle: Bundle) -> str:
     """The command that runs the recommended variant; where nothing was timed, the first one, as the report has it."""
-    from vgg_runtime.bundle import read_recommendation
+    from vgg_runtime.bundle.directory import read_recommendation
 
     recommendation = read_recommendation(bundle)
     variant = bundle.manifest.variants[0].name if recommendation is None else recommendation.variant
@@ -265,4 +266,4 @@ def _print_left_out(variants: Sequence[LeftOutVariant]) -> int:
 
 def main() -> None:
     """Entry point of ``vgg-export``."""
-    command_line.run(command)
+    cli_support.run(command)

@@ -11,28 +11,28 @@ from typing import Literal, cast
 
 import numpy as np
 
+from vgg_bench.measurement.machine import package_versions
 from vgg_calibration.mixed_precision import Budget
-from vgg_calibration.ranges import DEFAULT_METHOD
+from vgg_calibration.ranges.methods import DEFAULT_METHOD
 from vgg_calibration.targets import ANY_CPU
-from vgg_export.bundle_writer import check_destination, staged_directory
-from vgg_export.diagnosis import diagnose
-from vgg_export.exporters.torch2onnx import DEFAULT_OPSET
-from vgg_export.output_kind import detect_output_kind, output_assumptions
-from vgg_export.plan import FORMATS, Options, Plan, make_plan, note_assumptions
+from vgg_export.exporters.onnx import DEFAULT_OPSET
+from vgg_export.planning.plan import FORMATS, Options, Plan, make_plan, note_assumptions
 from vgg_export.progress import OnNote, OnStep, ignore_notes, ignore_steps
-from vgg_export.reference import Reference, run_eager, torch_threads
-from vgg_export.report import report
-from vgg_export.samples import Samples, pink_noise_samples, real_samples
-from vgg_export.variant_writer import write_variants
-from vgg_export.variants import Format
-from vgg_export.verdict import time_variants
-from vgg_export.verification import verify_end_to_end, verify_variants
-from vgg_models.layer_costs import layer_table
-from vgg_models.loaded_model import WeightsChoice
-from vgg_runtime.benchmark.machine import package_versions
-from vgg_runtime.bundle import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
-from vgg_runtime.manifest import Manifest, Output, Source
-from vgg_runtime.threads import available_threads
+from vgg_export.variants.registry import Format
+from vgg_export.verification.diagnosis import diagnose
+from vgg_export.verification.gate import verify_end_to_end, verify_variants
+from vgg_export.verification.output_kind import detect_output_kind, output_assumptions
+from vgg_export.verification.reference import Reference, run_eager, torch_threads
+from vgg_export.verification.samples import Samples, pink_noise_samples, real_samples
+from vgg_export.writing.atomic_directory import check_destination, staged_directory
+from vgg_export.writing.ranking import time_variants
+from vgg_export.writing.report import report
+from vgg_export.writing.variants import write_variants
+from vgg_models.costs import layer_table
+from vgg_models.types import WeightsChoice
+from vgg_runtime._internal.cpu import available_threads
+from vgg_runtime.bundle.directory import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
+from vgg_runtime.bundle.manifest import Manifest, Output, Source
 
 __all__ = ["export", "write_bundle"]
 

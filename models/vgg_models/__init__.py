@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vgg_runtime._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vgg_models.architectures.names import MODEL_NAMES
-    from vgg_models.layer_costs import LayerRow, LayerTable, layer_table
-    from vgg_models.loaded_model import CheckpointInfo, LoadedModel
+    from vgg_models.architectures.zoo import MODEL_NAMES
+    from vgg_models.costs import LayerRow, LayerTable, layer_table
     from vgg_models.loading import load_model
+    from vgg_models.types import CheckpointInfo, LoadedModel
 
     __version__: str
 
@@ -27,20 +28,15 @@ __all__ = [
     "load_model",
 ]
 
-_DEFINED_IN = {
-    "MODEL_NAMES": "vgg_models.architectures.names",
-    "CheckpointInfo": "vgg_models.loaded_model",
-    "LayerRow": "vgg_models.layer_costs",
-    "LayerTable": "vgg_models.layer_costs",
-    "LoadedModel": "vgg_models.loaded_model",
-    "layer_table": "vgg_models.layer_costs",
-    "load_model": "vgg_models.loading",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return import_module("vgg_runtime.version").distribution_version()
-    if name not in _DEFINED_IN:
-        raise AttributeError(f"module 'vgg_models' has no attribute {name!r}")
-    return getattr(import_module(_DEFINED_IN[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "MODEL_NAMES": "vgg_models.architectures.zoo",
+        "CheckpointInfo": "vgg_models.types",
+        "LayerRow": "vgg_models.costs",
+        "LayerTable": "vgg_models.costs",
+        "LoadedModel": "vgg_models.types",
+        "layer_table": "vgg_models.costs",
+        "load_model": "vgg_models.loading",
+    },
+)

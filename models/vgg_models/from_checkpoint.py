@@ -9,30 +9,23 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vgg_models.architectures.known_models import KNOWN_MODELS
-from vgg_models.architectures.names import MODEL_NAMES
-from vgg_models.architectures.torchvision_models import (
-    PREFIX,
-    default_input_size,
-    empty_torchvision,
-    torchvision_info,
-)
+from vgg_models.architectures.class_source import find_class_source
+from vgg_models.architectures.torchvision import PREFIX, default_input_size, empty_torchvision, torchvision_info
 from vgg_models.architectures.user_code import build_user_module
-from vgg_models.checkpoint.fitting import fit
-from vgg_models.checkpoint.metadata import Statement
-from vgg_models.checkpoint.prefixes import without_prefixes
+from vgg_models.architectures.zoo import KNOWN_MODELS, MODEL_NAMES
 from vgg_models.checkpoint.reading import Checkpoint
+from vgg_models.checkpoint.state_dict import fit, without_prefixes
 from vgg_models.checkpoint.whole_module import describe_children, in_attribute_order, missing_class, runnable
-from vgg_models.class_source import find_class_source
-from vgg_models.recognition import known, named
+from vgg_models.metadata import Statement
+from vgg_models.recognition import vgg, zoo
+from vgg_models.recognition.candidates import Reading
 from vgg_models.recognition.contradictions import contradictions
 from vgg_models.recognition.module_input import fitting_inputs
-from vgg_models.recognition.reading import Reading
 from vgg_models.recognition.recognise import recognise, sole
-from vgg_models.request import Built, Request, Size
 from vgg_models.stated_architecture import stated_architecture
+from vgg_models.types import Built, Request, Size
+from vgg_runtime.bundle.manifest import Architecture, Origin
 from vgg_runtime.errors import ArchitectureError, UsageError
-from vgg_runtime.manifest import Architecture, Origin
 
 __all__ = ["build_from"]
 
@@ -83,7 +76,7 @@ def _undressed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _named(model: str, checkpoint: Checkpoint, request: Request, reason: str) -> Built:
     if model.startswith(PREFIX):
         return _torchvision(model.removeprefix(PREFIX), checkpoint, request)
-    readings_of = known.named_readings if model in KNOWN_MODELS else named.named_readings
+    readings_of = zoo.named_readings if model in KNOWN_MODELS else vgg.named_readings
     state = _undressed(checkpoint.state)
     readings = readings_of(model, state, input_size=request.input_size)
     if request.likely_size is not None and any(reading.question for reading in readings):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vgg_models.architectures.names import MODEL_NAMES
-from vgg_models.architectures.torchvision_models import PREFIX, torchvision_names
-from vgg_models.checkpoint.metadata import CheckpointMetadata, Statement, sole_statement
+from vgg_models.architectures.torchvision import PREFIX, torchvision_names
+from vgg_models.architectures.zoo import MODEL_NAMES
+from vgg_models.metadata import CheckpointMetadata, Statement, sole_statement
 from vgg_runtime.errors import MissingCapabilityError
 
 __all__ = ["stated_architecture"]

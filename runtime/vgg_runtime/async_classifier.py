@@ -10,10 +10,10 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
+from vgg_runtime._internal.validation import checked_count
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
-from vgg_runtime.counts import checked_count
 from vgg_runtime.errors import UsageError
-from vgg_runtime.images import ChannelOrder, ImageSource
+from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
 
 __all__ = ["AsyncClassifier"]
 

@@ -11,24 +11,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
-from vgg_runtime.backends import Backend, Device, Placement
-from vgg_runtime.counts import checked_count
-from vgg_runtime.cuda_options import CudaOptions
+from vgg_runtime._internal.cpu import available_threads
+from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
+from vgg_runtime._internal.validation import checked_count
+from vgg_runtime.backends.base import PROFILES, Backend, CudaOptions, Device, Placement, ProfileName
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
-from vgg_runtime.fork_safe_lock import ForkSafeLock
-from vgg_runtime.images import MAX_PIXELS, ChannelOrder, ImageSource, find_images, image_name, read_image
-from vgg_runtime.opening import Opened, open_in_bundle, open_lone_file
-from vgg_runtime.probabilities import probabilities
-from vgg_runtime.profiles import PROFILES, ProfileName
-from vgg_runtime.threads import available_threads
+from vgg_runtime.imaging.decode import MAX_PIXELS, ChannelOrder, ImageSource, image_name, read_image
+from vgg_runtime.imaging.folders import find_images
+from vgg_runtime.loading import Opened, open_in_bundle, open_lone_file
+from vgg_runtime.metrics import probabilities
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vgg_runtime.manifest import Prepared
+    from vgg_runtime.bundle.manifest import Prepared
 else:
-    from vgg_runtime.lazy_numpy import np
+    from vgg_runtime._internal.lazy_numpy import np
 
 Item = TypeVar("Item")
 
@@ -151,8 +150,8 @@ class Classifier:
         and :meth:`logits`, and not to be given here again, where uint8 is an image before all preprocessing.
 
         Args:
-            image: what :func:`~vgg_runtime.images.read_image` takes; or a float32 array (channels, height, width), or
-                (1, channels, height, width), that is preprocessed already.
+            image: what :func:`~vgg_runtime.imaging.decode.read_image` takes; or a float32 array (channels, height,
+                width), or (1, channels, height, width), that is preprocessed already.
             channels: order of the colours in a uint8 array; "BGR" is for the frames of OpenCV.
 
         Raises:
@@ -254,7 +253,7 @@ class Classifier:
             )
         batch_size = checked_count("batch_size", batch_size)
         top_k = checked_count("top_k", top_k)
-        from vgg_runtime.prefetch import prefetch  # a pool of threads, which one image does without
+        from vgg_runtime.imaging.prefetch import prefetch  # a pool of threads, which one image does without
 
         reading = (self._reading(image, channels) for image in images)
         read = prefetch(reading, workers=self.threads, ahead=2 * batch_size)

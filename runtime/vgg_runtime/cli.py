@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vgg_runtime import command_line, completion
-from vgg_runtime.backends import BACKENDS
-from vgg_runtime.counts import counted
-from vgg_runtime.profiles import PROFILES
+from vgg_runtime import completion
+from vgg_runtime._internal import cli_support
+from vgg_runtime._internal.validation import counted
+from vgg_runtime.backends.base import PROFILES
+from vgg_runtime.backends.registry import BACKENDS
 
 if TYPE_CHECKING:
+    from vgg_runtime.bundle.manifest import Manifest, Variant
     from vgg_runtime.classifier import Classifier, Prediction
     from vgg_runtime.errors import ImageError
-    from vgg_runtime.manifest import Manifest, Variant
 
 REFUSED = 3
 
@@ -82,8 +83,8 @@ def predict(
 ) -> int:
     """Classify each IMAGE, and the images in each folder."""
     from vgg_runtime.classifier import Classifier
-    from vgg_runtime.images import find_images
-    from vgg_runtime.opening import RECOMMENDED
+    from vgg_runtime.imaging.folders import find_images
+    from vgg_runtime.loading import RECOMMENDED
 
     files = find_images(images)
     limits: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
@@ -104,7 +105,7 @@ def predict(
                 if not as_json:
                     _print_result(*results[-1])
         if as_json:
-            command_line.echo_json([_as_json(classifier, *result) for result in results])
+            cli_support.echo_json([_as_json(classifier, *result) for result in results])
     return REFUSED if any(isinstance(outcome, str) for _, outcome in results) else 0
 
 
@@ -113,11 +114,11 @@ def predict(
 @_json
 def info(bundle: Path, as_json: bool) -> None:
     """Print what is in the bundle, or what a lone model file carries."""
-    from vgg_runtime.json_dataclass import to_json
+    from vgg_runtime._internal.json_codec import to_json
 
     manifest = _manifest(bundle)
     if as_json:
-        command_line.echo_json(to_json(manifest))
+        cli_support.echo_json(to_json(manifest))
     else:
         click.echo("\n".join(_description(manifest)))
 
@@ -128,7 +129,7 @@ def _manifest(bundle: Path) -> Manifest:
 
         with Classifier.open(bundle, device="cpu") as lone:
             return lone.manifest
-    from vgg_runtime.bundle import open_bundle
+    from vgg_runtime.bundle.directory import open_bundle
 
     return open_bundle(bundle).manifest
 
@@ -139,7 +140,7 @@ def _manifest(bundle: Path) -> Manifest:
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Engine that runs the self-test.")
 def verify(bundle: Path, device: Any, backend: str | None) -> None:
     """Compare the files with their checksums, then the outputs on this machine with the golden ones."""
-    from vgg_runtime.self_test import verify_bundle
+    from vgg_runtime.verification import verify_bundle
 
     figures = verify_bundle(bundle, device=device, backend=backend)
     click.echo("checksums: models and golden outputs are as they were written")
@@ -157,7 +158,7 @@ def _in_one_line(found: list[Prediction] | ImageError) -> list[Prediction] | str
 def _as_json(classifier: Classifier, file: Path, found: list[Prediction] | str) -> dict[str, Any]:
     if isinstance(found, str):
         return {"image": str(file), "error": found}
-    from vgg_runtime.json_dataclass import to_json
+    from vgg_runtime._internal.json_codec import to_json
 
     return {
         "image": str(file),
@@ -169,11 +170,11 @@ def _as_json(classifier: Classifier, file: Path, found: list[Prediction] | str) 
 
 def _print_result(file: Path, outcome: list[Prediction] | str) -> None:
     if isinstance(outcome, str):
-        click.echo(command_line.printable(f"{file}: error: {outcome}"), err=True)
+        click.echo(cli_support.printable(f"{file}: error: {outcome}"), err=True)
         return
-    lines = [f"  {prediction.probability:7.2%}  {command_line.printable(prediction.label)}" for prediction in outcome]
+    lines = [f"  {prediction.probability:7.2%}  {cli_support.printable(prediction.label)}" for prediction in outcome]
     # A single answer goes on the line of its image, so that a folder reads as a list.
-    name = command_line.printable(str(file))
+    name = cli_support.printable(str(file))
     click.echo(f"{name}{lines[0]}" if len(lines) == 1 else "\n".join([name, *lines]))
 
 
@@ -207,7 +208,7 @@ def _first_labels(manifest: Manifest) -> str:
     if not manifest.labels:
         return "none"
     more = " ..." if len(manifest.labels) > 5 else ""
-    return command_line.printable(", ".join(manifest.labels[:5])) + more
+    return cli_support.printable(", ".join(manifest.labels[:5])) + more
 
 
 def variant_line(variant: Variant) -> str:
@@ -243,4 +244,4 @@ def main() -> None:
     # Pillow warns of what is within the limit of this project, which is stated and adjustable.
     warnings.filterwarnings("ignore", message=".*decompression bomb")
     logging.getLogger("vgg_runtime").addHandler(logging.StreamHandler())  # its warnings, on stderr
-    command_line.run(group)
+    cli_support.run(group)

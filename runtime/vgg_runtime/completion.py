@@ -47,7 +47,7 @@ def variants_and(*words: str) -> Completion:
 
 
 def _variants(ctx: click.Context) -> list[str]:
-    from vgg_runtime.bundle import read_bundle
+    from vgg_runtime.bundle.directory import read_bundle
 
     # An option that lacks its value ends click's parsing before it comes to BUNDLE, which is then among the rest.
     bundle = ctx.params.get("bundle") or next(iter(ctx.args), None)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from vgg_runtime.bundle import Bundle
-from vgg_runtime.images import find_images
+from vgg_runtime.bundle.directory import Bundle
+from vgg_runtime.imaging.folders import find_images
 
 HEAVY = {"numpy", "PIL", "onnxruntime", "torch", "torchvision", "onnx", "onnxscript", "safetensors"}
 BUILD_MACHINE = HEAVY - {"numpy", "PIL", "onnxruntime"}
@@ -45,7 +45,7 @@ def imports_of(code: str, *arguments: str | Path) -> tuple[set[str], set[str]]:
     [
         "import vgg_runtime",
         "import vgg_runtime.cli",
-        "import vgg_runtime.errors, vgg_runtime.command_line, vgg_runtime.backends",
+        "import vgg_runtime.errors, vgg_runtime._internal.cli_support, vgg_runtime.backends.base",
         "from vgg_runtime import VggDeployError",
         "from vgg_runtime import Classifier",  # it starts to hash before anything of this is imported
     ],

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("vgg_runtime", "vgg_models", "vgg_calibration", "vgg_export")
+PACKAGES = ("vgg_runtime", "vgg_bench", "vgg_models", "vgg_calibration", "vgg_export")
 
 
 def modules() -> list[str]:
-    """Every module of the four packages."""
+    """Every module of the packages."""
     found = []
     for name in PACKAGES:
         package = import_module(name)

@@ -12,9 +12,8 @@ import numpy as np
 
 from vgg_export.accuracy import compare_accuracy
 from vgg_runtime import Classifier
-from vgg_runtime.bundle import open_bundle
-from vgg_runtime.images import find_images
-from vgg_runtime.true_classes import true_classes
+from vgg_runtime.bundle.directory import open_bundle
+from vgg_runtime.imaging.folders import find_images, true_classes
 
 BATCH = 8
 

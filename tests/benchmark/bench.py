@@ -18,9 +18,10 @@ import torch
 from bounded_memory import bounded_memory_figure
 from figure import Figure
 
+from vgg_bench.cases import bundle_subject
 from vgg_export import export
 from vgg_models import load_model
-from vgg_runtime.benchmark.rounds import bundle_subject, measure
+from vgg_runtime.timing.rounds import measure
 
 HERE = Path(__file__).parent
 PHOTOS = HERE.parents[1] / "examples" / "fashion_mnist" / "images"

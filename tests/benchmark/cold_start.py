@@ -28,12 +28,12 @@ from PIL import Image
 
 import vgg_models
 import vgg_runtime
-from vgg_calibration.onnx_file import read_onnx, write_onnx
-from vgg_calibration.quantizers import Context
-from vgg_calibration.quantizers.activations_int8 import activations_int8
-from vgg_calibration.ranges import Range
+from vgg_calibration.onnx_io import read_onnx, write_onnx
+from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.int8_static import activations_int8
+from vgg_calibration.ranges.methods import Range
 from vgg_calibration.targets import TARGETS
-from vgg_runtime.bundle import read_bundle
+from vgg_runtime.bundle.directory import read_bundle
 
 PROGRAM = Path(__file__).with_name("first_prediction.py")
 

@@ -42,7 +42,7 @@ def eager(checkpoint: str, image: str, threads: str) -> int:
     import torch
     from PIL import Image
 
-    from vgg_models.torchvision_import import import_torchvision
+    from vgg_models._torchvision import import_torchvision
 
     torchvision = import_torchvision()
     transforms = torchvision.transforms

@@ -20,8 +20,9 @@ import click
 from figure import Figure
 from PIL import Image, ImageOps
 
-from vgg_runtime.benchmark.rounds import bundle_subject, measure
-from vgg_runtime.images import find_images
+from vgg_bench.cases import bundle_subject
+from vgg_runtime.imaging.folders import find_images
+from vgg_runtime.timing.rounds import measure
 
 WORKER = Path(__file__).with_name("image_worker.py")
 PHOTOS = Path(__file__).parents[2] / "examples" / "fashion_mnist" / "images"

@@ -8,8 +8,8 @@ import pytest
 from onnx import helper
 
 from vgg_calibration.compensated_rounding import compensate, compensated_weights
-from vgg_calibration.input_moments import measure_input_moments
-from vgg_runtime.parity import snr_db
+from vgg_calibration.statistics.input_moments import measure_input_moments
+from vgg_runtime.metrics import snr_db
 
 LEVELS = 64
 

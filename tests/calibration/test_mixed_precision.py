@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from vgg_calibration.layer_noise import LayerNoise
 from vgg_calibration.mixed_precision import MARGIN_DB, Budget, Goal, choose_in_float
-from vgg_runtime.manifest import ParityFigures, Tolerance
+from vgg_calibration.statistics.sensitivity import LayerNoise
+from vgg_runtime.bundle.manifest import ParityFigures, Tolerance
 
 # Layer "a" makes the most noise for each of its bytes.
 NOISE = [LayerNoise("a", "a.weight", "Conv", 10, 20.0), LayerNoise("b", "b.weight", "Conv", 1000, 30.0)]

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from vgg_calibration.ranges import METHODS
+from vgg_calibration.ranges.methods import METHODS
 from vgg_calibration.targets import TARGETS
-from vgg_export.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
-from vgg_export.variants import QUANTIZE_OPTIONS
+from vgg_export.planning.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
+from vgg_export.variants.registry import QUANTIZE_OPTIONS
 from vgg_models import MODEL_NAMES
-from vgg_runtime.bundle import Bundle
-from vgg_runtime.presets import PRESETS
+from vgg_runtime.bundle.directory import Bundle
+from vgg_runtime.imaging.presets import PRESETS
 
 MODULES = {
     "vgg-export": "vgg_export.cli",
     "vgg-run": "vgg_runtime.cli",
-    "vgg-bench": "vgg_runtime.benchmark.cli",
+    "vgg-bench": "vgg_bench.cli",
 }
 COMPLETE = """
 import json, sys

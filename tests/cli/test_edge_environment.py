@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vgg_export.variants import VARIANTS
+from vgg_export.variants.registry import VARIANTS
 from vgg_runtime import Classifier
-from vgg_runtime.bundle import Bundle
+from vgg_runtime.bundle.directory import Bundle
 
 SCRIPTS = Path(__file__).parents[2] / ".venv-runtime" / "bin"
 

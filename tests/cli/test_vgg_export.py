@@ -16,14 +16,14 @@ import onnx
 import pytest
 import torch
 
+from vgg_bench.analysis.ranking import judge
+from vgg_bench.formatting import interval
+from vgg_bench.results import Results
 from vgg_export.cli import main
-from vgg_export.variants import VARIANTS
+from vgg_export.variants.registry import VARIANTS
 from vgg_runtime import Classifier
-from vgg_runtime.benchmark.columns import interval
-from vgg_runtime.benchmark.results import Results
-from vgg_runtime.benchmark.rounds import Effort
-from vgg_runtime.benchmark.verdict import judge
-from vgg_runtime.bundle import open_bundle
+from vgg_runtime.bundle.directory import open_bundle
+from vgg_runtime.timing.rounds import Effort
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -334,7 +334,7 @@ def test_calibration_images_that_were_skipped_are_named(
 
 
 def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_export.verdict.EFFORT", Effort(rounds=2, seconds=0, least=2, most=2))
+    monkeypatch.setattr("vgg_export.writing.ranking.EFFORT", Effort(rounds=2, seconds=0, least=2, most=2))
     Path("json.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
     done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--quantize", "dynamic")
     assert done.code == 0
@@ -378,7 +378,7 @@ def test_a_quantized_variant_left_out_is_exit_code_4(
     (recipe,) = (recipe for recipe in VARIANTS if recipe.name == name)
     strict = replace(recipe, tolerance=replace(recipe.tolerance, min_snr_db=500))
     float32 = [found for found in FLOAT32 if found.format == recipe.format]
-    monkeypatch.setattr("vgg_export.variants.VARIANTS", (*float32, strict))
+    monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (*float32, strict))
     options = ("--format", recipe.format, "--quantize", recipe.quantize, "--calibration", calibration_photos)
     missed = vgg_export("slim_vgg.pth", "-o", "slim.bundle", *options)
     assert missed.code == 4
@@ -395,7 +395,7 @@ def test_a_quantized_variant_left_out_is_exit_code_4(
 @pytest.mark.parametrize("recipe", FLOAT32, ids=lambda recipe: recipe.name)
 def test_a_parity_miss_is_exit_code_4(vgg_export: Command, monkeypatch: pytest.MonkeyPatch, recipe) -> None:
     strict = replace(recipe, tolerance=replace(recipe.tolerance, min_snr_db=500))
-    monkeypatch.setattr("vgg_export.variants.VARIANTS", (strict,))
+    monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (strict,))
     missed = vgg_export("slim_vgg.pth", "-o", "new/slim.bundle")
     assert missed.code == 4
     assert "assumed: no --preprocess was given" in missed.stderr.partition("error: ")[0]

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vgg_export.variants import VARIANTS, Recipe, open_variant
+from vgg_bench.cases import bundle_subject
+from vgg_export.variants.registry import VARIANTS, Recipe, open_variant
 from vgg_runtime import Classifier, verify_bundle
-from vgg_runtime.benchmark.rounds import bundle_subject, measure
-from vgg_runtime.bundle import Bundle
+from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.errors import ImageError
-from vgg_runtime.images import find_images
+from vgg_runtime.imaging.folders import find_images
+from vgg_runtime.timing.rounds import measure
 
 
 @pytest.mark.parametrize("recipe", VARIANTS, ids=lambda recipe: recipe.name)
@@ -78,7 +79,7 @@ def test_it_verifies_and_can_be_measured(embedded_bundle: Bundle) -> None:
 
 
 def test_the_checkpoint_runs_beside_it_on_the_same_pixels(embedded_bundle: Bundle, example, tmp_path: Path) -> None:
-    worker = [sys.executable, "-m", "vgg_runtime.benchmark.worker", str(embedded_bundle.directory)]
+    worker = [sys.executable, "-m", "vgg_bench.measurement.worker", str(embedded_bundle.directory)]
     command = [*worker, "--checkpoint", str(example.checkpoint), "--backend", "eager"]
     with np.load(embedded_bundle.path("golden.npz")) as golden:
         assert golden["input"].dtype == np.uint8
@@ -90,7 +91,7 @@ def test_the_checkpoint_runs_beside_it_on_the_same_pixels(embedded_bundle: Bundl
 
 
 def test_a_lone_file_of_another_input_is_not_measured_beside_it(embedded_bundle: Bundle, whole_bundle: Bundle) -> None:
-    worker = [sys.executable, "-m", "vgg_runtime.benchmark.worker", str(embedded_bundle.directory)]
+    worker = [sys.executable, "-m", "vgg_bench.measurement.worker", str(embedded_bundle.directory)]
     command = [*worker, "--file", str(whole_bundle.path("onnx-fp32/model.onnx"))]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 3

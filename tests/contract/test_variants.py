@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
+from vgg_bench.results import Machine, Method, Results
 from vgg_export import export
-from vgg_export.variants import QUANTIZE_OPTIONS, VARIANTS, Recipe, open_variant
+from vgg_export.variants.registry import QUANTIZE_OPTIONS, VARIANTS, Recipe, open_variant
 from vgg_models import load_model
 from vgg_runtime import Classifier, verify_bundle
-from vgg_runtime.benchmark.results import Machine, Method, Results
-from vgg_runtime.bundle import MANIFEST, Bundle, open_bundle
-from vgg_runtime.checksum import sha256_of
+from vgg_runtime.bundle.checksums import sha256_of
+from vgg_runtime.bundle.directory import MANIFEST, Bundle, open_bundle
+from vgg_runtime.bundle.manifest import Manifest, Variant
 from vgg_runtime.errors import ChecksumError
-from vgg_runtime.images import find_images
-from vgg_runtime.manifest import Manifest, Variant
-from vgg_runtime.parity import snr_db
+from vgg_runtime.imaging.folders import find_images
+from vgg_runtime.metrics import snr_db
 
 # Points of accuracy that a precision may lose on real test images; int8-static and int8-dynamic are promised 0.5.
 MOST_LOST = {
@@ -41,7 +41,7 @@ OTHER_FOLDER = "exported by the command, in another folder"
 # The command without its measurement of latencies, which takes longer than all the rest.
 UNTIMED = """
 from vgg_export import cli, pipeline
-from vgg_runtime.benchmark.results import Machine, Method, Results
+from vgg_bench.results import Machine, Method, Results
 none = Results("", "", "", ("", ""), (), Machine("", "", 1, 1.0), Method("", 0, 0.0, 0, 0))
 pipeline.time_variants = lambda bundle, manifest, on_step: none
 cli.main()

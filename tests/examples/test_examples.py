@@ -18,8 +18,8 @@ from urllib.parse import urlencode
 import pytest
 
 from vgg_runtime import Classifier
-from vgg_runtime.bundle import Bundle
-from vgg_runtime.images import find_images
+from vgg_runtime.bundle.directory import Bundle
+from vgg_runtime.imaging.folders import find_images
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

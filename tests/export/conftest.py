@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from vgg_runtime.manifest import Input
+from vgg_runtime.bundle.manifest import Input
 
 SmallNetwork = Callable[..., nn.Sequential]
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("statement", ["import vgg_export", "import vgg_export.cli, vgg_export.labels"])
+@pytest.mark.parametrize("statement", ["import vgg_export", "import vgg_export.cli, vgg_export.planning.labels"])
 def test_importing_brings_in_no_torch(statement: str) -> None:
     program = f"import sys; {statement}; print({{'torch', 'onnx', 'onnxruntime'}} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -14,10 +14,12 @@ from onnx import TensorProto, numpy_helper
 from PIL import Image
 from torch import nn
 
-from vgg_calibration.layer_noise import LayerNoise
-from vgg_calibration.onnx_file import read_onnx, write_onnx
-from vgg_export import export, pipeline, variants, verification
-from vgg_export.variants import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, Job, Recipe, Written
+from vgg_calibration.onnx_io import read_onnx, write_onnx
+from vgg_calibration.statistics.sensitivity import LayerNoise
+from vgg_export import export, pipeline
+from vgg_export.variants import registry
+from vgg_export.variants.registry import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, Job, Recipe, Written
+from vgg_export.verification import gate
 from vgg_runtime import Classifier, verify_bundle
 from vgg_runtime.errors import CalibrationError, ParityError, PreprocessingError, UsageError
 
@@ -75,7 +77,7 @@ def test_a_variant_with_other_weights_is_a_miss_and_no_bundle(
     small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, change
 ) -> None:
     checkpoint = small_checkpoint()
-    monkeypatch.setattr("vgg_export.variants.VARIANTS", (of_another_network(recipe, change),))
+    monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (of_another_network(recipe, change),))
     with pytest.raises(ParityError, match=rf"{recipe.name} differs from eager PyTorch.*No bundle was written"):
         export(checkpoint, tmp_path / "new" / "a.bundle", input_size=8)
     assert [file.name for file in tmp_path.iterdir()] == ["small.pth"]
@@ -106,7 +108,7 @@ def test_a_broken_quantizers_variant_is_left_out(
 ) -> None:
     options = {"input_size": 8, "formats": ["onnx"], "quantize": [recipe.quantize], "calibration": photos}
     checkpoint = small_checkpoint()
-    monkeypatch.setattr("vgg_export.variants.VARIANTS", (ONNX_FP32, with_the_next_channels_constants(recipe)))
+    monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (ONNX_FP32, with_the_next_channels_constants(recipe)))
     bundle = export(checkpoint, tmp_path / "a.bundle", **options)
     (left_out,) = bundle.manifest.left_out
     assert re.match(rf"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}", left_out.reason)
@@ -125,7 +127,7 @@ def test_quantized_torchscript_of_other_weights_is_left_out(
     fp32, quantized = (recipe for recipe in VARIANTS if recipe.format == "torchscript")
     checkpoint = small_checkpoint()
     broken = (fp32, of_another_network(quantized, swap_two_classes))
-    monkeypatch.setattr("vgg_export.variants.VARIANTS", broken)
+    monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", broken)
     options = {"input_size": 8, "formats": ["torchscript"], "quantize": ["dynamic"]}
     manifest = export(checkpoint, tmp_path / "a.bundle", **options).manifest
     assert [variant.name for variant in manifest.variants] == ["torchscript-fp32"]
@@ -135,13 +137,13 @@ def test_quantized_torchscript_of_other_weights_is_left_out(
 def test_a_quantized_variant_that_fails_to_run_is_left_out(
     small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None
 ) -> None:
-    opened = verification.open_variant
+    opened = gate.open_variant
 
     def fail(batch: np.ndarray) -> np.ndarray:
         raise RuntimeError("no kernel")
 
     monkeypatch.setattr(
-        verification,
+        gate,
         "open_variant",
         lambda recipe, folder: fail if recipe.quantize else opened(recipe, folder),
     )
@@ -258,7 +260,7 @@ def test_noise_is_measured_on_as_many_images_whatever_the_batch_size(
         measured.extend(map(len, batches))
         return []
 
-    monkeypatch.setattr("vgg_export.precision_choice.measure_layer_noise", count)
+    monkeypatch.setattr("vgg_export.writing.precision_choice.measure_layer_noise", count)
     export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, batch=5, **STATIC)
     assert measured == [5, 5, 5, 5]  # 16 images, the last batch filled up
 
@@ -331,7 +333,7 @@ def test_probabilities_are_right_whatever_the_network_ends_in(
 def test_other_preprocessing_than_torchvisions_is_a_miss(
     example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vgg_export import end_to_end
+    from vgg_export.verification import end_to_end
 
     theirs = end_to_end.torchvision_preprocess
     monkeypatch.setattr(end_to_end, "torchvision_preprocess", lambda *given: np.nextafter(theirs(*given), 9))
@@ -411,7 +413,7 @@ def test_the_destination_is_checked_before_the_checkpoint_is_read(tmp_path: Path
 def test_every_recipe_writes_to_its_own_folder() -> None:
     assert [recipe.file.split("/")[0] for recipe in VARIANTS] == [recipe.name for recipe in VARIANTS]
     assert len({recipe.file for recipe in VARIANTS}) == len(VARIANTS)
-    assert set(variants.MODEL_FILE) == set(pipeline.FORMATS)
+    assert set(registry.MODEL_FILE) == set(pipeline.FORMATS)
 
 
 def test_an_export_leaves_the_threads_of_pytorch_alone(small_checkpoint, tmp_path: Path) -> None:

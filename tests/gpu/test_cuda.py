@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from vgg_runtime import Classifier, CudaOptions, verify_bundle
-from vgg_runtime.backends import Placement
+from vgg_runtime.backends.base import Placement
 from vgg_runtime.backends.cuda_presence import CUDA_PROVIDER, require_cuda
-from vgg_runtime.backends.onnxruntime_backend import create_session, session_options
+from vgg_runtime.backends.onnxruntime_cpu import create_session, session_options
 from vgg_runtime.backends.onnxruntime_cuda import provider_settings
-from vgg_runtime.benchmark.nvml import used_megabytes
-from vgg_runtime.bundle import Bundle
+from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.errors import MissingCapabilityError, OutOfMemoryError
-from vgg_runtime.parity import snr_db
+from vgg_runtime.metrics import snr_db
+from vgg_runtime.timing.nvml import used_megabytes
 
 
 def why_not() -> str:

@@ -19,9 +19,9 @@ from PIL import Image
 from torch import nn
 
 from vgg_export import export
-from vgg_export.variants import Format
+from vgg_export.variants.registry import Format
 from vgg_runtime import Classifier
-from vgg_runtime.bundle import Bundle, open_bundle
+from vgg_runtime.bundle.directory import Bundle, open_bundle
 
 __all__ = ["Exported", "answers", "export_row", "owners_answers"]
 

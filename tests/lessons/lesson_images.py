@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vgg_models.torchvision_import import import_torchvision
+from vgg_models._torchvision import import_torchvision
 
 __all__ = [
     "DIGITS",

@@ -32,8 +32,8 @@ from lesson_networks import (
 from lesson_training import trained
 from torch import nn
 
+from vgg_models._torchvision import import_torchvision
 from vgg_models.architectures.random_weights import build_random
-from vgg_models.torchvision_import import import_torchvision
 
 __all__ = ["Row", "lesson_rows"]
 

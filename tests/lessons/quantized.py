@@ -11,8 +11,8 @@ from lesson_export import export_row
 from lesson_images import Images, digits, write_images
 from lesson_rows import Row, lesson_rows
 
-from vgg_export.variants import QUANTIZE_OPTIONS
-from vgg_runtime.manifest import Accuracy, Variant
+from vgg_export.variants.registry import QUANTIZE_OPTIONS
+from vgg_runtime.bundle.manifest import Accuracy, Variant
 
 TABLE = Path(__file__).with_name("QUANTIZED.md")
 

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 import vgg_models
 from vgg_models import load_model
-from vgg_models.architectures import torchvision_models
+from vgg_models._torchvision import import_torchvision
+from vgg_models.architectures import torchvision
 from vgg_models.architectures.vgg import VGG, make_features
-from vgg_models.checkpoint.fitting import fit
+from vgg_models.checkpoint.state_dict import fit
 from vgg_models.checkpoint.whole_module import check_module
-from vgg_models.loaded_model import CheckpointInfo, LoadedModel
-from vgg_models.torchvision_import import import_torchvision
+from vgg_models.types import CheckpointInfo, LoadedModel
+from vgg_runtime.bundle.manifest import Architecture
 from vgg_runtime.errors import ArchitectureError, CheckpointError, UsageError
-from vgg_runtime.manifest import Architecture
 
 Save = Callable[[object], Path]
 
@@ -227,7 +227,7 @@ def test_the_number_of_classes_is_read_off_the_last_layer(name: str) -> None:
     options = {"init_weights": False} if name == "inception_v3" else {}
     with torch.device(device):
         state = models.get_model(name, weights=None, num_classes=7, **options).state_dict()
-    fit(torchvision_models.empty_torchvision(name, state), state, architecture=name)
+    fit(torchvision.empty_torchvision(name, state), state, architecture=name)
 
 
 def test_pretrained_weights_without_a_network_are_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_pretrained_weights_without_a_network_are_a_clear_error(monkeypatch: pyt
 
 def test_pretrained_weights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     module = import_torchvision().models.squeezenet1_1()
-    monkeypatch.setattr(torchvision_models._models(), "get_model", lambda name, weights: module)
+    monkeypatch.setattr(torchvision._models(), "get_model", lambda name, weights: module)
     loaded = load_model("torchvision:squeezenet1_1")
     assert loaded.checkpoint == CheckpointInfo("torchvision", notes=("SqueezeNet1_1_Weights.IMAGENET1K_V1",))
     assert (loaded.architecture.name, loaded.num_classes) == ("torchvision:squeezenet1_1", 1000)

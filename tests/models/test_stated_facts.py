@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from vgg_models import LoadedModel, load_model
+from vgg_models._torchvision import import_torchvision
 from vgg_models.architectures.vgg import VGG, make_features
-from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import ArchitectureError, UsageError
 
 Save = Callable[[object], Path]

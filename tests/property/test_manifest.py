@@ -8,8 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vgg_runtime.errors import BundleError
-from vgg_runtime.manifest import (
+from vgg_runtime.bundle.manifest import (
     Accuracy,
     Architecture,
     Calibration,
@@ -22,7 +21,8 @@ from vgg_runtime.manifest import (
     Tolerance,
     Variant,
 )
-from vgg_runtime.preprocessing import Preprocessing
+from vgg_runtime.errors import BundleError
+from vgg_runtime.imaging.preprocessing import Preprocessing
 
 TEXT = st.text(max_size=8)
 COUNT = st.integers(0, 2**40)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vgg_models.torchvision_import import import_torchvision
-from vgg_runtime.preprocessing import Preprocessing
+from vgg_models._torchvision import import_torchvision
+from vgg_runtime.imaging.preprocessing import Preprocessing
 
 import_torchvision()
 from torchvision.transforms import v2  # noqa: E402, TID251 - needs the line above

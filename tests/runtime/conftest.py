@@ -14,8 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from vgg_runtime.manifest import Architecture, Input, Manifest, Output, Source, Tolerance, Variant
-from vgg_runtime.preprocessing import Preprocessing
+from vgg_runtime.bundle.manifest import Architecture, Input, Manifest, Output, Source, Tolerance, Variant
+from vgg_runtime.imaging.preprocessing import Preprocessing
 
 COLOURS = ("red", "lime", "blue")  # the names that Pillow knows (255, 0, 0), (0, 255, 0) and (0, 0, 255) by
 HEIGHT, WIDTH = 6, 8

@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from vgg_runtime import Classifier, Manifest, Prediction
-from vgg_runtime.bundle import Bundle
-from vgg_runtime.embedded_manifest import METADATA_KEY
+from vgg_runtime._internal.cpu import processor_name
+from vgg_runtime.bundle.directory import Bundle
+from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
+from vgg_runtime.bundle.manifest import Input, Output
 from vgg_runtime.errors import BundleError, ImageError, MissingCapabilityError, UsageError, VerificationError
-from vgg_runtime.manifest import Input, Output
-from vgg_runtime.preprocessing import Preprocessing
-from vgg_runtime.processor import processor_name
+from vgg_runtime.imaging.preprocessing import Preprocessing
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (40, 12, 16, 3), dtype=np.uint8)
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from vgg_runtime import Manifest
-from vgg_runtime.processor import processor_name
+from vgg_runtime._internal.cpu import processor_name
 
 MakeBundle = Callable[..., Path]
 

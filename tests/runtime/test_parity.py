@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from vgg_runtime.manifest import Tolerance
-from vgg_runtime.parity import compare, snr_db
+from vgg_runtime.bundle.manifest import Tolerance
+from vgg_runtime.metrics import compare, snr_db
 
 REFERENCE = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]], dtype=np.float32)
 NAMES = ["up", "down"]

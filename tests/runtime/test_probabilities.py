@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vgg_runtime.manifest import OutputKind
-from vgg_runtime.probabilities import probabilities
+from vgg_runtime.bundle.manifest import OutputKind
+from vgg_runtime.metrics import probabilities
 
 SHARES = np.array([[0.1, 0.2, 0.7], [1 / 3, 1 / 3, 1 / 3]])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import helper, numpy_helper
 
-from vgg_calibration.quantizers import Context
+from vgg_calibration.quantizers.base import Context
 
 if TYPE_CHECKING:
     import numpy as np

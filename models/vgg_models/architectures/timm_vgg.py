@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from vgg_models.architectures.chain import Chain
+from vgg_models.architectures.head import Chain
 from vgg_models.architectures.vgg import feature_map_size
 
 __all__ = ["make_timm_vgg", "stretched_size"]

@@ -1,15 +1,85 @@
-"""VGG in all its forms, with torchvision's key names: ``features.N``, ``classifier.N``."""
+"""The VGG paper's table of configurations, and the names by which this project calls them.
+
+Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition (2014), table 1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vgg_models.architectures.paper_table import Configuration
+from vgg_models.architectures.head import make_head, paper_head
+from vgg_runtime.errors import ArchitectureError
 
-__all__ = ["VGG", "make_features"]
+__all__ = [
+    "CONFIGURATIONS",
+    "VGG",
+    "VGG_NAMES",
+    "Configuration",
+    "Entry",
+    "build_vgg",
+    "configuration_of",
+    "describe",
+    "make_features",
+    "name_of",
+]
+
+
+# An int is a 3x3 convolution of so many channels, (channels, 1) a 1x1 convolution; each is followed by a ReLU.
+# "M" is a 2x2 max pool; "LRN" a local response normalization with the AlexNet paper's k = 2, "LRN-k1" with the k = 1
+# that is PyTorch's default.
+Entry = int | tuple[int, Literal[1]] | Literal["M", "LRN", "LRN-k1"]
+Configuration = tuple[Entry, ...]
+
+CONFIGURATIONS: Final[dict[str, Configuration]] = {
+    "vgg11": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
+    "vgg11-lrn": (64, "LRN", "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
+    "vgg11-lrn-k1": (64, "LRN-k1", "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
+    "vgg13": (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
+    "vgg16-1x1": (
+        *(64, 64, "M", 128, 128, "M"),
+        *(256, 256, (256, 1), "M", 512, 512, (512, 1), "M", 512, 512, (512, 1), "M"),
+    ),
+    "vgg16": (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,) * 3, "M"),
+    "vgg19": (64, 64, "M", 128, 128, "M", *(256,) * 4, "M", *(512,) * 4, "M", *(512,) * 4, "M"),
+}
+
+_BATCH_NORM = "_bn"
+VGG_NAMES: Final[tuple[str, ...]] = tuple(f"{name}{suffix}" for name in CONFIGURATIONS for suffix in ("", _BATCH_NORM))
+
+# The columns of the paper's table, for messages.
+_COLUMNS = {
+    "vgg11": "A",
+    "vgg11-lrn": "A-LRN",
+    "vgg11-lrn-k1": "A-LRN with PyTorch's k = 1",
+    "vgg13": "B",
+    "vgg16-1x1": "C",
+    "vgg16": "D",
+    "vgg19": "E",
+}
+
+
+def configuration_of(name: str) -> tuple[Configuration, bool]:
+    """Return the configuration of one of VGG_NAMES, and whether it has BatchNorm."""
+    return CONFIGURATIONS[name.removesuffix(_BATCH_NORM)], name.endswith(_BATCH_NORM)
+
+
+def name_of(configuration: Configuration, *, batch_norm: bool) -> str | None:
+    """Return the name of a configuration in the table, or None."""
+    for name, known in CONFIGURATIONS.items():
+        if known == configuration:
+            return name + _BATCH_NORM * batch_norm
+    return None
+
+
+def describe(name: str) -> str:
+    """One line for people, such as ``VGG-16 (the paper's configuration D) with BatchNorm``."""
+    base = name.removesuffix(_BATCH_NORM)
+    depth = base.removeprefix("vgg").partition("-")[0]
+    return f"VGG-{depth} (the paper's configuration {_COLUMNS[base]})" + " with BatchNorm" * (base != name)
 
 
 class VGG(nn.Module):
@@ -91,3 +161,25 @@ def feature_map_size(features: nn.Module, input_channels: int, input_size: tuple
     except RuntimeError:
         return (0, 0)
     return (height, width)
+
+
+def build_vgg(
+    name: str, *, num_classes: int = 1000, input_channels: int = 3, input_size: tuple[int, int] = (224, 224)
+) -> VGG:
+    """Build one of VGG_NAMES for images of ``input_size`` (height, width), with a head made to measure.
+
+    Raises:
+        ArchitectureError: the images are too small for the pools.
+    """
+    configuration, batch_norm = configuration_of(name)
+    with torch.device("meta"):
+        on_meta = make_features(configuration, input_channels=input_channels, batch_norm=batch_norm)
+    height, width = feature_map_size(on_meta, input_channels, input_size)
+    if height * width == 0:
+        pools = configuration.count("M")
+        raise ArchitectureError(
+            f"images of {input_size[0]}x{input_size[1]} are too small for {name}: its {pools} pools need {2**pools}.",
+            hint=f"Give --input-size {2**pools} or more.",
+        )
+    features = make_features(configuration, input_channels=input_channels, batch_norm=batch_norm)
+    return VGG(features, make_head(paper_head(512 * height * width, num_classes)))

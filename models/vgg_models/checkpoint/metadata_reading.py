@@ -16,10 +16,10 @@ from typing import Any, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from vgg_models.checkpoint.layout import is_state_dict
-from vgg_models.checkpoint.metadata import CheckpointMetadata, Normalization, Statement, sole_statement
+from vgg_models.checkpoint.contents import is_state_dict
 from vgg_models.class_names import class_names_in
-from vgg_runtime.preprocessing import Interpolation
+from vgg_models.metadata import CheckpointMetadata, Normalization, Statement, sole_statement
+from vgg_runtime.imaging.preprocessing import Interpolation
 
 __all__ = ["read_metadata"]
 

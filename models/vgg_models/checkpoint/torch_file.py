@@ -13,9 +13,8 @@ import torch
 from torch.serialization import safe_globals
 
 from vgg_models.checkpoint.container import Container
-from vgg_models.checkpoint.pickled_globals import modern_name, pickled_globals
-from vgg_models.checkpoint.substitutes import substitutes
-from vgg_models.checkpoint.zip_entries import check_zip_entries
+from vgg_models.checkpoint.files import check_zip_entries
+from vgg_models.checkpoint.unpickling import modern_name, pickled_globals, substitutes
 from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
 
 __all__ = ["TorchFile", "read_torch_file"]

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from vgg_models.classifier_contract import check_inputs, check_scores
 from vgg_models.recognition.input_size import COMMON_SIZES
-from vgg_runtime.counts import counted
+from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ArchitectureError
 
 __all__ = ["find_module_input", "fitting_inputs"]

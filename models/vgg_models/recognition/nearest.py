@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vgg_models.architectures.named_vgg import build_vgg
-from vgg_models.architectures.paper_table import VGG_NAMES
+from vgg_models.architectures.torchvision import empty_torchvision
 from vgg_models.architectures.torchvision_families import count_trunk_keys, family_of
-from vgg_models.architectures.torchvision_models import empty_torchvision
+from vgg_models.architectures.vgg import VGG_NAMES, build_vgg
 from vgg_models.recognition.torchvision_networks import Shapes, head_paths, outside
 
 __all__ = ["describe_nearest"]

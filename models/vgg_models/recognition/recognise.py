@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vgg_models.recognition import known, sequential, timm_vgg, torchvision_networks, vgg
+from vgg_models.recognition import sequential, timm_vgg, torchvision_networks, vgg, zoo
+from vgg_models.recognition.candidates import Reading
 from vgg_models.recognition.nearest import describe_nearest
-from vgg_models.recognition.reading import Reading
 from vgg_models.recognition.saved_layers import describe_layers, saved_layers
 from vgg_runtime.errors import ArchitectureError
 
@@ -25,7 +25,7 @@ class Recogniser(Protocol):
 
 # One line each, the most particular first: where one is certain, those after it are not asked.
 RECOGNISERS: tuple[Recogniser, ...] = (
-    known.recognise,
+    zoo.recognise,
     vgg.recognise,
     timm_vgg.recognise,
     torchvision_networks.recognise,
@@ -102,7 +102,7 @@ def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> 
 
 
 def _resembling(state: Mapping[str, Tensor]) -> str:
-    names = known.resembling(state)
+    names = zoo.resembling(state)
     return f" If it is what we know by that name: --model {' or '.join(names)}." if names else ""
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from vgg_runtime.counts import counted
+from vgg_runtime._internal.validation import counted
 
 __all__ = ["Kind", "SavedLayer", "describe_layers", "other_orders", "saved_layers"]
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from vgg_models.architectures.head import Head, HeadLayer, make_head
-from vgg_models.architectures.paper_table import Configuration, Entry, name_of
-from vgg_models.architectures.vgg import VGG, make_features
+from vgg_models.architectures.vgg import VGG, Configuration, Entry, make_features, name_of
 from vgg_models.recognition.saved_layers import SavedLayer
 
 __all__ = ["SavedVGG", "read_features", "read_head", "read_vgg"]

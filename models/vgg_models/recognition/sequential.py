@@ -16,12 +16,11 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from vgg_models.recognition.feature_size import feature_size
-from vgg_models.recognition.input_size import COMMON_SIZES
-from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
-from vgg_models.recognition.rows import Row, rows
+from vgg_models.recognition.candidates import NOTHING_FOLLOWS, Reading
+from vgg_models.recognition.input_size import COMMON_SIZES, feature_size
+from vgg_models.recognition.layer_sequences import Row, rows
 from vgg_models.recognition.saved_layers import SavedLayer, describe_layers, saved_layers
-from vgg_runtime.counts import counted
+from vgg_runtime._internal.validation import counted
 
 __all__ = ["recognise"]
 

@@ -8,11 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vgg_models.architectures.chain import Chain
-from vgg_models.architectures.paper_table import Configuration, describe, name_of
+from vgg_models.architectures.head import Chain
 from vgg_models.architectures.timm_vgg import make_timm_vgg, stretched_size
-from vgg_models.architectures.vgg import make_features
-from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
+from vgg_models.architectures.vgg import Configuration, describe, make_features, name_of
+from vgg_models.recognition.candidates import NOTHING_FOLLOWS, Reading
 from vgg_models.recognition.saved_layers import SavedLayer, saved_layers
 from vgg_models.recognition.saved_vgg import read_features
 

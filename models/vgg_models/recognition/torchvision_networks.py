@@ -14,17 +14,12 @@ from functools import partial
 from torch import Tensor, nn
 
 from vgg_models.architectures.head import Head, make_head
+from vgg_models.architectures.torchvision import default_input_size, empty_torchvision, last_layer, torchvision_info
 from vgg_models.architectures.torchvision_families import Family, count_trunk_keys, family_of
-from vgg_models.architectures.torchvision_models import (
-    default_input_size,
-    empty_torchvision,
-    last_layer,
-    torchvision_info,
-)
-from vgg_models.recognition.reading import NOTHING_FOLLOWS, Reading
+from vgg_models.recognition.candidates import NOTHING_FOLLOWS, Reading
 from vgg_models.recognition.saved_layers import saved_layers
 from vgg_models.recognition.saved_vgg import read_head
-from vgg_runtime.counts import counted
+from vgg_runtime._internal.validation import counted
 
 __all__ = ["head_paths", "outside", "recognise", "shapes_of"]
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vgg_runtime.backends.onnxruntime_backend import import_onnxruntime
-from vgg_runtime.backends.onnxruntime_errors import cause_of
+from vgg_runtime.backends.onnxruntime_cpu import cause_of, import_onnxruntime
 from vgg_runtime.errors import MissingCapabilityError
 
 __all__ = ["CUDA_PROVIDER", "built_with_cuda", "require_cuda"]

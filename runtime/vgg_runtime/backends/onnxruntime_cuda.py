@@ -8,19 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vgg_runtime.backends import Placement
-from vgg_runtime.backends.bound_session import BoundSession
+from vgg_runtime.backends.base import CudaOptions, Placement
 from vgg_runtime.backends.cuda_presence import CUDA_PROVIDER
-from vgg_runtime.backends.onnxruntime_backend import create_session, session_options
-from vgg_runtime.backends.onnxruntime_errors import cause_of, is_out_of_memory, load_refusal, run_refusal
-from vgg_runtime.cuda_options import CudaOptions
+from vgg_runtime.backends.io_binding import BoundSession
+from vgg_runtime.backends.onnxruntime_cpu import (
+    cause_of,
+    create_session,
+    is_out_of_memory,
+    load_refusal,
+    run_refusal,
+    session_options,
+)
 from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError, VggDeployError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vgg_runtime.manifest import Prepared
+    from vgg_runtime.bundle.manifest import Prepared
 
 __all__ = ["CudaBackend", "provider_settings"]
 

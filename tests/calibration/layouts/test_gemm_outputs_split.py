@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from vgg_calibration.layouts.gemm_outputs_split import gemm_outputs_split
+from vgg_calibration.layouts.gemm import gemm_outputs_split
 
 RANDOM = np.random.default_rng(0)
 WEIGHT = RANDOM.integers(-127, 128, (20, 7)).astype(np.int8)  # (in features, out features)

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from vgg_calibration.layouts.gemm_weights_untransposed import gemm_weights_untransposed
+from vgg_calibration.layouts.gemm import gemm_weights_untransposed
 
 RANDOM = np.random.default_rng(0)
 WEIGHT = RANDOM.integers(-127, 128, (5, 20)).astype(np.int8)  # (out features, in features)

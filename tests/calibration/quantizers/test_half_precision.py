@@ -7,9 +7,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from vgg_calibration.quantizers import Context
-from vgg_calibration.quantizers.conv_weights_fp16 import conv_weights_fp16
-from vgg_calibration.quantizers.float16 import float16
+from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.fp16 import conv_weights_fp16, float16
 
 LAYERS = ["conv1", "conv2", "fc1", "fc2"]
 

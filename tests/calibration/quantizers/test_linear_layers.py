@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from vgg_calibration.quantizers import Context
+from vgg_calibration.quantizers.base import Context
 from vgg_calibration.quantizers.linear_layers import find_linear_layers, replace_nodes
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(3, 2)

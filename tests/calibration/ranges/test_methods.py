@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vgg_calibration.ranges import DEFAULT_METHOD, METHODS, Histogram, Range
-from vgg_calibration.ranges.clipping_search import FACTORS, LEVELS
-from vgg_calibration.ranges.percentile import percentile
+from vgg_calibration.ranges.methods import DEFAULT_METHOD, FACTORS, LEVELS, METHODS, Histogram, Range, percentile
 
 
 def seen(*chunks: np.ndarray) -> Histogram:

@@ -4,11 +4,18 @@ import pytest
 import torch
 from torch import nn
 
+from vgg_models._torchvision import import_torchvision
 from vgg_models.architectures.head import Head, HeadLayer, make_head, paper_head
-from vgg_models.architectures.named_vgg import build_vgg
-from vgg_models.architectures.paper_table import CONFIGURATIONS, VGG_NAMES, configuration_of, describe, name_of
-from vgg_models.architectures.vgg import VGG, make_features
-from vgg_models.torchvision_import import import_torchvision
+from vgg_models.architectures.vgg import (
+    CONFIGURATIONS,
+    VGG,
+    VGG_NAMES,
+    build_vgg,
+    configuration_of,
+    describe,
+    make_features,
+    name_of,
+)
 from vgg_runtime.errors import ArchitectureError
 
 # Parameters in millions, table 2 of the paper.

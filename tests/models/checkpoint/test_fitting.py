@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vgg_models.checkpoint.fitting import fit
+from vgg_models.checkpoint.state_dict import fit
 from vgg_runtime.errors import ArchitectureError
 
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from vgg_models.checkpoint.metadata import CheckpointMetadata, Normalization
 from vgg_models.checkpoint.reading import read_checkpoint
+from vgg_models.metadata import CheckpointMetadata, Normalization
 
 WEIGHTS = {"0.weight": torch.ones(2, 2)}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vgg_models.checkpoint.tensor_checks import clean_tensors
+from vgg_models.checkpoint.state_dict import clean_tensors
 from vgg_runtime.errors import CheckpointError
 
 GOOD = torch.ones(2, 2)

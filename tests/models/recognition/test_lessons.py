@@ -32,11 +32,9 @@ from lesson_saving import training_loops
 from torch import nn
 
 from vgg_models import LoadedModel, load_model
+from vgg_models._torchvision import import_torchvision
 from vgg_models.architectures.head import make_head, paper_head
-from vgg_models.architectures.named_vgg import build_vgg
-from vgg_models.architectures.paper_table import CONFIGURATIONS
-from vgg_models.architectures.vgg import make_features
-from vgg_models.torchvision_import import import_torchvision
+from vgg_models.architectures.vgg import CONFIGURATIONS, build_vgg, make_features
 from vgg_runtime.errors import ArchitectureError, UsageError
 
 Save = Callable[[object], Path]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vgg_models._torchvision import import_torchvision
 from vgg_models.architectures.head import make_head, paper_head
 from vgg_models.architectures.vgg import VGG, make_features
 from vgg_models.recognition.module_input import find_module_input
-from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import ArchitectureError
 
 

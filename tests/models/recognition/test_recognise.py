@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vgg_models.architectures.named_vgg import build_vgg
+from vgg_models.architectures.vgg import build_vgg
 from vgg_models.recognition.recognise import recognise
 from vgg_runtime.errors import ArchitectureError
 

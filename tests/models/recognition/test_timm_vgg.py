@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vgg_models import load_model
-from vgg_models.architectures.paper_table import CONFIGURATIONS
-from vgg_models.architectures.vgg import make_features
+from vgg_models.architectures.vgg import CONFIGURATIONS, make_features
 from vgg_models.recognition.timm_vgg import recognise
 
 Save = Callable[[object], Path]

@@ -10,10 +10,10 @@ from lesson_networks import settled
 from torch import Tensor, nn
 
 from vgg_models import LoadedModel, load_model
+from vgg_models._torchvision import import_torchvision
+from vgg_models.architectures.torchvision import empty_torchvision, last_layer, torchvision_names
 from vgg_models.architectures.torchvision_families import FAMILIES, count_trunk_keys, family_of
-from vgg_models.architectures.torchvision_models import empty_torchvision, last_layer, torchvision_names
 from vgg_models.recognition.recognise import recognise
-from vgg_models.torchvision_import import import_torchvision
 from vgg_runtime.errors import ArchitectureError
 
 Save = Callable[[object], Path]

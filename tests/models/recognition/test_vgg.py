@@ -11,10 +11,8 @@ from torch import nn
 
 from vgg_models import LoadedModel, load_model
 from vgg_models.architectures.head import make_head, paper_head
-from vgg_models.architectures.named_vgg import build_vgg
-from vgg_models.architectures.paper_table import VGG_NAMES
-from vgg_models.architectures.vgg import VGG, make_features
-from vgg_models.recognition.vgg import recognise as read_vgg_keys
+from vgg_models.architectures.vgg import VGG, VGG_NAMES, build_vgg, make_features
+from vgg_models.recognition.vgg import recognise
 from vgg_runtime.errors import ArchitectureError
 
 Save = Callable[[object], Path]
@@ -44,7 +42,7 @@ def test_the_paper_s_table_is_told_by_keys_and_shapes(name: str, dropout_first: 
     with torch.device("meta"):
         model = build_vgg(name, num_classes=7)
         model.classifier = make_head(paper_head(25088, 7, dropout_first=dropout_first))
-        readings = {reading.name: reading for reading in read_vgg_keys(model.state_dict(), input_size=None)}
+        readings = {reading.name: reading for reading in recognise(model.state_dict(), input_size=None)}
     assert len(readings) == (2 if "lrn" in name else 1)
     reading = readings[name]
     assert (reading.input_channels, reading.input_size) == (3, (224, 224))

@@ -13,8 +13,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from vgg_runtime.backends import cuda_presence, onnxruntime_cuda, onnxruntime_device
-from vgg_runtime.backends.onnxruntime_backend import create_session
+from vgg_runtime.backends import cuda_presence, device_selection, onnxruntime_cuda
+from vgg_runtime.backends.onnxruntime_cpu import create_session
 
 # The largest batch for which the model of ``greedy_model`` has the memory that it asks for.
 MODEST_BATCH = 4
@@ -68,7 +68,7 @@ def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> CudaOnCpu:
     monkeypatch.setattr(onnxruntime_cuda, "create_session", fake.create_session)
     monkeypatch.setattr(onnxruntime_cuda, "_MEMORY", "cpu")
     monkeypatch.setattr(cuda_presence, "require_cuda", lambda: None)
-    monkeypatch.setattr(onnxruntime_device, "_process_on_cuda", None)
+    monkeypatch.setattr(device_selection, "_process_on_cuda", None)
     return fake
 
 

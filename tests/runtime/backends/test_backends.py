@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vgg_runtime.backends import BACKENDS, Backend, Placement, open_backend
+from vgg_runtime.backends.base import Backend, Placement
+from vgg_runtime.backends.registry import BACKENDS, open_backend
 from vgg_runtime.errors import MissingCapabilityError, RefusedInputError
 
 BATCH = np.random.default_rng(0).random((2, 3, 6, 8), dtype=np.float32)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vgg_runtime.backends import Placement
-from vgg_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend, import_onnxruntime
+from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend, import_onnxruntime
 from vgg_runtime.errors import MissingCapabilityError
 
 CPU = Placement("cpu", 1)

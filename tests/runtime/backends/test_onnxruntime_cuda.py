@@ -14,11 +14,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from vgg_runtime.backends import Placement
-from vgg_runtime.backends.bound_session import KEPT_BATCH_SIZES, BoundSession
-from vgg_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend, session_options
+from vgg_runtime.backends.base import CudaOptions, Placement
+from vgg_runtime.backends.io_binding import KEPT_BATCH_SIZES, BoundSession
+from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend, session_options
 from vgg_runtime.backends.onnxruntime_cuda import CudaBackend
-from vgg_runtime.cuda_options import CudaOptions
 from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError
 
 BATCH = np.random.default_rng(0).random((40, 3, 6, 8), dtype=np.float32)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vgg_runtime.backends.onnxruntime_errors import cause_of, is_out_of_memory, load_refusal, run_refusal
+from vgg_runtime.backends.onnxruntime_cpu import cause_of, is_out_of_memory, load_refusal, run_refusal
 from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError, VggDeployError
 
 # Errors as onnxruntime-gpu 1.31.1 words them, but for the signatures of its C++.

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from vgg_runtime import Classifier
-from vgg_runtime.backends import Placement, onnxruntime_backend
-from vgg_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
+from vgg_runtime.backends import onnxruntime_cpu
+from vgg_runtime.backends.base import PROFILES, Placement, ProfileName
+from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from vgg_runtime.errors import UsageError
-from vgg_runtime.profiles import PROFILES, ProfileName
 
 PREPACKING, SPINNING = "session.disable_prepacking", "session.intra_op.allow_spinning"
 
@@ -23,7 +23,7 @@ def options(tmp_path: Path, write_model: Callable[..., None], monkeypatch: pytes
     write_model(tmp_path / "model.onnx")
 
     def of(profile: ProfileName, precision: str | None = "fp32", *, quota: float | None = None) -> Any:
-        monkeypatch.setattr(onnxruntime_backend, "cpu_quota", lambda: quota)
+        monkeypatch.setattr(onnxruntime_cpu, "cpu_quota", lambda: quota)
         placement = Placement("cpu", 1, profile, precision)
         return OnnxRuntimeBackend(tmp_path / "model.onnx", placement)._session.get_session_options()
 

@@ -1,0 +1,45 @@
+"""Quantizers: one transformation of a float ONNX model per file, named for its effect.
+
+Each is a :class:`Quantizer`: it takes the model and a :class:`Context`, changes the model in place and returns the
+names of the nodes that it quantized. Some take options of their own, bound with ``functools.partial``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from vgg_calibration.targets import ANY_CPU, TARGETS, Target
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+    from vgg_calibration.ranges.methods import Range
+
+__all__ = ["Context", "Quantizer"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a quantizer may need to know besides the model.
+
+    Attributes:
+        target: what the variant is built for.
+        ranges: of every activation, by name; empty where nothing was calibrated.
+        in_float: names of nodes that stay in float.
+        weights: what to quantize in place of the model's own weights, by name; empty where nothing was compensated.
+    """
+
+    target: Target = TARGETS[ANY_CPU]
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    in_float: frozenset[str] = frozenset()
+    weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class Quantizer(Protocol):
+    """One transformation of a float model."""
+
+    def __call__(self, model: onnx.ModelProto, context: Context) -> list[str]: ...

@@ -1,0 +1,1 @@
+"""What running the float model over images tells: ranges of activations, and the sensitivity of layers."""

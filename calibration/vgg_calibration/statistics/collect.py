@@ -1,0 +1,147 @@
+"""Ranges of every activation of a float model, by one pass over images, or from the cache of an earlier pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from vgg_calibration.ranges.methods import METHODS, Histogram, Range
+from vgg_calibration.statistics.images import CalibrationImages
+from vgg_runtime._internal.cache import load_entry, store_entry
+from vgg_runtime._internal.cpu import available_threads
+from vgg_runtime.backends.onnxruntime_cpu import import_onnxruntime
+from vgg_runtime.errors import CalibrationError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "activation_names",
+    "collect_histograms",
+    "find_ranges",
+    "load_ranges",
+    "session_with_outputs",
+    "store_ranges",
+]
+
+
+def activation_names(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the input and of everything that the nodes compute."""
+    computed = [name for node in model.graph.node for name in node.output if name]  # an output left out has no name
+    return [taken.name for taken in model.graph.input] + computed
+
+
+def collect_histograms(
+    file: Path, batches: Iterable[NDArray[np.float32]], *, on_image: Callable[[int], None] = lambda _: None
+) -> dict[str, Histogram]:
+    """Run the float model in ``file`` and return a histogram of every float activation, by name.
+
+    Memory holds the activations of one batch at a time, however many there are.
+
+    Args:
+        batches: float32, NCHW.
+        on_image: called with the number of images done.
+
+    Raises:
+        CalibrationError: an activation is NaN or infinite.
+    """
+    model = onnx.load(file, load_external_data=False)
+    taken = model.graph.input[0].name
+    computed = [name for name in activation_names(model) if name != taken]
+    histograms = {name: Histogram() for name in [taken, *computed]}
+    done = 0
+    with session_with_outputs(model, computed, beside=file) as session:
+        for batch in batches:
+            given = session.run(computed, {taken: batch})
+            for name, values in zip([taken, *computed], [batch, *given], strict=True):
+                if values.dtype.kind == "f":
+                    _add(histograms[name], name, values)
+            done += len(batch)
+            on_image(done)
+    return histograms
+
+
+def _add(histogram: Histogram, name: str, values: NDArray[np.float32]) -> None:
+    try:
+        histogram.add(values)
+    except ValueError as error:
+        raise CalibrationError(
+            f"{name} becomes NaN or infinite on a calibration image; 8 bits have no range for it.",
+            hint="Look for a number out of place in the checkpoint's weights or in --preprocess.",
+        ) from error
+
+
+@contextmanager
+def session_with_outputs(model: onnx.ModelProto, outputs: Sequence[str], *, beside: Path) -> Iterator[Any]:
+    """Give a CPU session of ``model`` that has ``outputs`` too.
+
+    Args:
+        model: without its external data, which lies next to the file ``beside``; it is changed.
+    """
+    onnxruntime = import_onnxruntime()
+    known = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_threads()
+    options.log_severity_level = 3
+    # Weights stay mapped from the file; packed copies would double them.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    # External data is found relative to the model's file, so the changed model goes beside the original for a moment.
+    file = beside.with_name(f".{beside.name}.with-outputs")
+    try:
+        onnx.save(model, file)
+        yield onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def find_ranges(
+    file: Path,
+    model_sha256: str,
+    images: CalibrationImages,
+    method: str,
+    *,
+    batch_size: int = 1,
+    on_image: Callable[[int], None] = lambda _: None,
+) -> dict[str, Range]:
+    """Return the range of every activation by name, found by ``method`` (one of METHODS).
+
+    Args:
+        file: float ONNX model.
+        model_sha256: digest over its files; ranges found before for the same model, images and method are reused.
+        batch_size: images that the model takes at once.
+        on_image: called with the number of images done.
+    """
+    key = {
+        "model": model_sha256,
+        "images": images.sha256,
+        "preprocessing": repr(images.preprocessing),
+        "method": method,
+        "onnxruntime": import_onnxruntime().__version__,  # it computes the activations
+    }
+    names = set(activation_names(onnx.load(file, load_external_data=False)))
+    if (stored := load_ranges(key)) is not None and stored.keys() == names:
+        return stored
+    histograms = collect_histograms(file, images.batches(batch_size), on_image=on_image)
+    ranges = {name: METHODS[method](seen) for name, seen in histograms.items()}
+    store_ranges(key, ranges)
+    return ranges
+
+
+def load_ranges(key: Mapping[str, str]) -> dict[str, Range] | None:
+    """Return the ranges stored under ``key``, by tensor; None where there are none, or not readable ones."""
+    try:
+        stored = load_entry("ranges", key) or {}
+        return {name: Range(float(low), float(high)) for name, (low, high) in stored["ranges"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # absent or damaged: the images are run again
+
+
+def store_ranges(key: Mapping[str, str], ranges: Mapping[str, Range]) -> None:
+    """Store ``ranges`` under ``key``; a cache that cannot be written is no error."""
+    store_entry("ranges", key, {"ranges": {name: [found.low, found.high] for name, found in ranges.items()}})

@@ -1,0 +1,80 @@
+"""The checkpoint itself in PyTorch, eager and compiled: what ``vgg-bench --checkpoint`` sets beside the variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vgg_runtime.backends.base import Placement
+from vgg_runtime.bundle.manifest import Manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from vgg_runtime.bundle.manifest import Prepared
+
+__all__ = ["PyTorchBackend", "compiled", "eager"]
+
+
+class PyTorchBackend:
+    """A module on the CPU.
+
+    Args:
+        module: in eval mode.
+        threads: of one call; PyTorch has one setting for the whole process.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    device_reason = "as asked"
+
+    def __init__(self, module: nn.Module, threads: int) -> None:
+        import torch
+
+        from vgg_export.eager import eager_function
+
+        torch.set_num_threads(threads)
+        self.metadata: Mapping[str, str] = {}
+        self._run = eager_function(module)
+
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
+        return self._run(batch)
+
+
+def eager(checkpoint: Path, placement: Placement, manifest: Manifest) -> PyTorchBackend:
+    """Run the checkpoint as it was when ``manifest`` was written.
+
+    Raises:
+        CheckpointError: the checkpoint is refused.
+    """
+    return PyTorchBackend(_module(checkpoint, manifest), placement.threads)
+
+
+def compiled(checkpoint: Path, placement: Placement, manifest: Manifest) -> PyTorchBackend:
+    """Run the same through ``torch.compile``; the first call compiles, which needs a C++ compiler.
+
+    Raises:
+        CheckpointError: the checkpoint is refused.
+    """
+    module = _module(checkpoint, manifest)
+    module.compile()
+    return PyTorchBackend(module, placement.threads)
+
+
+def _module(checkpoint: Path, manifest: Manifest) -> nn.Module:
+    from vgg_export.exporters.preprocessing import with_preprocessing
+    from vgg_models import load_model
+
+    found = manifest.architecture
+    module = load_model(
+        checkpoint,
+        model=found.name if found.origin in ("named", "user code") else None,
+        input_size=manifest.input.size,
+        input_channels=manifest.input.channels,
+        num_classes=manifest.output.classes,
+        weights="ema" if manifest.source.averaged else "raw",
+    ).module
+    return with_preprocessing(module, manifest.preprocessing) if manifest.input.takes_pixels else module

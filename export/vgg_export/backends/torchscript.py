@@ -1,0 +1,52 @@
+"""The backend that runs TorchScript variants; it lives on the torch side and plugs into the runtime by entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vgg_export.exporters.torchscript import load_torchscript
+from vgg_runtime.backends.base import Placement
+from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
+from vgg_runtime.errors import MissingCapabilityError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vgg_runtime.bundle.manifest import Prepared
+
+__all__ = ["TorchScriptBackend"]
+
+
+class TorchScriptBackend:
+    """One TorchScript archive. It is code: only run what this project wrote for you.
+
+    Raises:
+        MissingCapabilityError: torch is not installed, or CUDA was asked for and is missing.
+    """
+
+    def __init__(self, model: Path, placement: Placement) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingCapabilityError(
+                "a TorchScript variant needs PyTorch, which is not installed.",
+                hint='Take an onnx-* variant, or install PyTorch: pip install "vgg-deploy[export,cpu]".',
+            ) from error
+        cuda = torch.cuda.is_available()
+        if placement.device == "cuda" and not cuda:
+            raise MissingCapabilityError("CUDA was asked for; this PyTorch finds none.", hint="Take --device cpu.")
+        self.device: Literal["cpu", "cuda"] = "cuda" if cuda and placement.device != "cpu" else "cpu"
+        self.device_reason = "as asked" if placement.device != "auto" else f"torch.cuda.is_available() is {cuda}"
+        # PyTorch has one setting of each for the whole process; its convolutions take TF32 unless told otherwise.
+        torch.set_num_threads(placement.threads)
+        if self.device == "cuda":
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = placement.cuda.tf32
+        self._run, metadata = load_torchscript(model, device=self.device)
+        self.metadata: Mapping[str, str] = {METADATA_KEY: metadata}
+
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
+        return self._run(batch)

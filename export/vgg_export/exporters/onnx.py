@@ -1,0 +1,134 @@
+"""ONNX through the exporter that is built on torch.export."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vgg_calibration.onnx_io import save_model
+from vgg_runtime.errors import ArchitectureError, UsageError
+
+if TYPE_CHECKING:
+    import onnx_ir
+    from torch import nn
+
+    from vgg_runtime.bundle.manifest import Input, Output
+
+__all__ = ["DEFAULT_OPSET", "torch2onnx"]
+
+DEFAULT_OPSET = 20
+
+
+def torch2onnx(
+    module: nn.Module,
+    file: Path,
+    *,
+    takes: Input,
+    gives: Output,
+    opset: int = DEFAULT_OPSET,
+    single_file: bool = False,
+    metadata: Mapping[str, str],
+) -> Path | None:
+    """Write ``module`` (in eval mode) as ONNX to ``file``.
+
+    BatchNorm is folded into the convolution before it. Weights go to ``<file>.data``, where a session maps them
+    instead of copying them, unless ``single_file``.
+
+    Args:
+        takes: name and shape of the input; a batch dimension given by name becomes dynamic.
+        gives: name of the output.
+        opset: version of the ONNX operator set.
+        metadata: written into the model's metadata.
+
+    Returns:
+        the path of the external data, or None.
+
+    Raises:
+        ArchitectureError: PyTorch cannot trace the module.
+        UsageError: the exporter cannot write that opset.
+    """
+    model = _export(module, takes, gives, opset)
+    _strip_developer_paths(model)
+    model.metadata_props.update(metadata)
+    return save_model(model, file, single_file=single_file)
+
+
+def _export(module: nn.Module, takes: Input, gives: Output, opset: int) -> onnx_ir.Model:
+    import torch
+
+    if {takes.name, gives.name} & module.state_dict().keys():
+        # Parameters keep their names in the file, where each name stands for one value only.
+        module = torch.nn.Sequential(OrderedDict(network=module))
+    dynamic = takes.batch_size is None
+    # An example batch of 1 would be taken for a constant; 2 stands for "any".
+    example = torch.zeros(takes.batch_size or 2, *takes.image_shape)
+    try:
+        with _quiet(), torch.inference_mode(False), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                input_names=[takes.name],
+                output_names=[gives.name],
+                dynamic_shapes=({0: takes.shape[0]},) if dynamic else None,
+                opset_version=opset,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter wraps whatever the module or a decomposition raised
+        raise _untraceable(error) from error
+    assert program is not None  # it is None only where the exporter writes the file itself
+    found = program.model.opset_imports[""]
+    if found != opset:
+        raise UsageError(
+            f"opset {opset} was asked for; this torch ({torch.__version__}) writes opset {found} instead.",
+            hint=f"Take --opset {found}, or leave the option out.",
+        )
+    return program.model
+
+
+def _untraceable(error: Exception) -> ArchitectureError:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return ArchitectureError(
+        f"PyTorch cannot export this network to ONNX: {lines[0] if lines else type(cause).__name__}",
+        hint="Its forward must not branch on the values of tensors, and must take any batch size "
+        "(or give --batch N); torch.export.export(module, (example,)) shows where.",
+    )
+
+
+def _strip_developer_paths(model: onnx_ir.Model) -> None:
+    """Remove the stack traces and class paths of the build machine that the exporter leaves on every node."""
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.graph.doc_string = model.doc_string = None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's notes, printed graphs and warnings; what matters of them comes back as an exception."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    unread = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,101 @@
+"""Scaling, normalization and layout as the first operations of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from vgg_runtime.bundle.manifest import Input
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from vgg_runtime.imaging.preprocessing import Preprocessing
+
+__all__ = ["embed_preprocessing", "with_preprocessing"]
+
+
+def with_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Module:
+    """Return a module that takes uint8 (batch, height, width, channels) and gives the same, on a CPU to the bit.
+
+    It does what :meth:`~vgg_runtime.imaging.preprocessing.Preprocessing.normalize` does, one rounding to float32 per
+    step.
+    """
+    import torch
+
+    class WithPreprocessing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = module
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            # Copied: one channel counts as contiguous whatever its strides, by which convolutions choose their kernels.
+            planes = pixels.permute(0, 3, 1, 2).float().clone(memory_format=torch.contiguous_format)
+            # By a tensor of one element: on CUDA, PyTorch takes a number's reciprocal and multiplies.
+            planes = planes / torch.tensor([preprocessing.divide_by])
+            if preprocessing.mean is not None:
+                planes = planes - torch.tensor(preprocessing.mean).view(-1, 1, 1)
+            if preprocessing.std is not None:
+                planes = planes / torch.tensor(preprocessing.std).view(-1, 1, 1)
+            outputs: torch.Tensor = self.network(planes)
+            return outputs
+
+    return WithPreprocessing().eval()
+
+
+def embed_preprocessing(file: Path, preprocessing: Preprocessing, takes: Input) -> None:
+    """Let the model in ``file``, which takes float32 NCHW, take uint8 NHWC; external data stays as it is.
+
+    The nodes do what :meth:`~vgg_runtime.imaging.preprocessing.Preprocessing.normalize` does, one rounding to float32
+    per step, so that the outputs stay the same to the bit.
+
+    Args:
+        takes: the new input, of the old one's name.
+    """
+    model = onnx.load(file, load_external_data=False)
+    graph = model.graph
+    prefix = _free_prefix(graph, takes.name)
+    planes = f"{prefix}_planes"
+    for node in graph.node:
+        node.input[:] = [planes if name == takes.name else name for name in node.input]
+    *nodes, last = _nodes(takes.name, prefix, preprocessing, graph)
+    last.output[0] = planes
+    rest = list(graph.node)
+    del graph.node[:], graph.input[:]
+    graph.node.extend([*nodes, last, *rest])
+    graph.input.append(helper.make_tensor_value_info(takes.name, onnx.TensorProto.UINT8, takes.shape))
+    onnx.save(model, file)
+
+
+def _free_prefix(graph: onnx.GraphProto, prefix: str) -> str:
+    """Return a prefix that no name in ``graph`` has; a network of its own normalization may hold an ``input_mean``."""
+    names = [tensor.name for tensor in graph.initializer]
+    names += [name for node in graph.node for name in (node.name, *node.input, *node.output)]
+    while any(name.startswith(f"{prefix}_") for name in names):
+        prefix += "_"
+    return prefix
+
+
+def _nodes(name: str, prefix: str, preprocessing: Preprocessing, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes in order, each named after its output; their constants go into ``graph``."""
+    transposed = f"{prefix}_transposed"
+    yield helper.make_node("Transpose", [name], [transposed], name=transposed, perm=(0, 3, 1, 2))
+    before, after = transposed, f"{prefix}_float"
+    yield helper.make_node("Cast", [before], [after], name=after, to=onnx.TensorProto.FLOAT)
+    steps = (
+        ("Div", "divide_by", (preprocessing.divide_by,)),
+        ("Sub", "mean", preprocessing.mean),
+        ("Div", "std", preprocessing.std),
+    )
+    for operator, what, values in steps:
+        if values is not None:
+            before, after, constant = after, f"{prefix}_after_{what}", f"{prefix}_{what}"
+            array = np.array(values, dtype=np.float32).reshape(-1, 1, 1)
+            graph.initializer.append(numpy_helper.from_array(array, constant))
+            yield helper.make_node(operator, [before, constant], [after], name=after)

@@ -1,0 +1,1 @@
+"""What an export will do, settled before anything is written."""

@@ -1,0 +1,100 @@
+"""The names of the classes: from a file, in the forms that lessons save them, or as the checkpoint states them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vgg_models.class_names import class_names_in
+from vgg_models.metadata import Statement, sole_statement
+from vgg_runtime._internal.validation import counted
+from vgg_runtime.errors import LabelsError
+
+__all__ = ["IMAGENET", "labels_from_checkpoint", "read_labels"]
+
+IMAGENET = "imagenet"
+
+_ACCEPTED = (
+    'Accepted: {"0": "daisy", ...}, {"daisy": 0, ...}, ["daisy", ...] in JSON, a text file with one name per line, '
+    f"or the word {IMAGENET}."
+)
+
+
+def read_labels(source: str, classes: int) -> tuple[str, ...]:
+    """Return one name per class, in the order of the network's outputs.
+
+    Args:
+        source: path of a JSON file (index to name, name to index, or a list) or of a text file, or "imagenet".
+        classes: width of the network's head.
+
+    Raises:
+        LabelsError: the file is unreadable, of another form, or does not fit the head.
+    """
+    try:
+        labels = _imagenet() if source == IMAGENET else class_names_in(_parse(Path(source)))
+    except ValueError as error:
+        raise LabelsError(f"the labels in {source} can't be used: {error}.", hint=_ACCEPTED) from error
+    if len(labels) != classes:
+        raise LabelsError(
+            f"{source} names {counted(len(labels), 'class')}, the network has {counted(classes, 'output')}.",
+            hint="Give the class_indices.json of the data set that this checkpoint was trained on.",
+        )
+    return labels
+
+
+def labels_from_checkpoint(
+    candidates: Sequence[Statement[tuple[str, ...]]], classes: int
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Return the labels that a checkpoint states, None where they don't fit or differ, and remarks on that.
+
+    Args:
+        candidates: what the checkpoint has in places where names of classes are kept.
+        classes: width of the network's head.
+    """
+    unfit = tuple(
+        f"labels: {each.source} has {len(each.value)} names, the network has {classes} outputs; not taken"
+        for each in candidates
+        if len(each.value) != classes
+    )
+    statement, remarks = sole_statement("labels", [each for each in candidates if len(each.value) == classes])
+    if statement is None:
+        return None, (*unfit, *remarks)
+    return statement.value, (*unfit, f"labels: taken from {statement.source}")
+
+
+def _parse(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise LabelsError(f"there is no file of labels {path}.", hint=_ACCEPTED) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelsError(f"the labels in {path} cannot be read: {error}.", hint=_ACCEPTED) from error
+    if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
+        return _from_json(text, path)
+    # Not splitlines(): that takes other characters for the end of a line too, such as U+2028 and form feeds.
+    return [line.strip() for line in text.rstrip().split("\n")]
+
+
+def _from_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
+        raise LabelsError(f"{path} cannot be read as JSON: {error}.", hint=_ACCEPTED) from error
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON lets a key come twice, and the json module then keeps the last without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"it has the key {next(key for key in keys if keys.count(key) > 1)!r} more than once")
+    return found
+
+
+def _imagenet() -> tuple[str, ...]:
+    from vgg_models._torchvision import import_torchvision
+
+    weights = import_torchvision().models.get_weight("VGG16_Weights.IMAGENET1K_V1")
+    return tuple(weights.meta["categories"])

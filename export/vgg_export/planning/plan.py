@@ -1,0 +1,314 @@
+"""What an export will do, settled before anything is written."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vgg_calibration.mixed_precision import Budget
+from vgg_calibration.ranges.methods import DEFAULT_METHOD, METHODS
+from vgg_calibration.targets import ANY_CPU, TARGETS
+from vgg_export.exporters.onnx import DEFAULT_OPSET
+from vgg_export.planning.image_split import ImageSplit, split_images
+from vgg_export.planning.labels import labels_from_checkpoint, read_labels
+from vgg_export.planning.preprocess_search.findings import findings, require_clear
+from vgg_export.planning.preprocess_search.ranking import PreprocessingSearch
+from vgg_export.planning.preprocess_search.search import search_preprocessing, split_labelled
+from vgg_export.planning.preprocess_spec import FIND, resolve_preprocessing, stated_size
+from vgg_export.planning.stated_preprocessing import apply_statements
+from vgg_export.progress import OnNote, OnStep, ignore_notes, ignore_steps
+from vgg_export.variants.registry import QUANTIZE_OPTIONS, Format, Recipe, choose_recipes
+from vgg_models import layer_table, load_model
+from vgg_models.types import WeightsChoice
+from vgg_runtime._internal.validation import counted
+from vgg_runtime.bundle.manifest import Input
+from vgg_runtime.errors import UsageError
+from vgg_runtime.imaging.presets import PRESETS
+
+if TYPE_CHECKING:
+    from vgg_models import LoadedModel
+    from vgg_runtime.imaging.preprocessing import Preprocessing
+
+__all__ = ["Options", "Plan", "make_plan", "note_assumptions"]
+
+FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
+
+# Ranges of fewer images depend on which ones they are.
+FEW_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; the fields are the options of vgg-export.
+
+    Attributes:
+        model: "vgg16", "torchvision:NAME", "module:callable" or "module:callable(key=value)"; None recognises the
+            architecture.
+        weights: "raw" or "ema", where the checkpoint holds both the weights and a running average of them.
+        attribute_order: run a whole module's children in the order of its attributes.
+        allow_nonfinite: accept NaN and infinity in the weights.
+        formats: exported formats.
+        preprocess: a preset, a JSON file, or "find"; None takes what the checkpoint states, and for the rest imagenet
+            for three channels, plain for one.
+        input_size: (height, width) in pixels.
+        labels: a file of labels, or "imagenet"; None takes what the checkpoint states.
+        samples: folder of real images for parity.
+        samples_size: how many of them; None takes all.
+        quantize: words of ``--quantize``.
+        calibration: folder of real images that ranges of activations are taken from.
+        calibration_size: how many of them; None takes up to the default.
+        calibration_method: how a range follows from what was seen.
+        target: preset of what quantized variants are built for.
+        budget: what int8-static must reach, by leaving layers in float.
+        all_layers: whether int8-static has every layer in 8 bits, or misses its tolerance.
+        batch: "dynamic", or a fixed size.
+        embed_preprocessing: whether the variants take uint8 pixels, and scale and normalize them.
+    """
+
+    model: str | None = None
+    weights: WeightsChoice = "raw"
+    attribute_order: bool = False
+    allow_nonfinite: bool = False
+    formats: tuple[Format, ...] = FORMATS
+    preprocess: str | None = None
+    input_size: tuple[int, int] | None = None
+    labels: str | None = None
+    samples: Path | None = None
+    samples_size: int | None = None
+    quantize: tuple[str, ...] = ()
+    calibration: Path | None = None
+    calibration_size: int | None = None
+    calibration_method: str = DEFAULT_METHOD
+    target: str = ANY_CPU
+    budget: Budget = field(default_factory=Budget)
+    all_layers: bool = False
+    opset: int = DEFAULT_OPSET
+    batch: int | Literal["dynamic"] = "dynamic"
+    single_file: bool = False
+    embed_preprocessing: bool = False
+    verify: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_word("format", self.formats, FORMATS)
+        if not self.formats:
+            raise UsageError("no format was given.", hint=f"There is {', '.join(FORMATS)}.")
+        _check_word("quantization", self.quantize, QUANTIZE_OPTIONS)
+        _check_word("calibration method", (self.calibration_method,), METHODS)
+        _check_word("target", (self.target,), TARGETS)
+        if self.budget and "static" not in self.quantize:
+            raise UsageError("--min-agreement and --min-snr apply to int8-static.", hint="Add --quantize static.")
+        if self.all_layers and "static" not in self.quantize:
+            raise UsageError("--all-layers applies to int8-static.", hint="Add --quantize static.")
+        if not 0 <= (self.budget.min_agreement or 0) <= 1:
+            raise UsageError(f"--min-agreement is {self.budget.min_agreement}; it is a share, 0 to 1.")
+        if not math.isfinite(self.budget.min_snr_db or 0):
+            raise UsageError(f"--min-snr is {self.budget.min_snr_db}; it is a number of dB.")
+        if self.calibration_size is not None and self.calibration_size < 1:
+            raise UsageError(f"the calibration size is {self.calibration_size}; it is at least 1.")
+        self._check_samples_size()
+        if self.batch != "dynamic" and self.batch < 1:
+            raise UsageError(f"the batch size is {self.batch}; it is 'dynamic' or at least 1.")
+        if self.seed < 0:
+            raise UsageError(f"the seed is {self.seed}; it is at least 0.")
+        if self.input_size is not None and min(self.input_size) < 1:
+            raise UsageError(f"the input size is {self.input_size}; both sides are at least 1 pixel.")
+
+    def _check_samples_size(self) -> None:
+        if self.samples_size is None:
+            return
+        if self.samples_size < 1:
+            raise UsageError(f"samples_size must be an integer >= 1, got {self.samples_size}.")
+        if self.samples is None and self.calibration is None:
+            raise UsageError("--samples-size has no effect without images.", hint="Add --samples DIR.")
+
+
+def _check_word(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise UsageError(f"no {what} is called {', '.join(unknown)}.", hint=f"There is {', '.join(known)}.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An export that is settled but for the files.
+
+    Attributes:
+        loaded: the network and where it came from.
+        takes: the input of the network.
+        preprocessing: from an image to that input.
+        assumptions: what was taken as usual because nobody said otherwise; the architecture's own included.
+        remarks: what the user has to see: choices made, and facts taken from the checkpoint's own statements.
+        labels: one name per class, or None.
+        recipes: the variants to write, in order.
+        images: real images to calibrate and to judge by.
+        search: how the preprocessing was found, None where it was not searched for.
+    """
+
+    options: Options
+    loaded: LoadedModel
+    takes: Input
+    preprocessing: Preprocessing
+    assumptions: tuple[str, ...]
+    remarks: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    recipes: tuple[Recipe, ...]
+    images: ImageSplit
+    search: PreprocessingSearch | None = None
+
+    @property
+    def source_notes(self) -> tuple[str, ...]:
+        """All that was done to the checkpoint, and taken from it."""
+        return tuple(dict.fromkeys((*self.loaded.checkpoint.notes, *self.remarks)))
+
+    @property
+    def variants_take(self) -> Input:
+        """The input of every variant: the network's own, or the pixels that become it inside the variant."""
+        return self.takes.as_pixels() if self.options.embed_preprocessing else self.takes
+
+
+def make_plan(
+    checkpoint: str | os.PathLike[str],
+    options: Options,
+    *,
+    on_step: OnStep = ignore_steps,
+    on_note: OnNote = ignore_notes,
+) -> Plan:
+    """Read the checkpoint and settle everything that the options leave open.
+
+    Args:
+        on_step: called with a line of text when each step of a search for the preprocessing begins.
+        on_note: called with a line of text for each assumption and remark, as soon as it is made.
+
+    Raises:
+        RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
+        UsageError: options do not go together, or a search for the preprocessing lacks labelled samples.
+    """
+    recipes = choose_recipes(options.formats, options.quantize)
+    _check_calibration(checkpoint, options, recipes)
+    loaded = load_model(
+        checkpoint,
+        model=options.model,
+        input_size=_certain_size(options),
+        seed=options.seed,
+        weights=options.weights,
+        attribute_order=options.attribute_order,
+        allow_nonfinite=options.allow_nonfinite,
+        likely_size=stated_size(options.preprocess),
+    )
+    note_assumptions(loaded.architecture.assumptions, on_note)
+    preprocessing, assumed, preprocessing_remarks = _preprocessing(options, loaded)
+    labels, label_remarks = _labels(options, loaded)
+    note_assumptions(assumed, on_note)
+    remarks = (*loaded.checkpoint.remarks, *preprocessing_remarks, *label_remarks)
+    for remark in remarks:
+        on_note(f"note: {remark}")
+    images = split_images(
+        options.samples,
+        options.calibration,
+        size=options.calibration_size,
+        macs=layer_table(loaded.module, (loaded.input_channels, *loaded.input_size)).macs,
+        seed=options.seed,
+        samples_size=options.samples_size,
+    )
+    few_images, held_out = tuple(_few_images(images)), tuple(_held_out(options, images))
+    note_assumptions((*few_images, *held_out), on_note)
+    batch = "batch" if options.batch == "dynamic" else options.batch
+    plan = Plan(
+        options=options,
+        loaded=loaded,
+        takes=Input((batch, loaded.input_channels, *loaded.input_size)),
+        preprocessing=preprocessing,
+        assumptions=(*loaded.architecture.assumptions, *assumed, *few_images, *held_out),
+        remarks=remarks,
+        labels=labels,
+        recipes=recipes,
+        images=images,
+    )
+    return _with_search(plan, on_step, on_note) if options.preprocess == FIND else plan
+
+
+def note_assumptions(assumptions: Iterable[str], on_note: OnNote) -> None:
+    """Give ``on_note`` one line for each of ``assumptions``."""
+    for assumption in assumptions:
+        on_note(f"assumed: {assumption}")
+
+
+def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, recipes: Iterable[Recipe]) -> None:
+    """Refuse calibration on nothing: ranges taken from noise fit no photograph."""
+    if options.calibration is not None:
+        return
+    if needing := [recipe.quantize for recipe in recipes if recipe.ranges == "required"]:
+        words = " ".join(f"--quantize {word}" for word in needing)
+        raise UsageError(
+            f"--quantize {', '.join(map(str, needing))} takes ranges from real images, and none are given.",
+            hint=f"vgg-export {shlex.quote(os.fspath(checkpoint))} -o BUNDLE {words} --calibration FOLDER_OF_PHOTOS",
+        )
+
+
+def _few_images(images: ImageSplit) -> Iterator[str]:
+    if images.calibration is not None and (count := len(images.calibration.files)) < FEW_IMAGES:
+        yield (
+            f"the ranges of the 8-bit activations hold for every image, though taken from {count} alone "
+            f"(--calibration; better are {FEW_IMAGES} or more)"
+        )
+
+
+def _held_out(options: Options, images: ImageSplit) -> Iterator[str]:
+    if options.samples is None and images.samples is not None:
+        yield (
+            f"{len(images.samples.files)} images of --calibration are held out to verify on, and no range is taken "
+            "from them (--samples DIR verifies on others, --samples-size N holds out another number)"
+        )
+
+
+def _certain_size(options: Options) -> tuple[int, int] | None:
+    """The input size that the user stated: by the option, or in a file of their own. A preset's is only usual."""
+    if options.input_size is not None or options.preprocess in PRESETS:
+        return options.input_size
+    return stated_size(options.preprocess)
+
+
+def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing, tuple[str, ...], tuple[str, ...]]:
+    """Return (preprocessing, assumptions, remarks): the option, else what the checkpoint states, else the usual."""
+    size, channels = loaded.input_size, loaded.input_channels
+    if options.preprocess == FIND:
+        return resolve_preprocessing("plain", size=size, channels=channels), (), ()  # until the search has ended
+    if options.preprocess is not None:
+        return resolve_preprocessing(options.preprocess, size=size, channels=channels), (), ()
+    preset = "imagenet" if channels == 3 else "plain"
+    usual = resolve_preprocessing(preset, size=size, channels=channels)
+    preprocessing, remarks, unsaid = apply_statements(usual, loaded.metadata, size)
+    taken = f"{preset} is taken for {counted(channels, 'channel')}"
+    note = f"no --preprocess was given: {taken}; the answers are wrong if it is not"
+    if preprocessing != usual:
+        note = f"no --preprocess was given, and the checkpoint doesn't state {' and '.join(unsaid)}: {taken} there"
+    return preprocessing, (note,) if unsaid else (), remarks
+
+
+def _labels(options: Options, loaded: LoadedModel) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    if options.labels is not None:
+        return read_labels(options.labels, loaded.num_classes), ()
+    return labels_from_checkpoint(loaded.metadata.labels, loaded.num_classes)
+
+
+def _with_search(plan: Plan, on_step: OnStep, on_note: OnNote) -> Plan:
+    """Return ``plan`` with the preprocessing that its labelled samples show, judged by the samples that are left."""
+    image = (plan.takes.channels, *plan.takes.size)
+    samples = None if plan.options.samples is None else plan.images.samples
+    images = split_labelled(samples, plan.labels, macs=layer_table(plan.loaded.module, image).macs)
+    search = search_preprocessing(plan.loaded, images, batch=plan.takes.batch_size, on_step=on_step)
+    require_clear(search)
+    notes = tuple(findings(search, judged=len(images.rest.files), held_out=images.held_out))
+    note_assumptions(notes, on_note)
+    return replace(
+        plan,
+        preprocessing=search.best.preprocessing,
+        assumptions=(*plan.assumptions, *notes),
+        images=replace(plan.images, samples=images.rest),
+        search=search,
+    )

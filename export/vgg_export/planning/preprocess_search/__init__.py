@@ -1,0 +1,1 @@
+"""``--preprocess find``: the preprocessing that labelled samples show."""

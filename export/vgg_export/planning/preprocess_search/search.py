@@ -1,0 +1,192 @@
+"""``--preprocess find``: which preprocessing a network was trained with, told by its accuracy on labelled images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgg_export.eager import eager_function, run_batch
+from vgg_export.planning.image_split import Chosen
+from vgg_export.planning.preprocess_search.candidates import (
+    Candidate,
+    Geometry,
+    candidates,
+    cropped,
+    own_statistics,
+    squashed,
+)
+from vgg_export.planning.preprocess_search.ranking import PreprocessingSearch, rank_answers
+from vgg_export.progress import OnStep
+from vgg_runtime.errors import UsageError
+from vgg_runtime.imaging.decode import read_image
+from vgg_runtime.imaging.folders import enough_to_judge, name_below, true_classes
+from vgg_runtime.imaging.preprocessing import Channels, Preprocessing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vgg_models import LoadedModel
+
+__all__ = ["SearchImages", "search_preprocessing", "split_labelled"]
+
+# From so many samples on, half of them are kept from the search, so that accuracy is measured on images that did not
+# choose the preprocessing; fewer than HELD_OUT would measure too little.
+ENOUGH_TO_HALVE, HELD_OUT = 200, 100
+
+# Images that the network is given at once where its batch size is not fixed.
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class SearchImages:
+    """Labelled images to search with, and those to judge the export by.
+
+    Attributes:
+        search: balanced over the classes.
+        rest: the samples that the search leaves alone, or all of them where too few would be left.
+        truth: class of each image of ``search``.
+        labels: one name per class.
+    """
+
+    search: tuple[Path, ...]
+    rest: Chosen
+    truth: tuple[int, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def held_out(self) -> bool:
+        return set(self.search).isdisjoint(self.rest.files)
+
+
+def split_labelled(chosen: Chosen | None, labels: Sequence[str] | None, *, macs: int) -> SearchImages:
+    """Split the samples into those to search with and those to judge the export by.
+
+    Args:
+        macs: multiply-accumulates of the network for one image, which limit how many images are searched with.
+
+    Raises:
+        UsageError: there are no samples or no labels, or the folders of the samples are not named after labels.
+    """
+    if chosen is None or labels is None:
+        missing = "--samples" if chosen is None else "--labels"
+        raise UsageError(
+            f"--preprocess find needs labelled samples; {missing} is missing.",
+            hint="Give --samples DIR with one folder of images per class, and --labels FILE with the same names.",
+        )
+    halves: tuple[list[Path], list[Path]] = ([], [])
+    seen: Counter[Path] = Counter()
+    for file in chosen.files:
+        halves[seen[file.parent] % 2].append(file)
+        seen[file.parent] += 1
+    search = tuple(halves[0] if len(chosen.files) >= ENOUGH_TO_HALVE else chosen.files)[: enough_to_judge(macs)]
+    searched = set(search)
+    rest = tuple(file for file in chosen.files if file not in searched)
+    judged = Chosen(chosen.folder, rest, chosen.spare) if len(rest) >= HELD_OUT else chosen
+    return SearchImages(search, judged, _classes(search, chosen.folder, labels), tuple(labels))
+
+
+def search_preprocessing(
+    loaded: LoadedModel, images: SearchImages, *, batch: int | None, on_step: OnStep
+) -> PreprocessingSearch:
+    """Run the eager network on the images once for each candidate, and rank the candidates by accuracy.
+
+    Args:
+        batch: the fixed batch size of the network, None where it takes any.
+        on_step: called with a line of text for each candidate.
+
+    Raises:
+        ImageError: an image is unreadable.
+        PreprocessingError: images are not preprocessed to that many channels.
+        ArchitectureError: the network fails on a batch.
+    """
+    on_step("reading the samples")
+    pixels = _Pixels.read(images.search, loaded.input_size, loaded.input_channels)
+    own = own_statistics(pixels.by_geometry[squashed(loaded.input_size)])
+    distinct = _merged(candidates(loaded.input_size, loaded.input_channels, own, distorted=pixels.distorted), pixels)
+    run = eager_function(loaded.module)
+    answers = []
+    for number, candidate in enumerate(distinct, 1):
+        on_step(f"trying the preprocessing {candidate.names[0]}", number, len(distinct))
+        inputs = pixels.of(candidate)
+        outputs = []
+        for indices in _batches(len(inputs), batch or BATCH):
+            planes = np.stack([candidate.preprocessing.normalize(inputs[index]) for index in indices])
+            outputs.append(run_batch(run, planes))
+        answers.append(np.concatenate(outputs)[: len(inputs)].argmax(axis=1))
+    return rank_answers(distinct, answers, images.truth, images.labels)
+
+
+def _classes(files: Iterable[Path], folder: Path, labels: Sequence[str]) -> tuple[int, ...]:
+    names = [name_below(file, folder) for file in files]
+    classes = true_classes(names, labels)
+    if classes is None:
+        strange = sorted(
+            {name.rpartition("/")[0] or "(no folder)" for name in names if true_classes([name], labels) is None}
+        )
+        raise UsageError(
+            f"--preprocess find needs labelled samples, and these folders in {folder} are not named after a label: "
+            f"{', '.join(strange[:5])}{', ...' * (len(strange) > 5)}.",
+            hint=f"Put the images of each class into a folder named after its label ({', '.join(labels[:5])}"
+            f"{', ...' * (len(labels) > 5)}).",
+        )
+    return tuple(classes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """Images as they are before scaling.
+
+    Attributes:
+        by_geometry: uint8 (images, height, width, channels), RGB or L.
+        distorted: whether squashing changed the proportions of any.
+    """
+
+    by_geometry: dict[Geometry, NDArray[np.uint8]]
+    distorted: bool
+
+    @classmethod
+    def read(cls, files: Sequence[Path], size: tuple[int, int], channels: int) -> _Pixels:
+        order: Channels = "L" if channels == 1 else "RGB"
+        pixels: dict[Geometry, list[NDArray[np.uint8]]] = {squashed(size): [], cropped(size): []}
+        distorted = False
+        for file in files:
+            image = read_image(file)
+            distorted |= image.width * size[0] != image.height * size[1]
+            for (resize, crop), images in pixels.items():
+                images.append(Preprocessing(order, resize=resize, crop=crop).pixels(image))
+        return cls({geometry: np.stack(images) for geometry, images in pixels.items()}, distorted)
+
+    def of(self, candidate: Candidate) -> NDArray[np.uint8]:
+        """Return the pixels that ``candidate`` scales, in its order of channels."""
+        pixels = self.by_geometry[candidate.geometry]
+        if candidate.preprocessing.channels == "BGR":
+            pixels = pixels[..., ::-1]
+        return 255 - pixels if candidate.inverted else pixels
+
+
+def _merged(tried: Sequence[Candidate], pixels: _Pixels) -> list[Candidate]:
+    """Make one candidate of those that do the same to the images, as RGB and BGR do where all of them are grey."""
+    distinct: list[Candidate] = []
+    for candidate in tried:
+        for position, known in enumerate(distinct):
+            if _scaling(known) == _scaling(candidate) and np.array_equal(pixels.of(known), pixels.of(candidate)):
+                distinct[position] = known.also_named(candidate.names)
+                break
+        else:
+            distinct.append(candidate)
+    return distinct
+
+
+def _scaling(candidate: Candidate) -> tuple[object, ...]:
+    steps = candidate.preprocessing
+    return steps.divide_by, steps.mean, steps.std
+
+
+def _batches(count: int, size: int) -> Iterable[NDArray[np.intp]]:
+    """Indices of full batches; the last one begins anew, since the size may be fixed."""
+    return (np.arange(start, start + size) % count for start in range(0, count, size))

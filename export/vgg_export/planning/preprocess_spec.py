@@ -1,0 +1,144 @@
+"""``--preprocess``: a preset by name, or a JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vgg_runtime._internal.json_codec import MismatchError, from_json
+from vgg_runtime._internal.validation import counted
+from vgg_runtime.errors import CheckpointError, PreprocessingError
+from vgg_runtime.imaging.preprocessing import Preprocessing
+from vgg_runtime.imaging.presets import PRESETS, preset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FIND", "read_permutation", "resolve_preprocessing", "stated_size"]
+
+
+# The word for a search by labelled samples (preprocessing_search.py).
+FIND = "find"
+
+_FIELDS = (
+    "Its fields: channels (RGB, BGR, L), resize (N or [height, width]), interpolation, crop ([height, width]), "
+    "divide_by, mean, std, exif_orientation, permutation (a list, or the path of a file beside this one)."
+)
+
+
+def stated_size(option: str | None) -> tuple[int, int] | None:
+    """Return the (height, width) that ``option`` stands for by itself, or None where it takes the network's own."""
+    if option in (None, FIND):
+        return None
+    return PRESETS[option][1] if option in PRESETS else _read(Path(option)).output_size
+
+
+def resolve_preprocessing(option: str, *, size: tuple[int, int], channels: int) -> Preprocessing:
+    """Return the preprocessing for a network that takes ``channels`` planes of ``size`` (height, width).
+
+    Raises:
+        PreprocessingError: the option is no preset and no readable file, or does not fit the network.
+    """
+    if option in PRESETS:
+        return preset(option, size, channels)
+    found = _read(Path(option))
+    if found.channel_count != channels:
+        raise PreprocessingError(
+            f"{option} makes {counted(found.channel_count, 'channel')} ({found.channels}); "
+            f"the network takes {channels}."
+        )
+    if found.output_size not in (None, size):
+        raise PreprocessingError(
+            f"{option} makes images of {found.output_size} (height, width); the network takes {size}.",
+            hint="Make resize, crop and --input-size agree.",
+        )
+    if len(found.permutation or ()) not in (0, math.prod(size)):
+        raise PreprocessingError(
+            f"{option} permutes {len(found.permutation or ())} pixels; the network takes images of {size} "
+            f"(height, width), {math.prod(size)} pixels."
+        )
+    return found
+
+
+def _read(path: Path) -> Preprocessing:
+    try:
+        return from_json(Preprocessing, _with_permutation(json.loads(path.read_text(encoding="utf-8")), path.parent))
+    except FileNotFoundError as error:
+        raise PreprocessingError(
+            f"{str(path)!r} is neither a preset nor a file.",
+            hint=f"Presets: {', '.join(PRESETS)}; or {FIND}, with labelled samples.",
+        ) from error
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise PreprocessingError(f"{path} cannot be read: {error}.") from error
+    except (MismatchError, json.JSONDecodeError) as error:
+        raise PreprocessingError(f"{path} is no description of preprocessing: {error}.", hint=_FIELDS) from error
+
+
+def _with_permutation(description: Any, folder: Path) -> Any:
+    """Put the list in the place of a file's name; a path is relative to the folder of the description."""
+    if isinstance(description, dict) and isinstance(file := description.get("permutation"), str):
+        return description | {"permutation": read_permutation(folder / file)}
+    return description
+
+
+_DAMAGED = (OSError, ValueError, EOFError, RecursionError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
+
+
+def read_permutation(path: Path) -> list[int]:
+    """Return the integers in ``path``, in their order; whether they are a permutation is for Preprocessing to check.
+
+    Raises:
+        PreprocessingError: the file is unreadable, of an unknown kind, or no row of integers.
+    """
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise PreprocessingError(f"{path} is no kind of file that a permutation is read from.", hint=_HINT)
+    try:
+        found = read(path)
+    except CheckpointError as error:
+        raise PreprocessingError(f"the permutation cannot be read: {error.message}", hint=_HINT) from error
+    except _DAMAGED as error:
+        raise PreprocessingError(f"the permutation in {path} cannot be read: {error}.", hint=_HINT) from error
+    if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
+        raise PreprocessingError(
+            f"{path} holds {found.dtype} of shape {list(found.shape)}; a permutation is one row of integers.",
+            hint=_HINT,
+        )
+    return list(map(int, found))
+
+
+def _json(path: Path) -> NDArray[Any]:
+    return np.asarray(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _numpy(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    return array
+
+
+def _text(path: Path) -> NDArray[Any]:
+    return np.array([int(word) for word in path.read_text(encoding="utf-8").replace(",", " ").split()])
+
+
+def _torch(path: Path) -> NDArray[Any]:
+    from vgg_models.checkpoint.container import detect_container
+    from vgg_models.checkpoint.torch_file import read_torch_file
+
+    return np.asarray(read_torch_file(path, detect_container(path)).content)
+
+
+_READERS: dict[str, Callable[[Path], NDArray[Any]]] = {
+    ".json": _json,
+    ".npy": _numpy,
+    ".txt": _text,
+    ".pt": _torch,
+    ".pth": _torch,
+}
+_HINT = f"Save it as one row of integers in a file that ends in {', '.join(_READERS)}, or write the list itself."

@@ -1,0 +1,1 @@
+"""The variants that can be exported, and what each is held to."""

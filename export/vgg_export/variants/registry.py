@@ -1,0 +1,222 @@
+"""The variants that can be exported: one line each in :data:`VARIANTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vgg_calibration.layouts.gemm import Layout, gemm_outputs_split, gemm_weights_untransposed
+from vgg_calibration.quantizers.base import Context, Quantizer
+from vgg_calibration.quantizers.fp16 import conv_weights_fp16, float16
+from vgg_calibration.quantizers.int8_dynamic import linear_int8_dynamic
+from vgg_calibration.quantizers.int8_static import activations_int8
+from vgg_calibration.quantizers.weight_only import linear_weights_blockwise
+from vgg_export.exporters.onnx import torch2onnx
+from vgg_export.exporters.preprocessing import with_preprocessing
+from vgg_export.exporters.torch_int8 import torch_linear_int8_dynamic
+from vgg_export.exporters.torchscript import torch2torchscript
+from vgg_export.variants.quantized_onnx import write_quantized
+from vgg_export.variants.tolerances import FLOAT_ROUNDING, HALF_ROUNDING, INT4_WEIGHTS, INT8_ACTIVATIONS, INT8_LINEAR
+from vgg_runtime._internal.cpu import available_threads
+from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.registry import open_backend
+from vgg_runtime.bundle.manifest import Input, Output, Tolerance
+from vgg_runtime.errors import UsageError
+from vgg_runtime.loading import ENGINES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vgg_export.eager import Run
+    from vgg_runtime.imaging.preprocessing import Preprocessing
+
+__all__ = ["QUANTIZE_OPTIONS", "VARIANTS", "Job", "Recipe", "Written", "choose_recipes", "open_variant"]
+
+Format = Literal["onnx", "torchscript"]
+
+MODEL_FILE: dict[Format, str] = {"onnx": "model.onnx", "torchscript": "model.pt"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every recipe is made from.
+
+    Attributes:
+        module: the network in eval mode.
+        takes: the input of the network.
+        gives: the output of every variant.
+        opset: version of the ONNX operator set.
+        single_file: whether the weights go inside the ``.onnx`` file.
+        metadata: what travels inside each file.
+        staging: directory of the bundle in the making; a recipe may read the variants above it in the table.
+        quantization: target and ranges for the quantized variants.
+        int8_static_in_float: names of the nodes that int8-static leaves in float.
+        int8_static_notes: why.
+        embedded: what every variant does to uint8 pixels by itself; None where it takes what the network takes.
+    """
+
+    module: nn.Module
+    takes: Input
+    gives: Output
+    opset: int
+    single_file: bool
+    metadata: Mapping[str, str]
+    staging: Path
+    quantization: Context = field(default_factory=Context)
+    int8_static_in_float: frozenset[str] = frozenset()
+    int8_static_notes: tuple[str, ...] = ()
+    embedded: Preprocessing | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a recipe wrote besides the model.
+
+    Attributes:
+        external_data: path of the file with its large weights, None where they are inside the model's.
+        notes: what was quantized, and how.
+        layers: how many layers with weights the network has, None where nobody counted.
+        in_float: names of those that a quantized variant leaves in float.
+    """
+
+    external_data: Path | None = None
+    notes: tuple[str, ...] = ()
+    layers: int | None = None
+    in_float: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one variant is made.
+
+    Attributes:
+        tolerance: what it is held to.
+        write: writes the model to the given path.
+        quantize: the word of ``--quantize`` that asks for it, None for what is always exported.
+        ranges: what ranges of activations are to it, which take real images to find.
+        budgeted: whether ``--min-agreement`` and ``--min-snr`` apply to it.
+    """
+
+    format: Format
+    precision: str
+    tolerance: Tolerance
+    write: Callable[[Job, Path], Written]
+    quantize: str | None = None
+    ranges: Literal["unused", "used where given", "required"] = "unused"
+    budgeted: bool = False
+
+    @property
+    def name(self) -> str:
+        """``<format>-<precision>``."""
+        return f"{self.format}-{self.precision}"
+
+    @property
+    def file(self) -> str:
+        """Path of the model inside the bundle."""
+        return f"{self.name}/{MODEL_FILE[self.format]}"
+
+
+def _onnx_fp32(job: Job, file: Path) -> Written:
+    data = torch2onnx(
+        job.module,
+        file,
+        takes=job.takes,
+        gives=job.gives,
+        opset=job.opset,
+        single_file=job.single_file,
+        metadata=job.metadata,
+    )
+    return Written(data)
+
+
+def _torchscript_fp32(job: Job, file: Path) -> Written:
+    _torchscript(job, job.module, file)
+    return Written()
+
+
+def _torchscript_int8_dynamic(job: Job, file: Path) -> Written:
+    _torchscript(job, torch_linear_int8_dynamic(job.module), file)
+    return Written(notes=("fully connected layers quantized",))
+
+
+def _torchscript(job: Job, module: nn.Module, file: Path) -> None:
+    takes = job.takes
+    if job.embedded is not None:
+        module, takes = with_preprocessing(module, job.embedded), takes.as_pixels()
+    torch2torchscript(module, file, takes=takes, metadata=job.metadata)
+
+
+def _quantized(*quantizers: Quantizer, layouts: Sequence[Layout] = ()) -> Callable[[Job, Path], Written]:
+    """Return the recipe that takes the float ONNX variant through ``quantizers``, then through ``layouts``."""
+
+    def write(job: Job, file: Path) -> Written:
+        source, single_file = job.staging / ONNX_FP32.file, job.single_file
+        quantized = write_quantized(source, file, quantizers, job.quantization, layouts, single_file=single_file)
+        return Written(quantized.external_data, quantized.notes, quantized.layers, quantized.in_float)
+
+    return write
+
+
+def _onnx_int8_static(job: Job, file: Path) -> Written:
+    context = replace(job.quantization, in_float=job.int8_static_in_float)
+    written = _quantized(activations_int8, layouts=GEMM_LAYOUTS)(replace(job, quantization=context), file)
+    return replace(written, notes=(*written.notes, *job.int8_static_notes))
+
+
+def _onnx_int4_weights(job: Job, file: Path) -> Written:
+    """Convolutions in int8 where ranges are known, else in float16, which needs none."""
+    convolutions = conv_activations_int8 if job.quantization.ranges else conv_weights_fp16
+    return _quantized(convolutions, linear_weights_int4)(job, file)
+
+
+# In this order: what is split lies as it is packed.
+GEMM_LAYOUTS = (gemm_weights_untransposed, gemm_outputs_split)
+
+conv_activations_int8 = partial(activations_int8, layer_types=("Conv",))
+
+# 256 inputs share a scale: the engine's largest block, which keeps 8-bit weights below 1.02 bytes each.
+linear_weights_int8 = partial(linear_weights_blockwise, bits=8, block_size=256)
+# 128 share one: smaller blocks are more accurate, and 64 would make a VGG-16 4 % larger.
+linear_weights_int4 = partial(linear_weights_blockwise, bits=4, block_size=128)
+
+ONNX_FP32 = Recipe("onnx", "fp32", FLOAT_ROUNDING, _onnx_fp32)
+
+VARIANTS: tuple[Recipe, ...] = (
+    ONNX_FP32,
+    Recipe("onnx", "fp16", HALF_ROUNDING, _quantized(float16), "fp16"),
+    Recipe("onnx", "int8-dynamic", INT8_LINEAR, _quantized(linear_int8_dynamic), "dynamic"),
+    Recipe("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", "required", budgeted=True),
+    Recipe("onnx", "int8-weights", INT8_LINEAR, _quantized(linear_weights_int8, conv_weights_fp16), "int8-weights"),
+    Recipe("onnx", "int4-weights", INT4_WEIGHTS, _onnx_int4_weights, "int4-weights", "used where given"),
+    Recipe("torchscript", "fp32", FLOAT_ROUNDING, _torchscript_fp32),
+    Recipe("torchscript", "int8-dynamic", INT8_LINEAR, _torchscript_int8_dynamic, "dynamic"),
+)
+
+QUANTIZE_OPTIONS = tuple(dict.fromkeys(recipe.quantize for recipe in VARIANTS if recipe.quantize))
+
+
+def choose_recipes(formats: Collection[str], quantize: Collection[str]) -> tuple[Recipe, ...]:
+    """Return the recipes for ``formats``: float32 always, the others where ``quantize`` asks for them.
+
+    Raises:
+        UsageError: a quantization is not to be had in any of the formats.
+    """
+    chosen = [
+        recipe
+        for recipe in VARIANTS
+        if recipe.format in formats and (recipe.quantize is None or recipe.quantize in quantize)
+    ]
+    if missing := sorted(set(quantize) - {recipe.quantize for recipe in chosen}):
+        raise UsageError(
+            f"--quantize {', '.join(missing)} is not to be had for the format {', '.join(formats)}.",
+            hint=f"ONNX takes {', '.join(QUANTIZE_OPTIONS)}; TorchScript takes dynamic.",
+        )
+    return tuple(chosen)
+
+
+def open_variant(recipe: Recipe, directory: Path) -> Run:
+    """Return the variant in the bundle at ``directory`` as a function, run on the CPU by its own engine."""
+    return open_backend(ENGINES[recipe.format], directory / recipe.file, Placement("cpu", available_threads())).run

@@ -1,0 +1,1 @@
+"""Holding every variant against eager PyTorch."""

@@ -1,0 +1,162 @@
+"""What labelled samples say of the network itself, before it is asked whether its variants agree with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgg_bench.analysis.accuracy import share_right
+from vgg_bench.results import Estimate
+from vgg_runtime.bundle.manifest import Diagnosis
+from vgg_runtime.imaging.folders import class_of_each
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["describe", "diagnose"]
+
+# A class that is the answer for this share of the images is the answer for nearly all.
+NEARLY_ALL = 0.9
+
+# Classes that a permuted order of labels is shown by.
+EXAMPLES = 3
+
+
+def diagnose(names: Sequence[str], labels: Sequence[str] | None, outputs: NDArray[np.float32]) -> Diagnosis | None:
+    """Return the accuracy of the network on labelled samples and warnings, None where no sample is labelled.
+
+    Args:
+        names: paths of the samples, whose folders are named after labels.
+        labels: one per class.
+        outputs: of the network, (samples, classes).
+    """
+    classes = [] if labels is None else class_of_each(names, labels)
+    truth = [index for index in classes if index is not None]
+    if labels is None or not truth:
+        return None
+    if len(truth) < len(classes):
+        unlabelled = len(classes) - len(truth)
+        warning = (
+            f"{unlabelled} of {len(classes)} samples lie in folders that are not named after a label, so accuracy was "
+            "not measured"
+        )
+        return Diagnosis(len(truth), warnings=(warning,))
+    answers = outputs.argmax(axis=1)
+    accuracy = share_right(answers.tolist(), truth)
+    judgement = _Judgement(tuple(labels), np.asarray(truth), answers, accuracy)
+    warnings = (judgement.chance(), judgement.one_class(), judgement.permuted())
+    low, high = accuracy.interval or (None, None)
+    return Diagnosis(len(truth), accuracy.value, low, high, tuple(filter(None, warnings)))
+
+
+def describe(diagnosis: Diagnosis) -> list[str]:
+    """Return the accuracy and the warnings for people, one line each."""
+    lines = [f"warning: {warning}" for warning in diagnosis.warnings]
+    if diagnosis.accuracy is None or diagnosis.low is None or diagnosis.high is None:
+        return lines
+    interval = f"{diagnosis.low:.1%} to {diagnosis.high:.1%}"
+    return [
+        f"accuracy of the original network on {diagnosis.images} labelled images: {diagnosis.accuracy:.1%} "
+        f"(95% interval {interval})",
+        *lines,
+    ]
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What is looked at for each warning: arrays of one class index per image."""
+
+    labels: tuple[str, ...]
+    truth: NDArray[np.int64]
+    answers: NDArray[np.int64]
+    accuracy: Estimate
+
+    def chance(self) -> str | None:
+        """Warn where Wilson's interval contains the accuracy of guessing, or lies below it."""
+        chance = 1 / len(self.labels)
+        if self.accuracy.interval is None or self.accuracy.interval[0] > chance:
+            return None
+        return (
+            f"an accuracy of {self.accuracy.value:.1%} cannot be told from chance ({chance:.1%} for {len(self.labels)} "
+            f"classes) on {len(self.truth)} images; check --preprocess, --labels and the checkpoint"
+        )
+
+    def one_class(self) -> str | None:
+        """Warn where one class is the answer for nearly all images, and for more than are of it."""
+        index = int(np.bincount(self.answers).argmax())
+        answered, true = (int((each == index).sum()) for each in (self.answers, self.truth))
+        share = share_right((self.answers == index).tolist(), [True] * len(self.truth))
+        if share.value < NEARLY_ALL or share.interval is None or share.interval[0] <= true / len(self.truth):
+            return None
+        return (
+            f"the answer is '{self.labels[index]}' for {answered} of {len(self.truth)} images ({share.value:.0%}), but "
+            f"only {true} of them ({true / len(self.truth):.0%}) are of that class"
+        )
+
+    def permuted(self) -> str | None:
+        """Warn where another order of the labels fits the answers far better.
+
+        The assignment of labels is fitted to one half of the images and judged by the other, and the other way round:
+        with as many classes as images it would fit anything. It is told where its interval lies above that of the
+        accuracy.
+        """
+        halves = _alternate_within_classes(self.truth)
+        right = np.zeros(len(self.truth), bool)
+        for fitted in (halves, ~halves):
+            right[~fitted] = self._assignment(fitted)[self.answers[~fitted]] == self.truth[~fitted]
+        assigned = share_right(right.tolist(), [True] * len(right))
+        if assigned.interval is None or assigned.interval[0] <= self.accuracy.greatest:
+            return None
+        assignment = self._assignment(np.ones(len(self.truth), bool))
+        return (
+            f"the order of the labels looks permuted: another one is right on {assigned.value:.1%} of images that it "
+            f"was not fitted to. {self._examples(assignment)}{self._cause(assigned.interval[0])}"
+        )
+
+    def _assignment(self, images: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the class that each answer stands for, one to one, so that most of ``images`` are right."""
+        from scipy.optimize import linear_sum_assignment
+
+        counts = np.eye(len(self.labels)) / (2 * len(self.labels))  # where nothing tells, a class stands for itself
+        np.add.at(counts, (self.answers[images], self.truth[images]), 1)
+        assignment: NDArray[np.int64] = linear_sum_assignment(counts, maximize=True)[1]
+        return assignment
+
+    def _examples(self, assignment: NDArray[np.int64]) -> str:
+        """Name the classes that most images tell to be another."""
+        pairs = []
+        for answer, true in enumerate(assignment.tolist()):
+            called = self.truth[self.answers == answer]
+            if answer != true and (count := int((called == true).sum())) > len(called) / 2:
+                pairs.append((count, len(called), self.labels[answer], self.labels[true]))
+        pairs.sort(key=lambda pair: -pair[0])
+        told = [f"predictions of '{a}' are mostly images of '{b}' ({n} of {all_})" for n, all_, a, b in pairs]
+        return "; ".join(told[:EXAMPLES]) + "."
+
+    def _cause(self, least: float) -> str:
+        """Name a usual order that explains the answers as well as the fitted one: accuracy of at least ``least``."""
+        orders = {"alphabetical": sorted(self.labels), "numeric": sorted(self.labels, key=_by_number)}
+        for name, order in orders.items():
+            meant = np.array([self.labels.index(label) for label in order])
+            if (meant[self.answers] == self.truth).mean() >= least:
+                beginning = ", ".join(order[:4])
+                return f" The {name} order ({beginning}, ...) explains it: give --labels in that order."
+        return " Give --labels in the order of the training."
+
+
+def _alternate_within_classes(truth: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Choose every other image of each class."""
+    chosen = np.zeros(len(truth), bool)
+    for index in np.unique(truth):
+        chosen[np.flatnonzero(truth == index)[::2]] = True
+    return chosen
+
+
+def _by_number(label: str) -> list[tuple[int, int, str]]:
+    """Sort numbers inside names by their value: 1, 2, 10."""
+    parts = re.split(r"(\d+)", label)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

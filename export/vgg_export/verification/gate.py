@@ -1,0 +1,123 @@
+"""Holding every written variant against eager PyTorch: the gate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vgg_calibration.mixed_precision import Budget
+from vgg_export.accuracy import compare_accuracy
+from vgg_export.planning.plan import Plan
+from vgg_export.progress import OnStep
+from vgg_export.variants.registry import Recipe, open_variant
+from vgg_export.verification.end_to_end import EndToEnd
+from vgg_export.verification.left_out import remedies, remove_left_out
+from vgg_export.verification.reference import Reference
+from vgg_runtime.bundle.checksums import sha256_of
+from vgg_runtime.bundle.directory import GOLDEN
+from vgg_runtime.bundle.manifest import LeftOutVariant, Manifest, ParityFigures, Variant
+from vgg_runtime.errors import ParityError
+from vgg_runtime.imaging.folders import true_classes
+
+__all__ = ["verify_end_to_end", "verify_variants"]
+
+
+def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: OnStep) -> Manifest:
+    """Run every variant below ``staging``, from its file and by its engine, and write the golden samples.
+
+    Returns:
+        the manifest with the figures; a quantized variant that misses its tolerance, or the budget that the user set,
+        is removed and recorded as left out.
+
+    Raises:
+        ParityError: a float32 variant misses its tolerance.
+    """
+    gate = _Gate(plan, manifest, reference, true_classes(reference.samples.names, plan.labels), staging, on_step)
+    judged = []
+    for recipe, variant in zip(plan.recipes, manifest.variants, strict=True):
+        on_step(f"verifying {recipe.name}")
+        judged.append(gate.pass_through(recipe, variant))
+    left_out = tuple(variant for variant in judged if isinstance(variant, LeftOutVariant))
+    passed = tuple(variant for variant in judged if isinstance(variant, Variant))
+    manifest = remove_left_out(manifest, left_out, staging)
+    return replace(manifest, variants=passed, golden=_write_golden(reference, staging))
+
+
+def verify_end_to_end(plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: OnStep) -> Manifest:
+    """Hold the labels of every ONNX variant below ``staging``, from image bytes, against PyTorch with torchvision.
+
+    Returns:
+        the manifest without the quantized variants that miss, which are removed and recorded as left out.
+
+    Raises:
+        ParityError: a float32 variant misses, or the pixels differ from torchvision's.
+    """
+    misses = EndToEnd.of(plan, reference).check(staging, manifest, on_step)
+    left_out = (_miss(plan, manifest, recipe, misses[recipe.name]) for recipe in plan.recipes if recipe.name in misses)
+    return remove_left_out(manifest, tuple(left_out), staging)
+
+
+@dataclass(frozen=True)
+class _Gate:
+    plan: Plan
+    manifest: Manifest
+    reference: Reference
+    truth: list[int] | None
+    staging: Path
+    on_step: OnStep
+
+    def pass_through(self, recipe: Recipe, variant: Variant) -> Variant | LeftOutVariant:
+        """Return ``variant`` with its figures, or what is recorded of it where it misses."""
+        try:
+            outputs = self.reference.run(recipe.name, open_variant(recipe, self.staging), self.on_step)
+        except ParityError as error:
+            return _miss(self.plan, self.manifest, recipe, error.message, hint=error.hint)
+        figures = self.reference.compare(outputs, tie=recipe.tolerance.tie)
+        if reason := _shortfall(recipe, figures, self.plan.options.budget):
+            return _miss(self.plan, self.manifest, recipe, reason, figures)
+        accuracy = None
+        if self.truth is not None:
+            eager = self.reference.per_sample
+            accuracy = compare_accuracy(self.truth, eager, self.reference.rows_per_sample(outputs))
+        return replace(variant, parity=figures, tolerance=recipe.tolerance, accuracy=accuracy)
+
+
+def _shortfall(recipe: Recipe, figures: ParityFigures, budget: Budget) -> str | None:
+    """Say by what ``figures`` miss the recipe's tolerance, or the user's budget; None where they do not."""
+    if misses := figures.misses(recipe.tolerance):
+        return (
+            f"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}: {'; '.join(misses)} "
+            f"(worst on {figures.worst_sample})."
+        )
+    if recipe.budgeted and not budget.is_met(figures):
+        snr_db = math.inf if figures.snr_db is None else figures.snr_db
+        return (
+            f"{recipe.name} misses {budget} on the images held out: top-1 agreement {figures.top1_agreement:g} and "
+            f"{snr_db:.1f} dB."
+        )
+    return None
+
+
+def _miss(
+    plan: Plan,
+    manifest: Manifest,
+    recipe: Recipe,
+    reason: str,
+    figures: ParityFigures | None = None,
+    *,
+    hint: str = "Report it with the checkpoint's architecture, or export the other format with --format.",
+) -> LeftOutVariant:
+    """Return what is recorded of a quantized variant that misses; a float32 variant that does ends the export."""
+    if recipe.quantize is None:
+        raise ParityError(f"{reason} No bundle was written.", hint=hint)
+    advice = remedies(recipe, plan.options, manifest, figures)
+    return LeftOutVariant(recipe.name, reason, figures, recipe.tolerance, advice)
+
+
+def _write_golden(reference: Reference, staging: Path) -> str:
+    inputs, outputs = reference.golden
+    np.savez_compressed(staging / GOLDEN, input=inputs, output=outputs)
+    return sha256_of(staging / GOLDEN)

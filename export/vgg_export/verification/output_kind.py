@@ -1,0 +1,54 @@
+"""Whether a network ends in logits, in LogSoftmax or in Softmax, told by what it gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgg_runtime.bundle.manifest import OutputKind
+from vgg_runtime.errors import ArchitectureError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["detect_output_kind", "output_assumptions"]
+
+# float32 sums of a thousand terms are exact to about 1e-5.
+_SUM_TOLERANCE = 1e-3
+
+
+def detect_output_kind(outputs: NDArray[np.float32]) -> OutputKind:
+    """Return the kind of ``outputs`` (samples, classes) of several different images.
+
+    Rows that lie in 0..1 and sum to one are probabilities; rows whose exponentials do are log-probabilities. A
+    normalization of logits that happens on every sample by chance is not to be expected.
+
+    Raises:
+        ArchitectureError: there is one output only, of which every kind would make a certainty.
+    """
+    if outputs.shape[1] < 2:
+        raise ArchitectureError(
+            "the network gives one number per image; a classifier gives one for each of two or more classes.",
+            hint="Where it is one logit z, yes against no, give a module that returns (0, z): --model MODULE:CALLABLE.",
+        )
+    values = outputs.astype(np.float64)
+    if (values >= 0).all() and _sum_to_one(values):
+        return "probabilities"
+    if (values <= 0).all() and _sum_to_one(np.exp(values)):
+        return "log_probabilities"
+    return "logits"
+
+
+def output_assumptions(outputs: NDArray[np.float32], kind: OutputKind) -> tuple[str, ...]:
+    """Return what is taken for granted of ``outputs`` where they could be of a sigmoid per class as well."""
+    if kind != "logits" or outputs.min() < 0 or outputs.max() > 1:
+        return ()
+    return (
+        "the outputs are logits, though all of them lie in 0..1; if the network ends in a Sigmoid, leave that out "
+        "(--model MODULE:CALLABLE): the probabilities are wrong with it",
+    )
+
+
+def _sum_to_one(values: NDArray[np.float64]) -> bool:
+    return bool(np.allclose(values.sum(axis=1), 1, rtol=0, atol=_SUM_TOLERANCE))

@@ -1,0 +1,160 @@
+"""Writing a directory whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from vgg_runtime.bundle.directory import MANIFEST, read_bundle
+from vgg_runtime.errors import BundleError, MissingCapabilityError, UsageError
+
+__all__ = ["check_destination", "staged_directory"]
+
+# The destination cannot be what was asked, or there is no room left for it.
+_REFUSALS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG),
+)
+
+
+def check_destination(destination: Path, *, overwrite: bool) -> None:
+    """Refuse a ``destination`` that must not be replaced.
+
+    Raises:
+        UsageError: something is there and ``overwrite`` is not set, or what is there is not a bundle, or holds more.
+    """
+    if not os.path.lexists(destination):
+        return
+    if destination.is_symlink():
+        raise UsageError(
+            f"{destination} is a link, so it is not replaced.", hint="Give the path that it leads to, or another one."
+        )
+    if not (destination / MANIFEST).is_file():
+        raise UsageError(
+            f"{destination} exists and is no bundle, so it is not replaced.", hint="Give another path to --output."
+        )
+    if not overwrite:
+        raise UsageError(f"{destination} exists.", hint="Give --overwrite to replace it, or another path to --output.")
+    _refuse_what_is_not_ours(destination)
+
+
+def _refuse_what_is_not_ours(destination: Path) -> None:
+    """A bundle that is replaced is deleted with all that lies in it, so its manifest must account for all of that."""
+    try:
+        strange = read_bundle(destination).strange_files()
+    except BundleError as error:
+        raise UsageError(
+            f"{destination} is no bundle that this release can read, so it is not replaced: {error.message}",
+            hint="Remove it yourself, or give another path to --output.",
+        ) from error
+    if strange:
+        raise UsageError(
+            f"{destination} holds more than a bundle, so it is not replaced: {', '.join(strange)}.",
+            hint="Move that elsewhere, or give another path to --output.",
+        )
+
+
+@contextmanager
+def staged_directory(destination: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary sibling of ``destination`` to fill, and put it in its place when the block ends well.
+
+    A reader sees what was there before or the whole new directory. When the block raises, nothing is left.
+
+    Raises:
+        UsageError: as :func:`check_destination`.
+        MissingCapabilityError: the file system refuses: no space, no permission.
+    """
+    check_destination(destination, overwrite=overwrite)
+    with _refusals(destination), ExitStack() as undo:
+        for parent in [folder for folder in destination.parents if not folder.exists()][::-1]:
+            parent.mkdir(exist_ok=True)
+            undo.callback(_remove_if_empty, parent)
+        staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent))
+        undo.callback(shutil.rmtree, staging, ignore_errors=True)
+        yield staging
+        _give_usual_permissions(staging)
+        _flush_to_disk(staging)
+        check_destination(destination, overwrite=overwrite)
+        _put_in_place(staging, destination)
+        _flush_to_disk(destination.parent, recursive=False)
+
+
+@contextmanager
+def _refusals(destination: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.errno not in _REFUSALS:
+            raise
+        # numpy's short write on a full disk carries a text and no number.
+        raise MissingCapabilityError(
+            f"the bundle cannot be written to {destination}: {error.strerror or error}; nothing was changed.",
+            hint="Give a path to --output that can be written to and has room.",
+        ) from error
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _give_usual_permissions(directory: Path) -> None:
+    """mkdtemp makes a directory private; a bundle has the permissions that any new directory gets."""
+    mask = os.umask(0)
+    os.umask(mask)
+    directory.chmod(0o777 & ~mask)
+
+
+def _flush_to_disk(directory: Path, *, recursive: bool = True) -> None:
+    if sys.platform == "win32":
+        return  # directories cannot be opened there
+    paths = [directory, *directory.rglob("*")] if recursive else [directory]
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _put_in_place(staging: Path, destination: Path) -> None:
+    """Rename ``staging`` to ``destination``; what was there ends up at ``staging``."""
+    if not destination.exists():
+        _rename_to_new(staging, destination)
+    elif not _exchange(staging, destination):
+        # No system call swaps two directories here: for an instant there is none at the destination.
+        aside = staging.with_suffix(".replaced")
+        destination.rename(aside)
+        staging.rename(destination)
+        aside.rename(staging)
+
+
+def _rename_to_new(staging: Path, destination: Path) -> None:
+    try:
+        staging.rename(destination)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        raise UsageError(
+            f"{destination} was written by someone else in the meantime, so it is not replaced.",
+            hint="Give --overwrite to replace it, or another path to --output.",
+        ) from error
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two paths in one step, by Linux's renameat2(2) with RENAME_EXCHANGE; return whether that worked."""
+    if not sys.platform.startswith("linux"):
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    return (
+        renameat2 is not None
+        and renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0
+    )

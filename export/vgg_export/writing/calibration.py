@@ -1,0 +1,130 @@
+"""Calibration as a step of the export: images, ranges, what stays in float, and the record of it for the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vgg_calibration.mixed_precision import Goal
+from vgg_calibration.quantizers.base import Context
+from vgg_calibration.statistics.collect import find_ranges
+from vgg_calibration.statistics.images import CalibrationImages, read_calibration_images
+from vgg_calibration.targets import TARGETS
+from vgg_export.planning.image_split import Chosen
+from vgg_export.progress import OnStep
+from vgg_export.writing.precision_choice import choose_precision
+from vgg_runtime.bundle.manifest import Calibration, Input, Tolerance
+from vgg_runtime.errors import CalibrationError
+from vgg_runtime.imaging.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from vgg_export.planning.plan import Options
+
+__all__ = ["Calibrated", "calibrate"]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration found.
+
+    Attributes:
+        context: target, ranges of every activation, and the weights that replace the model's own.
+        in_float: names of the nodes that int8-static leaves in float to reach its goal.
+        notes: on how int8-static reaches it.
+        record: of all this, for the manifest.
+    """
+
+    context: Context
+    in_float: frozenset[str]
+    notes: tuple[str, ...]
+    record: Calibration
+
+
+def calibrate(
+    float_onnx: Path,
+    model_digests: dict[str, str],
+    chosen: Chosen,
+    preprocessing: Preprocessing,
+    options: Options,
+    *,
+    takes: Input,
+    tolerance: Tolerance,
+    on_step: OnStep,
+    on_note: Callable[[str], None],
+) -> Calibrated:
+    """Run the float model over the chosen images; find ranges, each layer's noise, and what stays in float.
+
+    Args:
+        model_digests: SHA-256 of each file of the model.
+        takes: the input of the model.
+        tolerance: what int8-static is held to.
+        on_note: called with a line of text for each image that was skipped.
+
+    Raises:
+        CalibrationError: the images are refused, or too few for what is asked.
+    """
+    batch_size = takes.batch_size or 1
+    images = read_calibration_images(
+        (*chosen.files, *chosen.spare),
+        chosen.folder,
+        preprocessing,
+        takes.size,
+        count=len(chosen.files),
+        on_image=lambda done: on_step("reading calibration images", done, len(chosen.files)),
+    )
+    for skipped in images.skipped:
+        on_note(f"skipped: {skipped}")
+    _refuse_too_few(images, chosen.folder, options)
+    # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.
+    seen, unseen = images.split(len(images) - (max(1, len(images) // 4) if len(images) > 1 else 0))
+    ranges = find_ranges(
+        float_onnx,
+        hashlib.sha256("".join(sorted(model_digests.values())).encode()).hexdigest(),
+        seen,
+        options.calibration_method,
+        batch_size=batch_size,
+        on_image=lambda done: on_step("calibrating", min(done, len(seen)), len(seen)),
+    )
+    choice = choose_precision(
+        float_onnx,
+        Context(TARGETS[options.target], ranges),
+        seen,
+        unseen,
+        Goal(tolerance, options.budget),
+        batch_size=batch_size,
+        all_layers=options.all_layers or "static" not in options.quantize,
+        on_step=on_step,
+    )
+    record = Calibration(
+        method=options.calibration_method,
+        images=images.names,
+        skipped=images.skipped,
+        sha256=images.sha256,
+        ranges={name: (found.low, found.high) for name, found in ranges.items()},
+        layer_snr_db={layer.weight.removesuffix(".weight"): _finite(layer.snr_db) for layer in choice.noise},
+        evaluation_snr_db=None if choice.snr_db is None else _finite(choice.snr_db),
+    )
+    return Calibrated(choice.context, choice.in_float, choice.notes, record)
+
+
+def _refuse_too_few(images: CalibrationImages, folder: Path, options: Options) -> None:
+    if len(images) < (options.calibration_size or 0):
+        raise CalibrationError(
+            f"{folder} has {len(images)} readable images for calibration; {options.calibration_size} were asked for "
+            f"({len(images.skipped)} are unreadable: {'; '.join(images.skipped[:5])}).",
+            hint="Add images, or ask for fewer with --calibration-size.",
+        )
+    if options.budget and len(images) < 2:
+        raise CalibrationError(
+            f"--min-agreement and --min-snr take ranges from some calibration images and choose on others; {folder} "
+            f"has {len(images)}.",
+            hint="Add images.",
+        )
+
+
+def _finite(decibels: float) -> float | None:
+    return decibels if math.isfinite(decibels) else None

@@ -1,0 +1,63 @@
+"""Which variant to take on this machine: the measurement and the ranking of ``vgg-bench``, kept short."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+from vgg_bench.analysis.ranking import Verdict, judge
+from vgg_bench.cases import Request, choose
+from vgg_bench.results import Results
+from vgg_bench.runner import run, steps
+from vgg_export.progress import OnStep, ignore_steps
+from vgg_runtime.bundle.directory import MEASURED, Bundle, open_bundle
+from vgg_runtime.bundle.manifest import Manifest
+from vgg_runtime.errors import VggDeployError
+from vgg_runtime.timing.rounds import Effort
+
+__all__ = ["EFFORT", "read_results", "time_variants", "verdicts_by_variant"]
+
+# As many rounds as a bootstrap interval takes, each of them short.
+EFFORT = Effort(rounds=6, seconds=0.05, least=2, most=50)
+
+# What each format is timed on: the backend that users get without asking for one.
+BACKENDS = {"onnx": "onnxruntime", "torchscript": "torchscript"}
+
+
+def time_variants(bundle: Path, manifest: Manifest, on_step: OnStep = ignore_steps) -> Results:
+    """Time every variant of ``bundle`` on the CPU, one process each, in turns: one image, or the fixed batch size.
+
+    Raises:
+        VggDeployError: a process that measures fails; the message holds what it said.
+        KeyboardInterrupt: the user ended it.
+    """
+    backends = list(dict.fromkeys(BACKENDS[variant.format] for variant in manifest.variants))
+    candidates, _ = choose(open_bundle(bundle), Request(backends=backends))
+    total, done = steps(candidates, EFFORT, None), count(1)
+
+    def tell(name: str, parts: int) -> None:
+        for _ in range(parts):
+            on_step("timing the variants in turns", next(done), total)
+
+    results = run(open_bundle(bundle), candidates, effort=EFFORT, with_roofline=False, on_step=tell)
+    if not results.method.finished:
+        raise KeyboardInterrupt
+    for row in results.rows:
+        if row.failure is not None:
+            raise VggDeployError(f"the process that measures {row.subject.variant} failed: {row.failure}")
+    return results
+
+
+def verdicts_by_variant(results: Results) -> dict[str, Verdict]:
+    """Rank the variants as ``vgg-bench`` does, by name."""
+    return {subject.variant: verdict for subject, verdict in judge(results).items()}
+
+
+def read_results(bundle: Bundle) -> Results | None:
+    """Return what was measured when ``bundle`` was written, None where nothing was.
+
+    Raises:
+        UsageError: it was written by a release that measured in another way.
+    """
+    file = bundle.path(MEASURED)
+    return Results.parse(file.read_bytes(), source=str(file)) if file.exists() else None

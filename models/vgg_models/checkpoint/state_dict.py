@@ -1,0 +1,161 @@
+"""Put a state dict into a module, or list everything that does not fit."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vgg_runtime._internal.validation import counted
+from vgg_runtime.errors import ArchitectureError, CheckpointError
+
+__all__ = ["clean_tensors", "fit", "without_prefixes"]
+
+
+def fit(module: nn.Module, state: Mapping[str, Tensor], *, architecture: str) -> tuple[str, ...]:
+    """Give the tensors to the module (which takes them over without a copy) and return notes on what was done.
+
+    Args:
+        module: its parameters may be on the meta device.
+        state: with the prefixes that it was saved with; those that the module does not have are taken off.
+        architecture: what to call the module in the message.
+
+    Raises:
+        ArchitectureError: missing, unexpected or misshapen keys; all of them are listed.
+    """
+    expected = module.state_dict()
+    undressed = list(without_prefixes(state))
+    chosen, notes = max(undressed, key=lambda candidate: len(candidate[0].keys() & expected.keys()))
+    chosen = {**chosen, **_counters(expected, chosen)}
+    faults = [
+        _list("missing", [key for key in expected if key not in chosen]),
+        _list("unexpected", [key for key in chosen if key not in expected]),
+        _list("of another shape or type", list(_misfits(expected, chosen))),
+    ]
+    if any(faults):
+        raise ArchitectureError(
+            f"the checkpoint doesn't fit {architecture}: " + "; ".join(fault for fault in faults if fault) + ".",
+            hint="Leave out --model to have the architecture read off the checkpoint, or give --model MODULE:CALLABLE.",
+        )
+    module.load_state_dict(_as_saved_today(chosen, module), strict=True, assign=True)
+    return notes
+
+
+def _as_saved_today(state: dict[str, Tensor], module: nn.Module) -> OrderedDict[str, Tensor]:
+    """Keys and shapes are those of the module as it is now, so no layer needs to convert an older version of itself."""
+    versioned = OrderedDict(state)
+    versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    return versioned
+
+
+def _counters(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """BatchNorm's batch counters as integers. torch before 0.4.1 wrote none, casting a whole state dict casts them
+    too, and eval mode never reads them."""
+    counters = [key for key in expected if key.endswith(".num_batches_tracked")]
+    return {key: given.get(key, torch.zeros(())).to(expected[key].dtype) for key in counters}
+
+
+def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterable[str]:
+    for key in expected.keys() & given.keys():
+        want, have = expected[key], given[key]
+        if want.shape != have.shape:
+            yield f"{key} {tuple(have.shape)} instead of {tuple(want.shape)}"
+        elif want.is_floating_point() != have.is_floating_point():
+            yield f"{key} {have.dtype} instead of {want.dtype}"
+
+
+def _list(kind: str, keys: list[str]) -> str:
+    return f"{kind} are {', '.join(sorted(keys))}" if keys else ""
+
+
+T = TypeVar("T")
+
+# DataParallel, Lightning and lessons with one attribute, torch.compile; averages as in _AVERAGE_KEYS of layout.py.
+_WRAPPERS = {
+    "module": "DataParallel",
+    "model": "Lightning, or an attribute of that name",
+    "_orig_mod": "torch.compile",
+}
+# torch.optim.swa_utils.AveragedModel counts its updates beside the wrapped module.
+_COUNTERS = ("n_averaged",)
+
+
+def without_prefixes(state: Mapping[str, T]) -> Iterator[tuple[dict[str, T], tuple[str, ...]]]:
+    """Yield the state dict as it is, then with one more common prefix taken off each time, with notes on each.
+
+    Only the receiving module can tell whether ``model.`` is a wrapper or one of its own attributes, so each state
+    of undress is given. A prefix is one name that all keys share and that says nothing about an order (no digit).
+    """
+    notes: tuple[str, ...] = ()
+    current = dict(state)
+    while True:
+        yield current, notes
+        weights = {key: value for key, value in current.items() if key not in _COUNTERS}
+        shared = {key.partition(".")[0] for key in weights}
+        prefix = next(iter(shared), "")
+        if len(shared) != 1 or prefix.isdigit() or not all("." in key for key in weights):
+            return
+        # `classifier.weight` alone is a layer, not a wrapper: its keys would come out as bare `weight` and `bias`.
+        if prefix not in _WRAPPERS and not all(key.count(".") > 1 for key in weights):
+            return
+        current = {key.partition(".")[2]: value for key, value in weights.items()}
+        origin = f" ({_WRAPPERS[prefix]})" if prefix in _WRAPPERS else ""
+        notes = (*notes, f"the prefix '{prefix}.' was taken off every key{origin}")
+
+
+def clean_tensors(state: Mapping[str, object], *, allow_nonfinite: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the state dict with floating-point tensors as float32 (others unchanged), and notes on the casts.
+
+    Raises:
+        CheckpointError: values that are no tensors; sparse, quantized, meta or complex tensors; NaN or infinite
+            numbers, unless ``allow_nonfinite``. All offending names are listed.
+    """
+    _refuse({name: fault for name, value in state.items() if (fault := _fault(value))})
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    casts = Counter(str(value.dtype).removeprefix("torch.") for value in tensors.values() if _needs_cast(value))
+    cast = {name: value.detach().float() if _needs_cast(value) else value.detach() for name, value in tensors.items()}
+    notes = [f"{counted(count, 'tensor')} cast from {dtype} to float32" for dtype, count in sorted(casts.items())]
+    nonfinite = [name for name, value in cast.items() if not _is_finite(value)]
+    if nonfinite and not allow_nonfinite:
+        raise CheckpointError(
+            f"these weights are NaN or infinite: {', '.join(nonfinite)}.",
+            hint="The training diverged: take an earlier checkpoint. --allow-nonfinite goes on all the same.",
+        )
+    if nonfinite:
+        notes.append(f"NaN or infinite weights were let through: {', '.join(nonfinite)}")
+    return cast, tuple(notes)
+
+
+def _refuse(faults: dict[str, str]) -> None:
+    if faults:
+        listing = ", ".join(f"{name} ({fault})" for name, fault in faults.items())
+        raise CheckpointError(
+            f"these entries can't be used: {listing}. Accepted are dense tensors of real numbers.",
+            hint="Save the float weights of the trained model: torch.save(model.state_dict(), path).",
+        )
+
+
+def _fault(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}, not a tensor"
+    if value.is_meta:
+        return "meta: it has no data"
+    if value.is_quantized:
+        return "quantized"
+    if value.layout is not torch.strided:
+        return "sparse"
+    return "complex" if value.is_complex() else ""
+
+
+def _needs_cast(value: Tensor) -> bool:
+    return value.is_floating_point() and value.dtype is not torch.float32
+
+
+def _is_finite(value: Tensor) -> bool:
+    if not value.is_floating_point() or value.numel() == 0:
+        return True
+    # aminmax passes NaN on and, unlike isfinite(value).all(), makes no mask as large as the tensor has numbers.
+    return bool(torch.isfinite(torch.stack(torch.aminmax(value))).all())

@@ -1,0 +1,231 @@
+"""All ways to fill the gaps between saved layers that stand in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+
+from torch import nn
+
+from vgg_models.architectures.head import Chain
+from vgg_models.recognition.gap_grammar import LAYERS, OPEN, Filling, fillings
+from vgg_models.recognition.saved_layers import Kind, SavedLayer
+
+__all__ = ["Row", "gaps_agree", "place", "rows", "same_layers"]
+
+
+_ABOUT_FEATURES = ("ReLU", "MaxPool", "GlobalPool")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Saved layers, and what their keys do not tell.
+
+    Attributes:
+        before: what lies before each of them.
+        padded: whether the convolutions keep the size of the feature maps, but for their stride.
+        strided: the convolutions that have stride 2, not 1.
+    """
+
+    saved: tuple[SavedLayer, ...]
+    before: tuple[Filling, ...]
+    padded: bool
+    strided: frozenset[SavedLayer] = frozenset()
+
+    @property
+    def among_features(self) -> tuple[Filling, ...]:
+        """What lies between feature maps: up to the first Linear."""
+        first = next(position for position, layer in enumerate(self.saved) if layer.kind == "linear")
+        return self.before[: first + 1]
+
+    @property
+    def activated(self) -> bool:
+        """Whether a ReLU lies between feature maps; those of the head do not count."""
+        return any("ReLU" in filling for filling in self.among_features)
+
+    @property
+    def pooled(self) -> bool:
+        return any("MaxPool" in filling for filling in self.among_features)
+
+    def with_strides(self) -> Row:
+        """The row that leaves the same keys with a ReLU for each pool, and stride 2 in the convolution before it."""
+        pooled = [position for position, filling in enumerate(self.before) if "MaxPool" in filling]
+        before = tuple(tuple("ReLU" if word == "MaxPool" else word for word in filling) for filling in self.before)
+        strided = {_last_convolution(self.saved[:position]) for position in pooled}
+        return replace(self, before=before, strided=frozenset(strided))
+
+    def layers(self) -> list[nn.Module]:
+        layers: list[nn.Module] = []
+        flat = False
+        for saved, filling in zip(self.saved, self.before, strict=True):
+            layers += [LAYERS[word]() for word in filling]
+            layers.append(_build(saved, padded=self.padded, strided=saved in self.strided, flat=flat))
+            flat = flat or saved.kind == "linear"
+        return layers
+
+    def build(self) -> Chain:
+        return place(self.layers(), self.saved)
+
+    def __str__(self) -> str:
+        words = []
+        for saved, filling in zip(self.saved, self.before, strict=True):
+            words += [*filling, _describe(saved) + " stride 2" * (saved in self.strided)]
+        return ", ".join(words)
+
+
+def rows(saved: Sequence[SavedLayer]) -> Iterator[Row]:
+    """Yield every row that the grammar has for these layers; none where they do not follow from one another.
+
+    Gaps of the same length between the same kinds of layer are all filled in the same way. A row that pools without
+    any ReLU is followed by the one with strides: strides of 2 are the more usual, and nothing in the keys tells.
+    """
+    if not saved or saved[-1].kind != "linear" or not all(map(_follows, saved, saved[1:])):
+        return
+    first: Filling = ("Flatten",) if saved[0].kind == "linear" else ()
+    slots = [_slot(saved, position) for position in range(1, len(saved))]
+    kinds = list(dict.fromkeys(slots))
+    padded = {layer.shape[2:] != (1, 1) for layer in saved if layer.kind == "convolution"}
+    for choice in product(*(fillings(before, after, gap, flat=flat) for before, after, gap, flat in kinds)):
+        chosen = dict(zip(kinds, choice, strict=True))
+        if _activations_agree(chosen):
+            for keeps_size in (True, False) if True in padded else (True,):
+                row = Row(tuple(saved), (first, *(chosen[slot] for slot in slots)), keeps_size)
+                yield row
+                if row.pooled and not row.activated:
+                    yield row.with_strides()
+
+
+Slot = tuple[str, str, int, bool]
+
+
+def _slot(saved: Sequence[SavedLayer], position: int) -> Slot:
+    before, after = saved[position - 1], saved[position]
+    gap = before.gap_to(after)
+    flat = any(layer.kind == "linear" for layer in saved[:position])
+    return before.kind, after.kind, OPEN if gap is None else gap, flat
+
+
+def _activations_agree(chosen: dict[Slot, Filling]) -> bool:
+    """Whether a ReLU lies in all gaps between feature maps that hold anything, or in none.
+
+    Where no index tells, it is taken to be there, unless the indices elsewhere show that this network has none.
+    """
+    told, untold = set(), set()
+    for (_, _, gap, flat), filling in chosen.items():
+        if not flat and gap == OPEN:
+            untold.add("ReLU" in filling)
+        elif not flat and any(word in _ABOUT_FEATURES for word in filling):
+            told.add("ReLU" in filling)
+    return len(told) <= 1 and untold <= (told or {True})
+
+
+def _follows(before: SavedLayer, after: SavedLayer) -> bool:
+    """Whether the one can take what the other gives."""
+    width = before.shape[0] if before.shape else 0
+    if "other" in (before.kind, after.kind):
+        return False
+    if after.kind == "linear" and before.kind == "convolution":
+        return after.shape[1] % width == 0
+    if after.kind == "linear" and before.kind == "batch norm":
+        return after.shape[1] % width == 0
+    return after.shape[0 if after.kind == "batch norm" else 1] == width
+
+
+def _last_convolution(saved: Sequence[SavedLayer]) -> SavedLayer:
+    return [layer for layer in saved if layer.kind == "convolution"][-1]
+
+
+def _build(saved: SavedLayer, *, padded: bool, strided: bool, flat: bool) -> nn.Module:
+    if saved.kind == "convolution":
+        return _convolution(saved, padded=padded, stride=2 if strided else 1)
+    if saved.kind == "linear":
+        return nn.Linear(saved.shape[1], saved.shape[0], bias=saved.bias)
+    return nn.BatchNorm1d(saved.shape[0]) if flat else nn.BatchNorm2d(saved.shape[0])
+
+
+def _convolution(saved: SavedLayer, *, padded: bool, stride: int) -> nn.Conv2d:
+    out_channels, in_channels, height, width = saved.shape
+    # With these a kernel of even size adds a row and a column at stride 1, and halves the feature maps at stride 2.
+    padding = tuple((side - stride + 1) // 2 if padded else 0 for side in (height, width))
+    return nn.Conv2d(in_channels, out_channels, (height, width), stride, padding, bias=saved.bias)  # type: ignore[arg-type]
+
+
+def _describe(saved: SavedLayer) -> str:
+    if saved.kind == "convolution":
+        out_channels, in_channels, height, width = saved.shape
+        return f"Conv {in_channels}→{out_channels} {height}x{width}"
+    return f"Linear {saved.shape[1]}→{saved.shape[0]}" if saved.kind == "linear" else "BatchNorm"
+
+
+_KINDS: tuple[tuple[type[nn.Module], Kind], ...] = (
+    (nn.Conv2d, "convolution"),
+    (nn.Linear, "linear"),
+    (nn.BatchNorm2d, "batch norm"),
+    (nn.BatchNorm1d, "batch norm"),
+)
+
+
+def same_layers(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool:
+    """Whether those of the layers that have weights are the saved ones: in kind, shape, bias and order."""
+    described = [
+        (kind, tuple(layer.weight.shape), layer.bias is not None)
+        for layer in layers
+        for cls, kind in _KINDS
+        if isinstance(layer, cls) and isinstance(layer.weight, nn.Parameter)
+    ]
+    return described == [(layer.kind, layer.shape, layer.bias) for layer in saved]
+
+
+def gaps_agree(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool:
+    """Whether as many layers without weights lie between two saved ones as their indices leave room for.
+
+    A Flatten may have been a call in ``forward``, so it may be left out. Names that are no indices agree with all.
+    """
+    between = _weightless_before(layers)[1:]
+    for (before, after), layers_between in zip(pairwise(saved), between, strict=True):
+        gap = before.gap_to(after)
+        without_flatten = sum(not isinstance(layer, nn.Flatten) for layer in layers_between)
+        if gap is not None and gap not in (len(layers_between), without_flatten):
+            return False
+    return True
+
+
+def place(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> Chain:
+    """Return the layers as a module whose keys are the saved ones."""
+    taken = {layer.path for layer in saved}
+    paths = iter(saved)
+    steps: list[tuple[str, nn.Module]] = []
+    for layer in layers:
+        path = next(paths).path if _has_weights(layer) else _free_path(layer, steps, taken)
+        taken.add(path)
+        steps.append((path, layer))
+    return Chain(steps)
+
+
+def _weightless_before(layers: Sequence[nn.Module]) -> list[list[nn.Module]]:
+    """For each layer with weights, the layers without that come right before it."""
+    groups: list[list[nn.Module]] = [[]]
+    for layer in layers:
+        if _has_weights(layer):
+            groups.append([])
+        else:
+            groups[-1].append(layer)
+    return groups[:-1]
+
+
+def _has_weights(layer: nn.Module) -> bool:
+    return any(isinstance(layer, cls) for cls, _ in _KINDS)
+
+
+def _free_path(layer: nn.Module, steps: list[tuple[str, nn.Module]], taken: set[str]) -> str:
+    """The next index, where the layer before has one that is followed by a free one; else a name such as relu2."""
+    parent, _, name = (steps[-1][0] if steps else "").rpartition(".")
+    successor = f"{parent}.{int(name) + 1}".lstrip(".") if name.isdigit() else ""
+    if successor and successor not in taken:
+        return successor
+    kind = type(layer).__name__.lower()
+    number = 1
+    while f"{kind}{number}" in taken:
+        number += 1
+    return f"{kind}{number}"

@@ -1,0 +1,109 @@
+"""What loading a checkpoint is asked for, and what it gives: a module that is ready to export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from torch import nn
+
+from vgg_models.metadata import CheckpointMetadata
+from vgg_runtime.bundle.manifest import Architecture
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Built", "CheckpointInfo", "CheckpointKind", "LoadedModel", "Request", "Size", "WeightsChoice"]
+
+
+CheckpointKind = Literal["state dict", "module", "torchscript", "safetensors", "torchvision", "random"]
+WeightsChoice = Literal["raw", "ema"]
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """The source of the weights.
+
+    Attributes:
+        kind: what was read.
+        sha256: of the file, in hexadecimal; None where there is no file.
+        bytes: size of the file; None where there is no file.
+        averaged: whether the weights are a running average of those that were trained.
+        notes: what was done to the content: prefixes stripped, types cast, which key the weights were under.
+        remarks: those of the notes that a user has to see: what was taken where there was a choice, and what was taken
+            because the checkpoint says so.
+    """
+
+    kind: CheckpointKind
+    sha256: str | None = None
+    bytes: int | None = None
+    averaged: bool = False
+    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def with_remarks(self, *remarks: str) -> CheckpointInfo:
+        """Return the same with more to say."""
+        return replace(self, notes=(*self.notes, *remarks), remarks=(*self.remarks, *remarks))
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(CheckpointKind):
+            raise ValueError(f"kind is {self.kind!r}, must be one of {get_args(CheckpointKind)}")
+        if (self.sha256 is None) != (self.bytes is None):
+            raise ValueError("a file has both a checksum and a size; where there is no file, both are None")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A classifier in eval mode: float32, on the CPU, no gradients.
+
+    Attributes:
+        module: takes float32 (N, input_channels, height, width), gives float32 (N, num_classes).
+        input_size: (height, width) in pixels.
+        metadata: what the checkpoint says of itself; what of that was taken is in the remarks of ``checkpoint``.
+    """
+
+    module: nn.Module
+    architecture: Architecture
+    checkpoint: CheckpointInfo
+    input_channels: int
+    input_size: tuple[int, int]
+    num_classes: int
+    metadata: CheckpointMetadata = field(default_factory=CheckpointMetadata)
+
+    def __post_init__(self) -> None:
+        numbers = (self.input_channels, *self.input_size, self.num_classes)
+        if min(numbers) < 1:
+            raise ValueError(f"channels, height, width and classes must be at least 1, not {numbers}")
+        if self.module.training:
+            raise ValueError("the module must be in eval mode")
+
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of load_model that are not the source."""
+
+    model: str | None
+    input_size: Size | None
+    likely_size: Size | None
+    input_channels: int | None
+    num_classes: int | None
+    seed: int
+    attribute_order: bool
+
+
+@dataclass(frozen=True)
+class Built:
+    """A module with its weights.
+
+    Attributes:
+        input_channels, input_size: None where the module has to be tried out for them.
+    """
+
+    module: nn.Module
+    architecture: Architecture
+    checkpoint: CheckpointInfo
+    input_channels: int | None = None
+    input_size: Size | None = None

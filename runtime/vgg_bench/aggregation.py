@@ -1,0 +1,98 @@
+"""From what the processes told to the rows of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+from vgg_bench.analysis import statistics as estimates
+from vgg_bench.analysis.accuracy import quality_of, share_right
+from vgg_bench.analysis.roofline import roofline
+from vgg_bench.cases import Candidate
+from vgg_bench.measurement.peaks import Peaks
+from vgg_bench.results import Estimate, Quality, Row, Subject
+from vgg_runtime.bundle.manifest import Manifest
+from vgg_runtime.timing.memory import Memory
+from vgg_runtime.timing.process import Failure, Turn
+
+__all__ = ["Taken", "row"]
+
+# The ratio of the baseline to itself.
+ITSELF = Estimate(1.0, 1.0, 1.0)
+
+NEVER_RUN = Failure("the run was interrupted before its first turn", 0)
+
+
+@dataclass
+class Taken:
+    """What has been measured so far.
+
+    Attributes:
+        turns: by the subject's name, one per round.
+        failures: by the subject's name.
+        answers: best class of each sample, by variant and backend.
+        classes: the right class of each sample.
+        peaks: of the machine, by number of threads.
+    """
+
+    turns: dict[str, list[Turn]] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    answers: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    classes: Sequence[int] = ()
+    peaks: dict[int, Peaks] = field(default_factory=dict)
+
+    def rounds(self, name: str) -> tuple[tuple[float, ...], ...]:
+        """Return the latencies of the subject called ``name``, in seconds, one tuple per round."""
+        return tuple(turn.latencies for turn in self.turns.get(name, ()))
+
+
+def row(candidate: Candidate, baseline: Subject, taken: Taken, manifest: Manifest) -> Row:
+    """Return what is known of a candidate; ``baseline`` is taken at the same batch size and threads."""
+    subject, turns = candidate.subject, taken.turns.get(candidate.subject.name, [])
+    rounds = taken.rounds(subject.name)
+    found = Row(subject, candidate.bytes, rounds, quality=_quality(subject, taken, manifest))
+    failure = taken.failures.get(subject.name) or (None if turns else NEVER_RUN)
+    if failure is not None:
+        return replace(found, failure=failure.message, exit_code=failure.exit_code)
+    copies = [turn.copies_s for turn in turns if turn.copies_s is not None]
+    latency = estimates.latency(rounds, subject.batch_size, copies)
+    starts = [turn.start for turn in turns if turn.start is not None]
+    rival = replace(baseline, batch_size=subject.batch_size, threads=subject.threads)
+    rivals = taken.rounds(rival.name)
+    on_cpu = not subject.backend.endswith("-cuda")
+    return replace(
+        found,
+        latency=latency,
+        ratio=ITSELF if subject == rival else estimates.ratio(rounds, rivals) if rivals else None,
+        cold_start_s=estimates.median_of([start.cold_start_s for start in starts]),
+        load_s=estimates.median_of([start.load_s for start in starts]),
+        memory=_memory(turns),
+        energy_j=_mean(turn.energy_j for turn in turns),
+        roofline=roofline(
+            manifest, candidate.bytes, subject.batch_size, taken.peaks[subject.threads], latency.p50.value
+        )
+        if on_cpu and subject.threads in taken.peaks
+        else None,
+    )
+
+
+def _quality(subject: Subject, taken: Taken, manifest: Manifest) -> Quality:
+    quality = quality_of(subject.variant, manifest)
+    answers = taken.answers.get((subject.variant, subject.backend))
+    if answers is None:
+        return quality
+    return replace(quality, accuracy=share_right(answers, taken.classes), images=len(answers))
+
+
+def _memory(turns: Sequence[Turn]) -> Memory | None:
+    """The greatest peak, and how it stood after the last call."""
+    known = [turn.memory for turn in turns if turn.memory is not None]
+    if not known:
+        return None
+    return replace(known[-1], peak=max(memory.peak for memory in known), gpu=turns[-1].gpu_mb)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

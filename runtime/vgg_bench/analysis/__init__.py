@@ -1,0 +1,1 @@
+"""From measurements to statistics, rankings and a recommendation."""

@@ -1,0 +1,187 @@
+"""What each measured thing is worth on this machine: ranks, and the Pareto front of size, latency and agreement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from vgg_bench.results import Estimate, Results, Row, Subject
+
+__all__ = [
+    "LEAST_AGREEMENT",
+    "NOISE",
+    "NOT_WORTHWHILE",
+    "SAME_SIZE",
+    "Rank",
+    "Verdict",
+    "candidates",
+    "equally_fast",
+    "judge",
+    "preferred",
+    "recommended",
+    "versus",
+]
+
+# A difference of latency within this share is no reason to prefer a variant: timings of one machine repeat no better.
+NOISE = 0.05
+
+# A variant that answers differently more often than this may be acceptable, but is not recommended unasked.
+LEAST_AGREEMENT = 0.98
+
+# Files of one precision in two formats differ by less than this share, which is no reason to prefer either.
+SAME_SIZE = 0.01
+
+# Variants of a bundle that run without PyTorch begin so. What else is measured is there to compare with.
+DEPLOYABLE = "onnx-"
+
+Rank = Literal["recommended", "acceptable", "not worthwhile"]
+
+NOT_WORTHWHILE: Rank = "not worthwhile"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a measured row is worth.
+
+    Attributes:
+        rank: "recommended" for at most one row of a run.
+        beaten_by: the fastest of those at the same batch size and threads that are no worse in size, latency and
+            agreement and better in one of them.
+        why: size and latency against the baseline, in words.
+    """
+
+    rank: Rank
+    beaten_by: Subject | None
+    why: str
+
+    @property
+    def on_front(self) -> bool:
+        """Whether it is on the Pareto front of what is worthwhile."""
+        return self.beaten_by is None and self.rank != NOT_WORTHWHILE
+
+    @property
+    def label(self) -> str:
+        """The rank, or where that says little, the place on the Pareto front."""
+        if self.rank != "acceptable":
+            return self.rank
+        return "on the front" if self.on_front else "dominated"
+
+
+def judge(results: Results) -> dict[Subject, Verdict]:
+    """Return a verdict on every row that did not fail.
+
+    Recommended is, of the rows at the smallest batch size that run without PyTorch and answer as eager PyTorch does,
+    the fastest; of equally fast ones the smallest. A variant of lower precision whose ratio to the float32 baseline has
+    an interval above 1, and is above 1 by more than :data:`NOISE`, is not worthwhile.
+    """
+    measured = results.measured
+    best = preferred(row for row in candidates(results) if _agreement(row) >= LEAST_AGREEMENT)
+    baselines = {row.subject.setting: row for row in measured if results.is_baseline(row)}
+    return {
+        row.subject: Verdict(
+            rank="recommended" if row is best else NOT_WORTHWHILE if _is_not_worthwhile(row) else "acceptable",
+            beaten_by=_beaten_by(row, measured),
+            why=_why(row, baselines),
+        )
+        for row in measured
+    }
+
+
+def recommended(results: Results) -> Subject | None:
+    """Return the row to take where nothing else is asked for; None where no row can be taken into use."""
+    return next((subject for subject, verdict in judge(results).items() if verdict.rank == "recommended"), None)
+
+
+def candidates(results: Results) -> list[Row]:
+    """Return the rows that can be taken into use: of the bundle, without PyTorch, at the smallest batch size."""
+    found = [row for row in results.measured if row.subject.variant.startswith(DEPLOYABLE)]
+    smallest = min((row.subject.batch_size for row in found), default=0)
+    return [row for row in found if row.subject.batch_size == smallest]
+
+
+def preferred(rows: Iterable[Row]) -> Row | None:
+    """Return the fastest of ``rows``, of equally fast ones the smallest, of these the one that needs least memory.
+
+    None where there are none.
+    """
+    by_latency = sorted(rows, key=_latency)
+    equal = [row for row in by_latency if equally_fast(row, by_latency[0])]
+    return min(equal, key=lambda row: (row.bytes, row.memory.peak if row.memory else math.inf), default=None)
+
+
+def equally_fast(row: Row, other: Row) -> bool:
+    """Whether the intervals of the medians overlap, or the medians are within :data:`NOISE` of each other."""
+    return _equal(_p50(row), _p50(other))
+
+
+def versus(baseline: str, *, size: float, latency: Estimate) -> str:
+    """Return size and latency in units of those of ``baseline``, in words.
+
+    It is faster or slower only where the interval does not contain 1; "as fast" only where all of the interval is
+    within twice :data:`NOISE` of 1, otherwise the two cannot be told apart.
+    """
+    share = f"{size:.0%} of the size of {baseline}"
+    if latency.interval is None:
+        return f"{share}; too little was measured to compare the speed"
+    if _equal(latency, _ONE):
+        low, high = latency.interval
+        near = low >= 1 / (1 + 2 * NOISE) and high <= 1 + 2 * NOISE
+        return f"{share}, as fast here" if near else f"{share}; which is faster cannot be told here"
+    if latency.value > 1:
+        return f"{share}, but {latency.value:.1f} times slower here"
+    return f"{share}, {1 / latency.value:.1f} times faster here"
+
+
+def _p50(row: Row) -> Estimate:
+    assert row.latency is not None  # failed rows are left out before
+    return row.latency.p50
+
+
+def _latency(row: Row) -> float:
+    return _p50(row).value
+
+
+def _equal(a: Estimate, b: Estimate) -> bool:
+    return a.overlaps(b) or max(a.value, b.value) <= min(a.value, b.value) * (1 + NOISE)
+
+
+def _agreement(row: Row) -> float:
+    """The share that agrees with eager PyTorch; a variant that was not verified passes, as at the export."""
+    return 1.0 if row.quality.top1_agreement is None else row.quality.top1_agreement
+
+
+def _is_not_worthwhile(row: Row) -> bool:
+    lower_precision = not row.subject.variant.endswith("-fp32") and row.subject.backend != "pytorch"
+    return lower_precision and row.ratio is not None and row.ratio.value > 1 and not _equal(row.ratio, _ONE)
+
+
+_ONE = Estimate(1.0, 1.0, 1.0)
+
+
+def _beaten_by(row: Row, measured: list[Row]) -> Subject | None:
+    rivals = [other for other in measured if other.subject.setting == row.subject.setting and _dominates(other, row)]
+    return min(rivals, key=_latency).subject if rivals else None
+
+
+def _dominates(row: Row, other: Row) -> bool:
+    """Whether ``row`` is better than ``other`` in one of size, latency and agreement, and worse in none."""
+    smaller, larger = (a.bytes * (1 + SAME_SIZE) < b.bytes for a, b in ((row, other), (other, row)))
+    equal = equally_fast(row, other)
+    faster, slower = (not equal and _latency(a) < _latency(b) for a, b in ((row, other), (other, row)))
+    truer, falser = (_agreement(a) > _agreement(b) for a, b in ((row, other), (other, row)))
+    return (smaller or faster or truer) and not (larger or slower or falser)
+
+
+def _why(row: Row, baselines: Mapping[tuple[int, int], Row]) -> str:
+    baseline = baselines.get(row.subject.setting)
+    if baseline is row:
+        return "the baseline"
+    if baseline is None or row.ratio is None:
+        return "the baseline was not measured at this setting"
+    return versus(
+        baseline.subject.variant,
+        size=row.bytes / baseline.bytes,
+        latency=row.ratio,
+    )

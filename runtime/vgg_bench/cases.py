@@ -1,0 +1,119 @@
+"""What is measured: variants on the backends that run them, lone files, and the checkpoint in PyTorch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+from vgg_bench.engines import Engine, find_engines
+from vgg_bench.measurement.pytorch import IN_PYTORCH, require_checkpoint
+from vgg_bench.results import Subject
+from vgg_runtime._internal.cpu import available_threads
+from vgg_runtime.bundle.directory import Bundle
+from vgg_runtime.bundle.manifest import Manifest, Variant
+from vgg_runtime.errors import UsageError
+
+__all__ = ["WORKER", "Candidate", "Request", "bundle_subject", "choose"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure; empty means all that there is.
+
+    Attributes:
+        variants: names of variants of the bundle.
+        backends: names of :data:`ENGINES`.
+        batch_sizes, threads: each is combined with each; by default one image on all threads of this process.
+        also: lone ONNX files by name, run by onnxruntime.
+        checkpoint: that the bundle was exported from, to be run by PyTorch.
+    """
+
+    variants: Sequence[str] = ()
+    backends: Sequence[str] = ()
+    batch_sizes: Sequence[int] = ()
+    threads: Sequence[int] = ()
+    also: Mapping[str, Path] = field(default_factory=dict)
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A subject, and the process that measures it.
+
+    Attributes:
+        bytes: of its files.
+        command: of the worker.
+    """
+
+    subject: Subject
+    bytes: int
+    command: tuple[str, ...]
+
+
+def choose(bundle: Bundle, request: Request) -> tuple[list[Candidate], dict[str, str]]:
+    """Return what can be measured here, and the backends that are absent with the reason for each.
+
+    Raises:
+        UsageError: a backend is unknown, a batch size does not fit the bundle, or a name is taken.
+        BundleError: the bundle has no variant of a name.
+        CheckpointError: the checkpoint is another than the bundle's.
+        MissingCapabilityError: a backend that was asked for is absent, or all are.
+    """
+    manifest = bundle.manifest
+    variants = [manifest.variant(name) for name in dict.fromkeys(request.variants)] or list(manifest.variants)
+    if taken := sorted({*IN_PYTORCH, *(each.name for each in manifest.variants)} & set(request.also)):
+        raise UsageError(f"{', '.join(taken)} is the name of a variant.", hint="Give the file a name of its own.")
+    batch_sizes = _batch_sizes(request.batch_sizes, manifest)
+    engines, absent = find_engines(request.backends, variants)
+    if request.checkpoint is not None:
+        require_checkpoint(request.checkpoint, manifest)
+    settings = product(batch_sizes, dict.fromkeys(request.threads) or [available_threads()])
+    return [each for setting in settings for each in _candidates(bundle, variants, engines, request, *setting)], absent
+
+
+def _candidates(
+    bundle: Bundle,
+    variants: Sequence[Variant],
+    engines: Mapping[str, Engine],
+    request: Request,
+    batch_size: int,
+    threads: int,
+) -> Iterator[Candidate]:
+    def candidate(variant: str, engine: str, size: int, *what: str) -> Candidate:
+        setting = ("--batch-size", str(batch_size), "--threads", str(threads))
+        subject = Subject(variant, engine, batch_size, threads)
+        return Candidate(subject, size, (*WORKER, str(bundle.directory), *what, *setting))
+
+    for variant, (name, engine) in product(variants, engines.items()):
+        if engine.runs == variant.format:
+            placed = ("--backend", engine.backend, "--device", engine.device)
+            yield candidate(variant.name, name, variant.bytes, "--variant", variant.name, *placed)
+    for name, file in request.also.items():
+        yield candidate(name, "onnxruntime", file.stat().st_size, "--file", str(file))
+    if request.checkpoint is not None:
+        for how in IN_PYTORCH:
+            size, what = request.checkpoint.stat().st_size, ("--checkpoint", str(request.checkpoint))
+            yield candidate(how, "pytorch", size, *what, "--backend", how)
+
+
+def _batch_sizes(asked: Sequence[int], manifest: Manifest) -> list[int]:
+    fixed = manifest.input.batch_size
+    if fixed is not None and (other := sorted(set(asked) - {fixed})):
+        raise UsageError(
+            f"the bundle's batch size is fixed to {fixed}; {', '.join(map(str, other))} was asked for.",
+            hint="Export with --batch dynamic.",
+        )
+    return list(dict.fromkeys(asked)) or [fixed or 1]
+
+
+# -P: what lies in the current folder, beside a checkpoint, is not imported.
+WORKER = (sys.executable, "-P", "-m", "vgg_bench.measurement.worker")
+
+
+def bundle_subject(bundle: object, variant: str, *, threads: int | None = None, batch_size: int = 1) -> list[str]:
+    """Return the command of the worker process that times a variant of a bundle by its format's own backend."""
+    command = [*WORKER, str(bundle), "--variant", variant, "--batch-size", str(batch_size)]
+    return command if threads is None else [*command, "--threads", str(threads)]

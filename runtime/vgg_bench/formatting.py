@@ -1,0 +1,31 @@
+"""Numbers and intervals as text."""
+
+from __future__ import annotations
+
+import math
+
+from vgg_bench.results import Estimate
+
+__all__ = ["figure", "interval"]
+
+
+def figure(value: float, digits: int = 3) -> str:
+    """Return ``value`` with that many significant digits and no exponent, large ones with all before the point."""
+    if value == 0:
+        return "0"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Return a value with its interval, at a precision that tells its ends apart."""
+    if estimate.interval is None:
+        return f"{figure(estimate.value)} (no interval)"
+    ends = estimate.interval
+    if ends[0] == ends[1]:
+        return figure(estimate.value)
+    for digits in (3, 4):
+        decimals = len(figure(estimate.value, digits).partition(".")[2])
+        value, low, high = (f"{each:,.{decimals}f}" for each in (estimate.value, *ends))
+        if low != high:
+            break
+    return f"{value} ({low}-{high})"

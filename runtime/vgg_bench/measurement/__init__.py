@@ -1,0 +1,1 @@
+"""The measured processes, and what is measured of the machine itself."""

@@ -1,0 +1,42 @@
+"""What the figures hold for: the machine and the packages."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable, Mapping
+
+from vgg_bench.measurement.peaks import Peaks
+from vgg_bench.results import Machine
+from vgg_runtime._internal.cpu import available_cpus, processor_name
+from vgg_runtime.timing import nvml
+from vgg_runtime.timing.memory import machine_memory_gb
+
+__all__ = ["describe_machine", "package_versions"]
+
+PACKAGES = ("vgg-deploy", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
+
+
+def describe_machine(peaks: Mapping[int, Peaks], noise: float | None) -> Machine:
+    """Return this machine, with its measured peaks by number of threads."""
+    return Machine(
+        processor=processor_name(),
+        system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        cpus=available_cpus(),
+        memory_gb=machine_memory_gb(),
+        gpu=nvml.gpu_name(),
+        gmac_per_s={str(threads): found.gmac_per_s for threads, found in peaks.items()},
+        gigabytes_per_s={str(threads): found.gigabytes_per_s for threads, found in peaks.items()},
+        noise=noise,
+    )
+
+
+def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the version of each of ``packages`` that is installed; by default of those that may take part in a run."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

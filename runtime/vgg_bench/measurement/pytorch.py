@@ -1,0 +1,53 @@
+"""The checkpoint itself in PyTorch, through what plugs in from the torch side."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from vgg_bench.engines import why_no_torch
+from vgg_runtime.backends.base import Backend, Placement
+from vgg_runtime.bundle.checksums import sha256_of
+from vgg_runtime.bundle.manifest import Manifest
+from vgg_runtime.errors import CheckpointError, MissingCapabilityError
+
+__all__ = ["CHECKPOINT_BACKENDS", "IN_PYTORCH", "open_checkpoint", "require_checkpoint"]
+
+# A function of the checkpoint's path, the placement and the manifest.
+CHECKPOINT_BACKENDS = "vgg_deploy.checkpoint_backends"
+
+# How the checkpoint's module is run, by the name that takes the place of a variant's.
+IN_PYTORCH = ("eager", "compiled")
+
+
+def open_checkpoint(how: str, checkpoint: Path, placement: Placement, manifest: Manifest) -> Backend:
+    """Run the network that ``manifest`` describes from its checkpoint, ``how`` being "eager" or "compiled".
+
+    Raises:
+        MissingCapabilityError: what runs it is not installed.
+    """
+    plugged = {point.name: point for point in entry_points(group=CHECKPOINT_BACKENDS)}
+    if how not in plugged:
+        raise MissingCapabilityError(f"nothing that is installed runs a checkpoint {how}.")
+    backend: Backend = plugged[how].load()(checkpoint, placement, manifest)
+    return backend
+
+
+def require_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
+    """Refuse what cannot be run beside the bundle of ``manifest``.
+
+    Raises:
+        MissingCapabilityError: PyTorch is not installed.
+        CheckpointError: the file cannot be read, or is another than the bundle was exported from.
+    """
+    if (why := why_no_torch()) is not None:
+        raise MissingCapabilityError(f"this machine lacks what runs a checkpoint: {why}")
+    try:
+        digest = sha256_of(checkpoint)
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint} cannot be read: {error}.") from error
+    if manifest.source.sha256 not in (None, digest):
+        raise CheckpointError(
+            f"{checkpoint} is not the checkpoint that the bundle was exported from (SHA-256 differs).",
+            hint="Name that one, or export this one.",
+        )

@@ -1,0 +1,132 @@
+"""The measured process: opens one thing, then times calls of it on request.
+
+    python -m vgg_bench.measurement.worker BUNDLE --variant V | --file F | --checkpoint F ...
+
+Protocol, one JSON object per line. On stdout first, once it has answered, ``{"load_s": S}``. Then each
+``{"seconds": S, "least": N, "most": N}`` on stdin is answered with what :class:`~.worker_process.Turn` holds, and each
+``{"classify": FILE}`` with ``{"classes": [...]}``, the best class of each image in a ``.npy`` file.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from vgg_runtime.errors import BundleError, VggDeployError
+from vgg_runtime.timing.serve import image_like_batch, serve
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vgg_runtime.bundle.directory import Bundle
+    from vgg_runtime.bundle.manifest import Input, Prepared
+
+__all__: list[str] = []
+
+
+Run = Callable[["Prepared"], "NDArray[np.float32]"]
+
+
+def _classes(run: Run, file: str, batch_size: int) -> list[int]:
+    """The best class of each image in ``file``, in batches of the one size that the model may be fixed to."""
+    import numpy as np
+
+    images = np.load(file, mmap_mode="r", allow_pickle=False)
+    classes: list[int] = []
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        padded = np.concatenate([part, np.repeat(part[-1:], batch_size - len(part), axis=0)])
+        classes += run(padded)[: len(part)].argmax(axis=1).tolist()
+    return classes
+
+
+def _open(
+    bundle: Bundle,
+    variant: str | None,
+    file: Path | None,
+    checkpoint: Path | None,
+    *,
+    backend: str | None,
+    device: Literal["cpu", "cuda"],
+    threads: int,
+) -> Run:
+    """Open one of the three; a variant by the class that users open it by, so that its checks are in the figures."""
+    from vgg_bench.measurement.pytorch import open_checkpoint
+    from vgg_runtime.backends.base import Placement
+    from vgg_runtime.backends.registry import open_backend
+    from vgg_runtime.classifier import Classifier
+
+    placement = Placement(device, threads)
+    if checkpoint is not None:
+        return open_checkpoint(backend or "eager", checkpoint, placement, bundle.manifest).run
+    if file is not None:
+        lone = open_backend(backend or "onnxruntime", file, placement)
+        _refuse_another_input(file, lone.metadata, bundle.manifest.input)
+        return lone.run
+    return Classifier.open(bundle.directory, variant=variant, device=device, threads=threads, backend=backend).logits
+
+
+def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: Input) -> None:
+    from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
+    from vgg_runtime.bundle.manifest import Manifest
+
+    if METADATA_KEY in metadata:
+        found = Manifest.parse(metadata[METADATA_KEY], source=f"the metadata of {file}").input
+        if (found.dtype, found.image_shape) != (expected.dtype, expected.image_shape):
+            raise BundleError(
+                f"{file} takes {found.dtype} {list(found.image_shape)}, the bundle's variants {expected.dtype} "
+                f"{list(expected.image_shape)}: these do not compare."
+            )
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--variant")
+@click.option("--file", type=click.Path(path_type=Path), help="A lone model in place of a variant.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="The bundle's checkpoint in place of a variant.")
+@click.option("--backend", help="By default that of the variant's format.")
+@click.option("--batch-size", type=int, default=1)
+@click.option("--threads", type=int)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu")
+def main(bundle: str, batch_size: int, threads: int | None, device: Any, **what: Any) -> None:
+    """Time one model on images of the bundle's shape."""
+    from vgg_runtime._internal.cpu import available_threads
+    from vgg_runtime.bundle.directory import open_bundle
+    from vgg_runtime.timing import nvml
+
+    gpu_before = nvml.used_megabytes() if device == "cuda" else None
+    begun = time.perf_counter()
+    opened = open_bundle(bundle)
+    run = _open(opened, **what, device=device, threads=threads or available_threads())
+    load_s = time.perf_counter() - begun
+    takes = opened.manifest.input
+    size = takes.batch_size or batch_size
+    batch = image_like_batch((size, *takes.image_shape), takes.dtype)
+    copy = None
+    if device == "cuda":
+        from vgg_bench.measurement.cuda_copies import copies_of
+
+        copy = copies_of(batch, opened.manifest.output.classes)
+    serve(
+        lambda: run(batch),
+        load_s=load_s,
+        device=device,
+        gpu_before=gpu_before,
+        copy=copy,
+        classify=partial(_classes, run, batch_size=size),
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(standalone_mode=False)
+    except VggDeployError as error:
+        sys.stderr.write(error.message)  # without its hint: who started this process shows the last line
+        sys.exit(error.exit_code)

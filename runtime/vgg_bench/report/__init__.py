@@ -1,0 +1,1 @@
+"""Results as a table in the terminal and as one self-contained page."""

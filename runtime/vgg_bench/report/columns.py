@@ -1,0 +1,124 @@
+"""What is shown of a row, on the terminal and on the page: one line per column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vgg_bench.formatting import figure, interval
+from vgg_bench.results import Estimate, Results, Row
+
+__all__ = ["COLUMNS", "SETTINGS", "Column", "shown", "sorted_rows"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a row.
+
+    Attributes:
+        title: with its unit.
+        about: what it is, in a sentence.
+        value: to sort by; None where the row has no such figure.
+        text: as it is shown where there is a value.
+        detail: whether the terminal, where space is scarce, goes without it.
+    """
+
+    title: str
+    about: str
+    value: Callable[[Row], float | None]
+    text: Callable[[Row], str]
+    detail: bool = False
+
+
+def _estimate(
+    title: str, about: str, of: Callable[[Row], Estimate | None], form: Callable[[Estimate], str] = interval
+) -> Column:
+    """A column of a value with its interval."""
+    return Column(
+        title,
+        about,
+        value=lambda row: None if (found := of(row)) is None else found.value,
+        text=lambda row: "" if (found := of(row)) is None else form(found),
+    )
+
+
+def _number(
+    title: str,
+    about: str,
+    of: Callable[[Row], float | None],
+    form: Callable[[float], str] = figure,
+    *,
+    detail: bool = False,
+) -> Column:
+    """A column of a value without an interval."""
+    return Column(title, about, of, lambda row: "" if (value := of(row)) is None else form(value), detail)
+
+
+def _throughput(row: Row) -> float | None:
+    return row.latency.images_per_second.value if row.latency else None
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _accuracy(found: Estimate) -> str:
+    assert found.interval is not None  # Wilson's needs one image
+    low, high = found.interval
+    return f"{found.value:.1%} ({low:.1%}-{high:.1%})"
+
+
+def _p99(row: Row) -> float | None:
+    return row.latency.p99.value if row.latency and row.latency.p99 else None
+
+
+def _whole_percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
+# Shown only where a run has several of them.
+SETTINGS: tuple[Column, ...] = (
+    _number("batch", "Images per call.", lambda row: row.subject.batch_size, str),
+    _number("threads", "CPU threads of one call.", lambda row: row.subject.threads, str),
+)
+
+COLUMNS: tuple[Column, ...] = (
+    _number("size MB", "Files of the variant, in 10^6 bytes.", lambda row: row.bytes / 1e6),
+    _estimate("p50 ms", "Median latency of one call.", lambda row: row.latency.p50 if row.latency else None),
+    _estimate("ratio", "Latency relative to the baseline, compared within rounds.", lambda row: row.ratio),
+    _number("agrees", "Same best class as eager PyTorch.", lambda row: row.quality.top1_agreement, _percent),
+    _estimate("accuracy", "Right answers on the labelled samples.", lambda row: row.quality.accuracy, _accuracy),
+    _number("start s", "Until the first answer.", lambda row: row.cold_start_s.value if row.cold_start_s else None),
+    _number("peak MB", "Greatest resident memory.", lambda row: row.memory.peak if row.memory else None),
+    _number(
+        "private MB",
+        "Memory after the last call that no file backs.",
+        lambda row: row.memory.private if row.memory else None,
+        detail=True,
+    ),
+    _number("GPU MB", "Memory of the device.", lambda row: row.memory.gpu if row.memory else None),
+    _number(
+        "of limit",
+        "Roofline for float32 over the median latency; 8-bit arithmetic may pass 100%.",
+        lambda row: row.roofline.share if row.roofline else None,
+        _whole_percent,
+    ),
+    _number("p99 ms", "99th percentile, of 100 calls or more.", _p99, detail=True),
+    _number("images/s", "Of calls one after another.", _throughput, detail=True),
+    _number("SNR dB", "Signal-to-noise against eager PyTorch.", lambda row: row.quality.snr_db, detail=True),
+    _number("J", "Energy of one call, in joules.", lambda row: row.energy_j),
+)
+
+
+def shown(results: Results) -> tuple[Column, ...]:
+    """Return the columns that tell something: settings that differ, and figures that a row has."""
+    rows = results.measured
+    settings = [column for column in SETTINGS if len({column.value(row) for row in rows}) > 1]
+    return (*settings, *(column for column in COLUMNS if any(column.value(row) is not None for row in rows)))
+
+
+def sorted_rows(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that did not fail, by batch size and threads, the fastest first."""
+    measured = [(row, row.latency.p50.value) for row in rows if row.latency is not None]
+    measured.sort(key=lambda pair: (pair[0].subject.batch_size, pair[0].subject.threads, pair[1]))
+    return [row for row, _ in measured]

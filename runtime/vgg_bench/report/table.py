@@ -1,0 +1,143 @@
+"""The results on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from vgg_bench.analysis.ranking import NOISE, NOT_WORTHWHILE, Verdict, judge
+from vgg_bench.analysis.selection import Choice
+from vgg_bench.report.columns import shown, sorted_rows
+from vgg_bench.results import Results, Row, Subject
+from vgg_runtime.errors import MissingCapabilityError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+__all__ = ["notes", "show"]
+
+# A column: its title, then one text per row.
+Cells = list[str]
+
+GAP = 2  # characters between two columns
+STYLES = {"recommended": "bold green", NOT_WORTHWHILE: "red", "dominated": "dim"}
+
+
+def show(results: Results, console: Console, *, choice: Choice | None = None) -> None:
+    """Print ``results`` on ``console``, as several tables below one another where it is too narrow for one.
+
+    Args:
+        choice: the best row, which is named with the line that uses it.
+
+    Raises:
+        MissingCapabilityError: rich is not installed.
+    """
+    try:
+        from rich.text import Text
+    except ImportError as error:
+        raise MissingCapabilityError(
+            "the table needs rich, which is not installed.", hint='pip install "vgg-deploy[report]"'
+        ) from error
+    rows, verdicts = sorted_rows(results.rows), judge(results)
+    if rows:
+        names, figures = _names(rows), _figures(results, rows, verdicts)
+        styles = [STYLES.get(verdicts[row.subject].label, "") for row in rows]
+        for panel in _panels(names, figures, console.width):
+            console.print(_table(names, panel, styles))
+            console.print()
+    # Text, because what stands in brackets is no markup; unwrapped, so that a command is copied as one line.
+    for line in [*notes(results), *_use(choice)]:
+        console.print(Text(line), soft_wrap=True)
+
+
+def notes(results: Results) -> list[str]:
+    """Return what the figures hold for, how sure they are, and what there are none of, one line each."""
+    machine, method = results.machine, results.method
+    lines = [f"{results.bundle} ({results.architecture}) on {machine.processor}, {machine.cpus} CPUs{_gpu(results)}."]
+    settings = {(row.subject.batch_size, row.subject.threads) for row in results.rows}
+    if len(settings) == 1:
+        lines.append("Batch {}, threads {}.".format(*settings.pop()))
+    lines.append(f"In parentheses: 95% intervals. Latencies count as equal where these overlap, or within {NOISE:.0%}.")
+    if any(row.latency and row.latency.p50.interval is None for row in results.rows):
+        lines.append("No interval: one round tells nothing of how rounds differ; such latencies count as equal.")
+    if any(results.is_baseline(row) for row in results.measured):
+        lines.append("Ratios are relative to {} on {} at the same batch size and threads.".format(*results.baseline))
+    lines += _dominated(results)
+    if machine.noise is not None:
+        lines.append(f"Noise: the same thing measured again differed by {machine.noise:.1%} in this run.")
+    if not method.finished:
+        lines.append("The run was interrupted: this is what was measured until then.")
+    lines += [f"Failed: {row.subject.name}: {row.failure}" for row in results.rows if row.latency is None]
+    return lines + [f"Absent: {backend}: {reason}" for backend, reason in results.absent.items()]
+
+
+def _dominated(results: Results) -> Iterator[str]:
+    """Yield what "dominated" means and by what each such row is, where there is one."""
+    verdicts = judge(results)
+    one_setting = len({subject.setting for subject in verdicts}) == 1
+
+    def name(subject: Subject) -> str:
+        return f"{subject.variant} on {subject.backend}" if one_setting else subject.name
+
+    pairs = [
+        f"{name(subject)} by {name(verdict.beaten_by)}"
+        for subject, verdict in verdicts.items()
+        if verdict.label == "dominated" and verdict.beaten_by is not None
+    ]
+    if pairs:
+        yield (
+            "Dominated: another row of the same batch size and threads is better in size, latency or agreement and "
+            f"worse in none: {'; '.join(pairs)}."
+        )
+
+
+def _gpu(results: Results) -> str:
+    return f", {results.machine.gpu}" if results.machine.gpu else ""
+
+
+def _use(choice: Choice | None) -> list[str]:
+    if choice is None:
+        return []
+    return ["", f"Take {choice.row.subject.name}: {choice.why}.", f"  {choice.command}", f"  {choice.python}"]
+
+
+def _names(rows: Sequence[Row]) -> list[Cells]:
+    """Return the columns that every table begins with."""
+    return [["variant", *(row.subject.variant for row in rows)], ["backend", *(row.subject.backend for row in rows)]]
+
+
+def _figures(results: Results, rows: Sequence[Row], verdicts: Mapping[Subject, Verdict]) -> list[Cells]:
+    columns = [column for column in shown(results) if not column.detail]
+    figures = [[column.title, *(column.text(row) for row in rows)] for column in columns]
+    return [*figures, ["verdict", *(verdicts[row.subject].label for row in rows)]]
+
+
+def _panels(names: Sequence[Cells], figures: Sequence[Cells], width: int) -> Iterator[list[Cells]]:
+    """Yield the figures of each table: as many as ``width`` characters hold beside the names, at least one."""
+    room = width + GAP - sum(map(_width, names))  # no gap follows the last one
+    panel: list[Cells] = []
+    for cells in figures:
+        if panel and sum(map(_width, [*panel, cells])) > room:
+            yield panel
+            panel = []
+        panel.append(cells)
+    yield panel
+
+
+def _width(cells: Cells) -> int:
+    return max(map(len, cells)) + GAP
+
+
+def _table(names: Sequence[Cells], figures: Sequence[Cells], styles: Sequence[str]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for title, *_ in names:
+        table.add_column(title, overflow="fold")
+    for title, *_ in figures:
+        table.add_column(title, justify="left" if title == "verdict" else "right", no_wrap=True)
+    for texts, style in zip(zip(*(cells[1:] for cells in [*names, *figures]), strict=True), styles, strict=True):
+        table.add_row(*map(Text, texts), style=style)
+    return table

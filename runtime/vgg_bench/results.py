@@ -1,0 +1,261 @@
+"""What ``vgg-bench`` finds out, as it stands in ``--json FILE``: the one definition of that file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
+from vgg_runtime.errors import UsageError
+from vgg_runtime.timing.memory import Memory
+
+__all__ = ["Estimate", "Latency", "Machine", "Method", "Quality", "Results", "Roofline", "Row", "Subject"]
+
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value and its 95 % confidence interval.
+
+    Attributes:
+        low, high: ends of the interval; None where too little was measured to tell one.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ends, None where there is no interval."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def greatest(self) -> float:
+        """The upper end, the value itself where there is no interval."""
+        return self.value if self.high is None else self.high
+
+    def overlaps(self, other: Estimate) -> bool:
+        """Whether the intervals have a point in common, so that the two values count as equal.
+
+        Without an interval nothing tells two values apart.
+        """
+        if self.interval is None or other.interval is None:
+            return True
+        return self.interval[0] <= other.interval[1] and other.interval[0] <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One measured thing, in a process of its own.
+
+    Attributes:
+        variant: of the bundle; "eager" and "compiled" for the checkpoint's module in PyTorch.
+        backend: engine and device that run it, such as "onnxruntime", "onnxruntime-cuda", "openvino", "torchscript",
+            "pytorch".
+        batch_size: images per call.
+        threads: CPU threads of one call.
+    """
+
+    variant: str
+    backend: str
+    batch_size: int
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """Return what the subject is called in tables, unique within a run."""
+        return f"{self.variant} / {self.backend} / batch {self.batch_size} / {self.threads} threads"
+
+    @property
+    def setting(self) -> tuple[int, int]:
+        """Batch size and threads: what is compared has both in common."""
+        return self.batch_size, self.threads
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Of one call, in milliseconds; a call takes ``batch_size`` images.
+
+    Attributes:
+        p99: None of fewer than 100 calls, of which none would be beyond it.
+        images_per_second: throughput of calls one after another.
+        copies: of which copying to and from the device, None on the CPU.
+    """
+
+    p50: Estimate
+    p90: Estimate
+    p99: Estimate | None
+    minimum: Estimate
+    mean: Estimate
+    images_per_second: Estimate
+    copies: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How a variant answers.
+
+    Attributes:
+        top1_agreement: share of samples with the best class of eager PyTorch, as found when the bundle was written.
+        snr_db: against eager PyTorch; None where it is equal to the bit, or ``top1_agreement`` is None.
+        accuracy: share of right answers on ``--samples``, with its Wilson interval.
+        images: how many those are.
+    """
+
+    top1_agreement: float | None = None
+    snr_db: float | None = None
+    accuracy: Estimate | None = None
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """How far from the limit of this machine a call is (Williams, Waterman, Patterson 2009).
+
+    Attributes:
+        gmac: 10^9 multiply-accumulates of one call.
+        gigabytes: 10^9 bytes that one call has to move at least: weights, and activations once written and read.
+        limit_ms: the greater of the two over the machine's measured peaks.
+        share: ``limit_ms`` over the median latency, 1 at the limit.
+    """
+
+    gmac: float
+    gigabytes: float
+    limit_ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one subject.
+
+    Attributes:
+        bytes: size of the variant's files; of the checkpoint for PyTorch.
+        rounds: raw latencies in seconds, one tuple per round.
+        latency: statistics over the rounds, None where the subject failed.
+        ratio: latency relative to the baseline at the same batch size and threads, taken within rounds.
+        cold_start_s: process start to first answer, in seconds.
+        load_s: opening alone, in seconds.
+        energy_j: joules per call, None where the machine does not tell.
+        failure: why figures are missing.
+        exit_code: what the failure stands for in the design's codes, 0 without one.
+    """
+
+    subject: Subject
+    bytes: int
+    rounds: tuple[tuple[float, ...], ...] = ()
+    latency: Latency | None = None
+    ratio: Estimate | None = None
+    cold_start_s: Estimate | None = None
+    load_s: Estimate | None = None
+    memory: Memory | None = None
+    quality: Quality = field(default_factory=Quality)
+    roofline: Roofline | None = None
+    energy_j: float | None = None
+    failure: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the figures hold for.
+
+    Attributes:
+        cpus: how many this process may use.
+        memory_gb: of the machine, in 10^9 bytes.
+        gpu: name of the device, None without one.
+        gmac_per_s: measured peak of float32 multiply-accumulates, 10^9 per second, by number of threads.
+        gigabytes_per_s: measured peak of reading memory, by number of threads.
+        noise: share by which a second measurement of the same thing differs in a round, the median of this run's
+            rounds (0.02 is 2 %).
+    """
+
+    processor: str
+    system: str
+    cpus: int
+    memory_gb: float
+    gpu: str | None = None
+    gmac_per_s: dict[str, float] = field(default_factory=dict)
+    gigabytes_per_s: dict[str, float] = field(default_factory=dict)
+    noise: float | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """How it was measured.
+
+    Attributes:
+        description: in words, the same that the README gives.
+        rounds, seconds_per_turn, least_calls, starts: the numbers in it; ``starts`` is how often each subject was
+            started for its cold start.
+        finished: False where the run was interrupted.
+    """
+
+    description: str
+    rounds: int
+    seconds_per_turn: float
+    least_calls: int
+    starts: int
+    finished: bool = True
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run of ``vgg-bench``.
+
+    Attributes:
+        bundle: name of the directory.
+        architecture: of the network.
+        source: sha256 of the checkpoint, by which runs of the same network are known.
+        baseline: variant and backend that ratios are taken to.
+        absent: backends that this machine lacks, and why.
+        versions: of the packages that took part.
+        recommended: name of the variant that the ranking recommends, for who reads it without the ranking; None where
+            there is none.
+    """
+
+    bundle: str
+    architecture: str
+    source: str
+    baseline: tuple[str, str]
+    rows: tuple[Row, ...]
+    machine: Machine
+    method: Method
+    absent: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    recommended: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {self.schema_version}, this release reads {SCHEMA_VERSION}")
+
+    @property
+    def measured(self) -> list[Row]:
+        """The rows that did not fail."""
+        return [row for row in self.rows if row.latency is not None]
+
+    def is_baseline(self, row: Row) -> bool:
+        """Whether ``row`` is of the variant and the backend that ratios are taken to."""
+        return (row.subject.variant, row.subject.backend) == self.baseline
+
+    def dump(self) -> str:
+        """Return the results as JSON text."""
+        return dump_json(self, indent=1)
+
+    @classmethod
+    def parse(cls, text: str | bytes, *, source: str) -> Results:
+        """Return the results in ``text``; ``source`` names it in errors.
+
+        Raises:
+            UsageError: the text is not what ``vgg-bench --json`` writes.
+        """
+        try:
+            return from_json(cls, json.loads(text))
+        except (MismatchError, ValueError) as error:
+            raise UsageError(
+                f"{source} holds no results of vgg-bench: {error}.", hint="Name a file that vgg-bench --json wrote."
+            ) from error

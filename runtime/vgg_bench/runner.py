@@ -1,0 +1,146 @@
+"""One run: every subject in its turns, then what the turns say."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from vgg_bench.aggregation import Taken, row
+from vgg_bench.analysis import statistics
+from vgg_bench.analysis.accuracy import LabelledImages
+from vgg_bench.analysis.ranking import recommended
+from vgg_bench.cases import Candidate
+from vgg_bench.measurement.machine import describe_machine, package_versions
+from vgg_bench.measurement.peaks import measure_peaks
+from vgg_bench.results import Method, Results
+from vgg_runtime.bundle.directory import Bundle
+from vgg_runtime.bundle.manifest import Manifest
+from vgg_runtime.timing.process import Failure, Worker, WorkerEndedError
+from vgg_runtime.timing.rounds import Effort, turns
+
+__all__ = ["EFFORT", "QUICK", "OnStep", "run", "steps"]
+
+# Many short rounds: of nine, one that something else disturbs moves no interval; of five it would.
+EFFORT = Effort(rounds=9, seconds=0.1, least=4, starts=3)
+QUICK = Effort(rounds=3, seconds=0.05, least=2)
+
+# Called with what was done and how many of :func:`steps` that was.
+OnStep = Callable[[str, int], None]
+
+# Variant and backend that ratios are taken to, in order of preference.
+BASELINES = (("onnx-fp32", "onnxruntime"), ("torchscript-fp32", "torchscript"))
+
+# The baseline measured as if it were another subject: how it differs from itself is the noise of the run.
+AGAIN = "the baseline again"
+
+DESCRIPTION = (
+    "Each subject (variant, backend, batch size, threads) runs in a process of its own. Subjects take turns in "
+    "rounds, every other round backwards, so that a drift of the machine meets all alike. In each of its first turns "
+    "a subject is started anew, which is timed until its first answer came back; the last of these processes is kept "
+    "for the rounds that remain while memory allows. A turn warms up until calls get no faster, then times calls of "
+    "preprocessed images to outputs by a monotonic clock with garbage collection held. Intervals are 95 % bootstrap "
+    "intervals that draw rounds, then calls within them; of fewer than six rounds, Student's on the logarithms of the "
+    "rounds' figures. Ratios to the baseline are taken within rounds. The baseline "
+    "is measured twice; the difference is the noise of the run. Memory is that of the process after its calls."
+)
+
+
+def steps(candidates: Sequence[Candidate], effort: Effort, samples: LabelledImages | None) -> int:
+    """Return how many steps a run takes."""
+    return (len(candidates) + 1) * effort.rounds + (0 if samples is None else len(_answering(candidates)))
+
+
+def run(
+    bundle: Bundle,
+    candidates: Sequence[Candidate],
+    *,
+    effort: Effort = EFFORT,
+    samples: LabelledImages | None = None,
+    absent: Mapping[str, str] | None = None,
+    with_roofline: bool = True,
+    on_step: OnStep = lambda _, __: None,
+) -> Results:
+    """Measure ``candidates``. Interrupting (Ctrl-C) ends the measuring, and what was measured is returned.
+
+    Args:
+        samples: that accuracy is measured on.
+        absent: as :func:`~.subjects.choose` found it.
+        with_roofline: measure the peaks of the machine first, which takes seconds, and place each row against them.
+    """
+    taken, baseline = Taken(), _baseline(candidates)
+    finished = False
+    try:
+        for threads in dict.fromkeys(candidate.subject.threads for candidate in candidates if with_roofline):
+            if (peaks := measure_peaks(threads)) is not None:
+                taken.peaks[threads] = peaks
+        _take_turns(candidates, baseline, effort, taken, on_step)
+        if samples is not None:
+            _take_answers(candidates, samples, taken, bundle.manifest, on_step)
+        finished = True
+    except KeyboardInterrupt:
+        pass
+    results = Results(
+        bundle=bundle.directory.resolve().name,
+        architecture=bundle.manifest.architecture.name,
+        source=bundle.manifest.source.sha256 or "",
+        baseline=(baseline.subject.variant, baseline.subject.backend),
+        rows=tuple(row(each, baseline.subject, taken, bundle.manifest) for each in candidates),
+        machine=describe_machine(taken.peaks, _noise(baseline, taken)),
+        method=Method(DESCRIPTION, effort.rounds, effort.seconds, effort.least, effort.starts, finished),
+        absent=dict(absent or {}),
+        versions=package_versions(),
+    )
+    best = recommended(results)
+    return replace(results, recommended=None if best is None else best.variant)
+
+
+def _baseline(candidates: Sequence[Candidate]) -> Candidate:
+    """What ratios and noise are taken from: the first of :data:`BASELINES` that is measured, else the first row."""
+    measured = {(each.subject.variant, each.subject.backend): each for each in reversed(candidates)}
+    return next((measured[each] for each in BASELINES if each in measured), candidates[0])
+
+
+def _take_turns(
+    candidates: Sequence[Candidate], baseline: Candidate, effort: Effort, taken: Taken, on_step: OnStep
+) -> None:
+    commands = {candidate.subject.name: candidate.command for candidate in candidates}
+    with closing(turns(commands | {AGAIN: baseline.command}, effort)) as outcomes:
+        for name, outcome in outcomes:
+            so_far = taken.turns.setdefault(name, [])
+            if isinstance(outcome, Failure):
+                taken.failures[name] = outcome
+                on_step(name, effort.rounds - len(so_far))
+            else:
+                so_far.append(outcome)
+                on_step(name, 1)
+
+
+def _take_answers(
+    candidates: Sequence[Candidate], samples: LabelledImages, taken: Taken, manifest: Manifest, on_step: OnStep
+) -> None:
+    taken.classes = samples.classes
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "images.npy"
+        samples.save(images, manifest)
+        for candidate in _answering(candidates):
+            subject = candidate.subject
+            if subject.name not in taken.failures:
+                try:
+                    with Worker(candidate.command) as worker:
+                        taken.answers[subject.variant, subject.backend] = worker.classify(str(images))
+                except WorkerEndedError as ended:
+                    taken.failures[subject.name] = ended.failure
+            on_step(f"accuracy of {subject.name}", 1)
+
+
+def _answering(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The first candidate of each variant and backend: batch size and threads do not change the answers."""
+    return list({(each.subject.variant, each.subject.backend): each for each in reversed(candidates)}.values())[::-1]
+
+
+def _noise(baseline: Candidate, taken: Taken) -> float | None:
+    first, again = taken.rounds(baseline.subject.name), taken.rounds(AGAIN)
+    return statistics.noise(first, again) if first and again else None

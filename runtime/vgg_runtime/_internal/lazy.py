@@ -1,0 +1,30 @@
+"""Public names of a package that are imported on first use, so that importing the package stays light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ["lazy_names"]
+
+
+def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the ``__getattr__`` and the ``__dir__`` of ``package`` (PEP 562).
+
+    ``__version__`` is one of the names: reading the installed metadata takes as long as importing a small package.
+
+    Args:
+        modules: the module that defines each name.
+    """
+
+    def get(name: str) -> Any:
+        if name == "__version__":
+            from vgg_runtime._internal.version import distribution_version
+
+            return distribution_version()
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(modules[name]), name)
+
+    return get, lambda: [*modules, "__version__"]

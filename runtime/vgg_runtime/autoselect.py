@@ -1,0 +1,171 @@
+"""Which backend is the fastest on this machine: a short trial, one process each, remembered in a readable file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from vgg_runtime._internal.cache import load_entry, store_entry
+from vgg_runtime._internal.cpu import processor_name
+from vgg_runtime._internal.json_codec import MismatchError, from_json, to_json
+from vgg_runtime.backends.base import Choice, Placement
+from vgg_runtime.bundle.directory import Bundle
+from vgg_runtime.bundle.manifest import Variant
+from vgg_runtime.errors import SelfTestError
+
+__all__ = ["DISTRIBUTIONS", "REFUSED", "choose_backend", "fastest", "installed_engines"]
+
+logger = logging.getLogger(__name__)
+
+# Takes the ties: what every bundle was verified with.
+DEFAULT = "onnxruntime"
+
+# What pip calls the engines that take part, in the order in which they are tried.
+DISTRIBUTIONS = {DEFAULT: ("onnxruntime", "onnxruntime-gpu"), "openvino": ("openvino",)}
+
+# Another backend has to take less than this share of the default's latency, in every round: less is noise.
+WORTHWHILE = 0.95
+
+ROUNDS, SECONDS, LEAST_CALLS = 3, 0.2, 3
+
+_KIND, _WORKER = "backends", "vgg_runtime._autoselect_worker"
+
+# The exit code of a worker whose backend does not run the variant as it should.
+REFUSED = 3
+
+# Seconds after which a process that was to try a backend is taken for another program.
+PATIENCE = 120.0
+
+
+class _NoTrialError(Exception):
+    """No process could be started that tries a backend."""
+
+
+def choose_backend(bundle: Bundle, variant: Variant, placement: Placement) -> Choice:
+    """Return the fastest backend that gives the golden outputs of ``bundle``, from the file of an earlier trial if any.
+
+    A trial takes some seconds. It is forgotten when the variant, the threads, the device, the profile, the CPU or
+    the version of an engine is another.
+
+    Raises:
+        SelfTestError: no installed backend gives the golden outputs.
+    """
+    if variant.format != "onnx":
+        return Choice(variant.format, f"it alone runs {variant.name}")
+    if placement.device == "cuda":
+        return Choice(DEFAULT, "it alone runs on CUDA")
+    if getattr(sys, "frozen", False) or not sys.executable:
+        return Choice(DEFAULT, "this program has no Python to try others with")
+    if bundle.manifest.golden is None:
+        return Choice(DEFAULT, "the bundle has no golden outputs to hold another backend to")
+    engines = installed_engines()
+    if list(engines) in ([], [DEFAULT]):
+        return Choice(DEFAULT, "no other is installed")
+    key = _key(variant, placement, engines)
+    choice = _remembered(key)
+    if choice is None:
+        try:
+            choice = _try(bundle, variant, placement, list(engines))
+        except _NoTrialError as error:
+            return Choice(DEFAULT, f"the default, as no trial could be run here: {error}")
+        store_entry(_KIND, key, to_json(choice))
+    logger.info("backend %s: %s", choice.backend, choice.reason)
+    return choice
+
+
+def installed_engines() -> dict[str, str]:
+    """Return name and version of the installed distribution, such as "onnxruntime 1.31.1", by backend."""
+    found: dict[str, str] = {}
+    for backend, names in DISTRIBUTIONS.items():
+        for name in names:
+            try:
+                found[backend] = f"{name} {importlib.metadata.version(name)}"
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def _key(variant: Variant, placement: Placement, engines: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "variant": variant.name,
+        **variant.sha256,
+        "device": placement.device,
+        "profile": placement.profile,
+        "threads": str(placement.threads),
+        "processor": processor_name(),
+        "engines": ", ".join(engines.values()),
+    }
+
+
+def _remembered(key: Mapping[str, str]) -> Choice | None:
+    stored = load_entry(_KIND, key) or {}
+    try:
+        choice = from_json(Choice, {name: value for name, value in stored.items() if name != "key"})
+    except MismatchError:
+        return None  # absent or damaged: tried again
+    return choice if choice.backend in DISTRIBUTIONS else None
+
+
+def _try(bundle: Bundle, variant: Variant, placement: Placement, backends: Sequence[str]) -> Choice:
+    from vgg_runtime.timing.rounds import measure
+
+    logger.info("trying %s with %s", variant.name, " and ".join(backends))
+    commands = {name: _command(bundle, variant, placement, name) for name in backends}
+    refused = {name: why for name, command in commands.items() if (why := _refusal(command)) is not None}
+    fit = {name: command for name, command in commands.items() if name not in refused}
+    if not fit:
+        raise SelfTestError(
+            f"no backend runs {variant.name} as it should: {_joined(refused)}.",
+            hint="Run vgg-run verify on the bundle.",
+        )
+    if len(fit) == 1:
+        return Choice(next(iter(fit)), f"the others do not run {variant.name} as they should: {_joined(refused)}")
+    timings = measure(fit, rounds=ROUNDS, seconds=SECONDS, least=LEAST_CALLS)
+    return fastest(timings.rounds)
+
+
+def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> Choice:
+    """Return the choice that latencies in seconds, by backend and round, lead to; a tie goes to the default."""
+    medians = {name: [median(latencies) for latencies in taken] for name, taken in rounds.items()}
+    latency_ms = {name: round(1000 * median(each), 4) for name, each in medians.items()}
+    least = min(latency_ms, key=latency_ms.__getitem__)
+    measured = ", ".join(f"{name} {latency:.3g} ms" for name, latency in latency_ms.items())
+    if DEFAULT not in medians or least == DEFAULT:
+        return Choice(least, f"the fastest here: {measured}", latency_ms)
+    if all(ours < WORTHWHILE * theirs for ours, theirs in zip(medians[least], medians[DEFAULT], strict=True)):
+        return Choice(least, f"the fastest here: {measured}", latency_ms)
+    return Choice(DEFAULT, f"as fast as any here: {measured}", latency_ms)
+
+
+def _command(bundle: Bundle, variant: Variant, placement: Placement, backend: str) -> list[str]:
+    # It imports from where this process does; but what lies in the current folder, beside a bundle, is not imported.
+    path = [folder for folder in sys.path if folder]
+    start = f"import runpy, sys; sys.path[:] = {path!r}; runpy.run_module({_WORKER!r}, run_name='__main__')"
+    command = [sys.executable, "-P", "-c", start, str(bundle.directory), variant.name]
+    return [*command, backend, placement.device, str(placement.threads), placement.profile]
+
+
+def _refusal(command: Sequence[str]) -> str | None:
+    """What the worker has against its backend, None where it is ready to be timed; with nothing to do it ends.
+
+    Raises:
+        _NoTrialError: the worker did not get to its backend at all.
+    """
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _NoTrialError(str(error)) from error
+    why = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+    if done.returncode > 0 and done.returncode != REFUSED:
+        raise _NoTrialError(why)
+    return None if done.returncode == 0 else why
+
+
+def _joined(refused: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {why.rstrip('.')}" for name, why in refused.items())

@@ -1,0 +1,143 @@
+"""What every backend is and takes: the protocol, and how a model is to be run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from vgg_runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vgg_runtime.bundle.manifest import Prepared
+
+__all__ = ["PROFILES", "Backend", "Choice", "CudaOptions", "Device", "Placement", "Profile", "ProfileName"]
+
+
+ProfileName = Literal["latency", "throughput", "low-memory"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Options of an engine's session on the CPU.
+
+    Attributes:
+        packs_floats: whether float weights are copied into the layout of the matrix kernels when the model is loaded.
+            8-bit and 4-bit weights always are: packing them anew at every call takes a VGG-16 4 to 10 times as long.
+        packs_in_parallel: whether all threads pack, each another weight.
+        keeps_buffers: whether memory for activations is kept for the next call.
+        spins: whether idle threads wait for work in a loop for a while before they sleep.
+    """
+
+    packs_floats: bool
+    packs_in_parallel: bool
+    keeps_buffers: bool
+    spins: bool
+
+
+# Measured on a VGG-16, 2 threads of an x86-64 with AVX-512 VNNI, ONNX Runtime 1.31.
+PROFILES: dict[ProfileName, Profile] = {
+    "latency": Profile(
+        # One image takes as long without (80 ms), and the weights stay the mapped file: loading takes 0.1 s instead of
+        # 0.5 s, and memory peaks 290 MiB lower. Two or eight images at once take 1 to 3 % longer. In a network of
+        # nothing but fully connected layers two take 2 to 3 times as long, and eight 1.7 times: still a third of the
+        # time for each that a single one takes.
+        packs_floats=False,
+        # Loads int8 weights in 0.09 s instead of 0.15 s, but memory peaks 70 MiB higher.
+        packs_in_parallel=False,
+        # Without, 18 MiB less for one image, but every call asks the system for memory anew.
+        keeps_buffers=True,
+        # Waking threads that sleep costs up to 2 % of 22 ms. Off by itself on a quota, which spinning uses up.
+        spins=True,
+    ),
+    "throughput": Profile(
+        packs_floats=True,
+        packs_in_parallel=True,
+        keeps_buffers=True,
+        # Between two batches the cores have images to decode.
+        spins=False,
+    ),
+    "low-memory": Profile(
+        packs_floats=False,
+        packs_in_parallel=False,
+        # What a call needed goes back to the system: 190 MiB after a batch of eight.
+        keeps_buffers=False,
+        # Where memory is short, cores are few and have others to serve.
+        spins=False,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class CudaOptions:
+    """Choices for a model on CUDA; none of them is taken unasked.
+
+    Attributes:
+        tf32: round the factors of products to TF32's 10 bits of mantissa: faster, and outside of the promised parity.
+        graph_batch_sizes: batch sizes to capture as CUDA graphs, which are launched as a whole instead of kernel by
+            kernel. Each keeps the weights in the device's memory once more.
+        memory_limit: most bytes that a session may take of the device's memory for weights and activations.
+
+    Raises:
+        UsageError: a batch size or the limit is below 1.
+    """
+
+    tf32: bool = False
+    graph_batch_sizes: tuple[int, ...] = ()
+    memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if any(size < 1 for size in self.graph_batch_sizes):
+            raise UsageError(f"graph_batch_sizes is {list(self.graph_batch_sizes)}; each is at least 1.")
+        if self.memory_limit is not None and self.memory_limit < 1:
+            raise UsageError(f"memory_limit is {self.memory_limit}; it is a number of bytes, at least 1.")
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how wide a model is to run.
+
+    Attributes:
+        device: "cuda" runs on CUDA or fails; "auto" takes CUDA where it works, else the CPU.
+        threads: CPU threads for one call, at least 1.
+        profile: what to tune for; an engine that has no such choice takes no notice.
+        precision: of the variant, such as "fp32"; None where it is not known.
+        cuda: what is asked of CUDA, where ONNX Runtime runs the model on it.
+    """
+
+    device: Device
+    threads: int
+    profile: ProfileName = "latency"
+    precision: str | None = None
+    cuda: CudaOptions = field(default_factory=CudaOptions)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend, and why it is that one.
+
+    Attributes:
+        latency_ms: of one call, by backend; empty where there was nothing to measure.
+    """
+
+    backend: str
+    reason: str
+    latency_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """A loaded model. ``run`` may be called from several threads at once."""
+
+    device: Literal["cpu", "cuda"]
+    device_reason: str
+    metadata: Mapping[str, str]
+
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
+        ...

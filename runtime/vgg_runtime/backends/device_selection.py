@@ -1,0 +1,67 @@
+"""Which device ONNX Runtime takes: the one that was asked for, or the one that "auto" chooses and tells."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from vgg_runtime.backends.base import Backend, Placement
+from vgg_runtime.errors import MissingCapabilityError
+
+__all__ = ["open_on_device"]
+
+logger = logging.getLogger(__name__)
+
+_process_on_cuda: int | None = None
+
+
+def open_on_device(model: Path, placement: Placement) -> Backend:
+    """Load the ONNX file ``model`` on the device of ``placement``.
+
+    Raises:
+        MissingCapabilityError: onnxruntime is missing, or CUDA where it was asked for, or this process is a fork of
+            one that uses CUDA.
+        BundleError: onnxruntime refuses the file.
+    """
+    if placement.device == "cpu":
+        return _on_cpu(model, placement, "as asked")
+    _require_no_fork()
+    from vgg_runtime.backends.cuda_presence import built_with_cuda
+
+    try:
+        return _on_cuda(model, placement)
+    except MissingCapabilityError as error:
+        if placement.device == "cuda":
+            raise
+        why_not = error.message
+    # Whoever installed an onnxruntime with CUDA expects the GPU; one without it has no choice to tell of.
+    logger.log(logging.WARNING if built_with_cuda() else logging.INFO, "running on the CPU: %s", why_not)
+    return _on_cpu(model, placement, why_not)
+
+
+def _require_no_fork() -> None:
+    """Refuse even where the CPU would do: a classifier that was on CUDA would move to the CPU without a word."""
+    if _process_on_cuda not in (None, os.getpid()):
+        raise MissingCapabilityError(
+            "this process was forked from one that uses CUDA, and CUDA does not survive a fork.",
+            hint='Start processes by "spawn", open classifiers after the fork only, or take device="cpu".',
+        )
+
+
+def _on_cpu(model: Path, placement: Placement, reason: str) -> Backend:
+    from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(model, placement, reason)
+
+
+def _on_cuda(model: Path, placement: Placement) -> Backend:
+    global _process_on_cuda
+    from vgg_runtime.backends.cuda_presence import require_cuda
+
+    require_cuda()
+    from vgg_runtime.backends.onnxruntime_cuda import CudaBackend
+
+    backend = CudaBackend(model, placement)
+    _process_on_cuda = os.getpid()
+    return backend

@@ -1,0 +1,220 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+import weakref
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from vgg_runtime._internal.cpu import cpu_quota
+from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
+from vgg_runtime.backends.base import PROFILES, Placement
+from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vgg_runtime.bundle.manifest import Prepared
+
+__all__ = [
+    "OnnxRuntimeBackend",
+    "abandon_after_fork",
+    "cause_of",
+    "create_session",
+    "import_onnxruntime",
+    "is_out_of_memory",
+    "load_refusal",
+    "run_refusal",
+    "session_options",
+]
+
+
+# Precisions whose weights the kernels read as they lie in the file.
+_FLOATS = ("fp32", "fp16")
+
+# Creating sessions from several threads at once is not safe in ONNX Runtime; running them is.
+_creating = ForkSafeLock()
+
+_abandoned_after_fork: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def abandon_after_fork(owner: object) -> None:
+    """Make ``owner`` immortal in a forked child.
+
+    Destroying a session waits for its threads, and freeing a buffer on a GPU needs its context: only the parent has
+    them.
+    """
+    _abandoned_after_fork.add(owner)
+
+
+def _abandon_what_was_inherited() -> None:
+    for owner in _abandoned_after_fork:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_what_was_inherited)
+
+
+class OnnxRuntimeBackend:
+    """One ``InferenceSession`` on the CPU.
+
+    Args:
+        model: an ONNX file; its external data is mapped, not copied.
+        placement: threads, profile and precision.
+        device_reason: why it runs on the CPU.
+
+    Raises:
+        MissingCapabilityError: onnxruntime is missing.
+        BundleError: onnxruntime refuses the file.
+    """
+
+    def __init__(self, model: Path, placement: Placement, device_reason: str = "as asked") -> None:
+        self.device: Literal["cpu", "cuda"] = "cpu"
+        self.device_reason = device_reason
+        try:
+            self._session = create_session(model, _cpu_options(placement), "CPUExecutionProvider")
+        except MissingCapabilityError:
+            raise
+        except Exception as error:  # onnxruntime has no common base class for its errors
+            raise load_refusal(model, error) from error
+        self._input = self._session.get_inputs()[0].name
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
+
+        Raises:
+            BundleError: the model takes another shape or dtype.
+            MissingCapabilityError: this machine cannot run it, for want of memory as a rule.
+        """
+        try:
+            return cast("NDArray[np.float32]", self._session.run(None, {self._input: batch})[0])
+        except Exception as error:  # onnxruntime has no common base class for its errors
+            raise run_refusal(batch.shape, error) from error
+
+
+def session_options(placement: Placement) -> Any:
+    """Return the ``SessionOptions`` for ``placement``."""
+    options = import_onnxruntime().SessionOptions()
+    options.intra_op_num_threads = placement.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors come back as exceptions with the same text
+    return options
+
+
+def _cpu_options(placement: Placement) -> Any:
+    profile, options = PROFILES[placement.profile], session_options(placement)
+    packs = profile.packs_floats or placement.precision not in _FLOATS
+    # Threads that wait in a loop use up the time that a quota grants.
+    spins = profile.spins and cpu_quota() is None
+    for key, value in {
+        "session.disable_prepacking": not packs,
+        "session.prepack.enable_parallel": profile.packs_in_parallel,
+        "session.intra_op.allow_spinning": spins,
+    }.items():
+        options.add_session_config_entry(key, str(int(value)))
+    options.enable_cpu_mem_arena = profile.keeps_buffers
+    return options
+
+
+def create_session(model: Path, options: Any, provider: str, settings: Mapping[str, str] | None = None) -> Any:
+    """Return an ``InferenceSession`` that runs on ``provider`` and on no other.
+
+    Raises:
+        MissingCapabilityError: it started without the provider.
+        Exception: whatever onnxruntime raises.
+    """
+    onnxruntime = import_onnxruntime()
+    with _creating.held():
+        # enable_fallback=0: else a session that fails is made again on the CPU, silently.
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=[(provider, dict(settings or {}))], enable_fallback=0
+        )
+    abandon_after_fork(session)
+    if provider not in session.get_providers():
+        raise MissingCapabilityError(f"onnxruntime started without {provider}.")
+    return session
+
+
+@cache
+def import_onnxruntime() -> Any:
+    """Return the onnxruntime package, with its telemetry off.
+
+    Raises:
+        MissingCapabilityError: it is not installed, or both of its wheels are.
+    """
+    installed = _installed_wheels()
+    if len(installed) == 2:
+        raise MissingCapabilityError(
+            "onnxruntime and onnxruntime-gpu are both installed; each overwrites the other's files.",
+            hint="Keep one: pip uninstall -y onnxruntime onnxruntime-gpu, "
+            'then pip install "vgg-deploy[cpu]" or "vgg-deploy[gpu]".',
+        )
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, at import
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingCapabilityError(
+            f"onnxruntime cannot be imported: {error}." if installed else "onnxruntime is not installed.",
+            hint='Install one of the two: pip install "vgg-deploy[cpu]", or with an NVIDIA GPU "vgg-deploy[gpu]".',
+        ) from error
+    return onnxruntime
+
+
+def _installed_wheels() -> set[str]:
+    """The wheels of onnxruntime that pip recorded in the folder it is imported from, which is the first with any.
+
+    importlib.metadata would take 15 ms to import.
+    """
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:  # no folder, or one that may be entered but not listed
+            continue
+        records = [name.partition("-")[0] for name in names if name.endswith(".dist-info")]
+        if found := {"onnxruntime", "onnxruntime_gpu"}.intersection(records):
+            return found
+    return set()
+
+
+_OUT_OF_MEMORY = re.compile("Failed to allocate memory|out of memory|_ALLOC_FAILED")
+
+# What matters of an error that crossed several layers of C++: "CUDA failure 2: out of memory ; GPU=0 ; hostname=...".
+_CAUSE = re.compile(r"\w+ failure -?\d+: [^;\n]*[^;\s]|Failed to allocate memory for requested buffer of size \d+")
+
+
+def load_refusal(model: Path, error: Exception) -> BundleError:
+    """Return the error that stands for ``error``, raised by the file ``model``."""
+    hint = "Run vgg-run verify on the bundle."
+    if "external data" in str(error).lower():
+        hint = f"Its weights have to lie beside it, in {model.name}.data; or export with --single-file."
+    return BundleError(f"onnxruntime cannot load {model}: {cause_of(error)}", hint=hint)
+
+
+def run_refusal(shape: tuple[int, ...], error: Exception) -> BundleError | MissingCapabilityError:
+    """Return the error that stands for ``error``, raised by a batch of ``shape``."""
+    text = f"onnxruntime cannot run the model on a batch of shape {list(shape)}: {cause_of(error)}"
+    if type(error).__name__ == "InvalidArgument":
+        return BundleError(text, hint="The model does not fit the manifest; export the checkpoint again.")
+    if is_out_of_memory(error):
+        return OutOfMemoryError(text, hint="Take a smaller batch, or a device with more memory.")
+    return MissingCapabilityError(text, hint="Run vgg-run verify on the bundle, on this machine and device.")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory did not suffice: by the words of the allocator, CUDA, cuBLAS or cuDNN."""
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def cause_of(error: Exception) -> str:
+    """Return the part of the text that says what went wrong, else its first line; the rest is a trace."""
+    found = _CAUSE.search(str(error))
+    return found[0] if found else str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,158 @@
+"""OpenVINO on the CPU, in the precision that the file was written in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.onnxruntime_cpu import abandon_after_fork
+from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vgg_runtime.bundle.manifest import Prepared
+
+__all__ = ["OpenVinoBackend", "import_openvino"]
+
+_OPTIONS: dict[str, Any] = {
+    # By default float32 is computed in bfloat16 where the CPU has it: 8 bits of mantissa, far from eager PyTorch.
+    "INFERENCE_PRECISION_HINT": "f32",
+    # By default inputs of layers with 4-bit weights are rounded to 8 bits, which the file does not ask for.
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    # One call takes all the threads; several callers take turns, as with onnxruntime.
+    "NUM_STREAMS": 1,
+    # Pinned threads of two processes would wait for each other on the same first cores.
+    "ENABLE_CPU_PINNING": False,
+}
+
+
+class OpenVinoBackend:
+    """One compiled model, and as many inference requests as were ever needed at once.
+
+    Args:
+        model: an ONNX file; its external data is mapped, not copied.
+        placement: threads; the device is "cpu" or "auto".
+
+    Raises:
+        MissingCapabilityError: openvino is missing, or CUDA was asked for.
+        BundleError: openvino refuses the file, or has no operator of its kind.
+    """
+
+    def __init__(self, model: Path, placement: Placement) -> None:
+        if placement.device == "cuda":
+            raise MissingCapabilityError("OpenVINO does not run on CUDA.", hint="Take --backend onnxruntime.")
+        self.device: Literal["cpu", "cuda"] = "cpu"
+        self.device_reason = "as asked" if placement.device == "cpu" else "OpenVINO runs on the CPU"
+        network = _read(model)
+        self.metadata: Mapping[str, str] = _metadata(network)
+        options = _OPTIONS | {"INFERENCE_NUM_THREADS": placement.threads}
+        try:
+            self._model = import_openvino().Core().compile_model(network, "CPU", options)
+        except Exception as error:  # openvino raises RuntimeError and classes of its own without a common base
+            raise _load_refusal(model, error) from error
+        abandon_after_fork(self._model)
+        self._idle: list[Any] = []
+
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
+
+        Raises:
+            BundleError: the model takes another shape or dtype.
+            OutOfMemoryError: memory does not suffice for it.
+        """
+        try:
+            request = self._idle.pop()  # of its own for every call under way
+        except IndexError:
+            request = self._model.create_infer_request()
+        try:
+            in_place = batch.flags.c_contiguous and batch.flags.writeable  # openvino refuses to point at anything else
+            request.set_input_tensor(import_openvino().Tensor(batch, shared_memory=in_place))
+            request.infer()
+            # Copied, for the next call writes to the same memory.
+            return cast("NDArray[np.float32]", request.get_output_tensor().data.copy())
+        except Exception as error:
+            raise _run_refusal(batch, error) from error
+        finally:
+            self._idle.append(request)
+
+
+def _read(model: Path) -> Any:
+    openvino = import_openvino()
+    # Named rather than found: else a damaged file is tried in every format that there is, with their messages.
+    frontend = openvino.frontend.FrontEndManager().load_by_framework("onnx")
+    try:
+        network = frontend.convert(frontend.load(str(model)))
+    except Exception as error:
+        raise _load_refusal(model, error) from error
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise BundleError(
+            f"openvino finds {len(network.inputs)} inputs and {len(network.outputs)} outputs in {model}; a classifier "
+            "has one of each.",
+            hint="Run vgg-run verify on the bundle.",
+        )
+    return network
+
+
+def _metadata(network: Any) -> dict[str, str]:
+    """What an ONNX file carries as metadata; openvino keeps it under the name of the framework."""
+    information = network.get_rt_info()
+    stored = information["framework"] if "framework" in information else {}  # noqa: SIM401 - it has no get()
+    return {name: value.astype(str) for name, value in stored.items()}
+
+
+def _load_refusal(model: Path, error: Exception) -> BundleError:
+    operators = str(error).partition("No conversion rule found for operations:")[2].strip()
+    if operators:
+        return BundleError(
+            f"openvino cannot run {model}: it has no {operators}.",
+            hint="Operators of com.microsoft are onnxruntime's own: take --backend onnxruntime, or another variant.",
+        )
+    return BundleError(f"openvino cannot load {model}: {_last_line(error)}", hint="Run vgg-run verify on the bundle.")
+
+
+def _run_refusal(batch: Prepared, error: Exception) -> BundleError | OutOfMemoryError:
+    text = f"openvino cannot run the model on a batch of {batch.dtype} {list(batch.shape)}: {_last_line(error)}"
+    if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+        return OutOfMemoryError(text, hint="Take a smaller batch, or a device with more memory.")
+    return BundleError(text, hint="The model does not fit the manifest; export the checkpoint again.")
+
+
+def _last_line(error: Exception) -> str:
+    """What openvino says after the places in its own source that an error passed."""
+    return str(error).strip().rpartition("\n")[2] or type(error).__name__
+
+
+@cache
+def import_openvino() -> Any:
+    """Return the openvino package, without its telemetry.
+
+    Importing it would count the start in ``~/intel`` and send an event. Where the package openvino-telemetry is
+    not installed it does without, so for the time of the import that is not to be found.
+
+    Raises:
+        MissingCapabilityError: it is not installed.
+    """
+    hidden = "openvino_telemetry"
+    known = sys.modules.get(hidden)
+    sys.modules[hidden] = None  # type: ignore[assignment]  # what Python takes for "there is no such module"
+    try:
+        import openvino
+        import openvino.frontend
+    except ImportError as error:
+        raise MissingCapabilityError(
+            f"openvino cannot be imported: {error}.",
+            hint='Install it: pip install "vgg-deploy[openvino]", or take --backend onnxruntime.',
+        ) from error
+    finally:
+        with suppress(KeyError):
+            del sys.modules[hidden]
+        if known is not None:
+            sys.modules[hidden] = known
+    return openvino

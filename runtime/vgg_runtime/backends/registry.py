@@ -1,0 +1,58 @@
+"""The backends, one line each in :data:`BACKENDS`.
+
+One that needs more than the runtime may (PyTorch) lives in a package of its own, named in the metadata of that
+package: entry-point group :data:`ENTRY_POINTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vgg_runtime.backends.base import Backend, Placement
+from vgg_runtime.errors import MissingCapabilityError
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["BACKENDS", "ENTRY_POINTS", "open_backend"]
+
+
+def _onnxruntime(model: Path, placement: Placement) -> Backend:
+    from vgg_runtime.backends.device_selection import open_on_device
+
+    return open_on_device(model, placement)
+
+
+def _openvino(model: Path, placement: Placement) -> Backend:
+    from vgg_runtime.backends.openvino import OpenVinoBackend
+
+    return OpenVinoBackend(model, placement)
+
+
+ENTRY_POINTS = "vgg_deploy.backends"
+
+BACKENDS: dict[str, Callable[[Path, Placement], Backend]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}
+
+
+def open_backend(name: str, model: Path, placement: Placement) -> Backend:
+    """Load the file ``model`` with the backend called ``name``.
+
+    Raises:
+        MissingCapabilityError: there is no such backend, its package is missing, or the device is.
+        BundleError: the engine cannot read the file.
+    """
+    if name in BACKENDS:
+        return BACKENDS[name](model, placement)
+    from importlib.metadata import entry_points  # as slow to import as a small model is to load
+
+    plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in plugged:
+        known = ", ".join([*BACKENDS, *plugged])
+        raise MissingCapabilityError(f"no backend is called {name!r}.", hint=f"There is {known}.")
+    backend: Backend = plugged[name].load()(model, placement)
+    return backend

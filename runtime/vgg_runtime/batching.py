@@ -1,0 +1,174 @@
+"""``BatchingQueue``: callers give single images, the network runs them together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import BoundedSemaphore, Lock, Thread
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from vgg_runtime._internal.validation import checked_count
+from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
+from vgg_runtime.errors import UsageError
+from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
+
+if TYPE_CHECKING:
+    from vgg_runtime.bundle.manifest import Prepared
+
+__all__ = ["BatchingQueue"]
+
+
+@dataclass(frozen=True)
+class _Request:
+    image: ImageSource
+    top_k: int
+    channels: ChannelOrder
+    answer: Future[list[Prediction]] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A request whose image is decoded, ``since`` then by the monotonic clock in seconds."""
+
+    request: _Request
+    planes: Prepared
+    since: float = field(default_factory=time.monotonic)
+
+
+class BatchingQueue:
+    """Gathers the images of many callers into batches, for a device that is faster at several than at one.
+
+    Images are decoded by threads of their own as they come in. A batch runs as soon as it is full, or its first image
+    has waited for ``max_wait_ms``. An image that is refused fails its own caller and no other.
+
+    Args:
+        classifier: stays the caller's: closing the queue leaves it open.
+        max_batch: images that run at once, at most.
+        max_wait_ms: milliseconds that an image waits for others to join it, at most.
+        max_pending: images that are submitted and not answered, at most; the next one waits.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        max_batch: int = DEFAULT_BATCH_SIZE,
+        max_wait_ms: float = 5.0,
+        max_pending: int = 64,
+    ) -> None:
+        max_batch, max_pending = checked_count("max_batch", max_batch), checked_count("max_pending", max_pending)
+        if not 0 <= max_wait_ms < float("inf"):
+            raise UsageError(f"max_wait_ms is {max_wait_ms}; it is finite and at least 0.")
+        self.classifier = classifier
+        self.max_batch = max_batch
+        self.max_wait_ms = max_wait_ms
+        self._room = BoundedSemaphore(max_pending)
+        self._ready: SimpleQueue[_Ready | None] = SimpleQueue()
+        self._readers = ThreadPoolExecutor(classifier.threads, thread_name_prefix="vgg-read")
+        self._runner = Thread(target=self._run, name="vgg-batch", daemon=True)
+        self._runner.start()
+        self._process = os.getpid()
+        self._closing = Lock()
+        self._closed = False
+
+    def submit(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> Future[list[Prediction]]:
+        """Return at once the future of what :meth:`Classifier.predict` returns or raises.
+
+        It can be cancelled until its image's turn to be decoded. On asyncio, ``await asyncio.wrap_future(...)`` it.
+        Where ``max_pending`` images are unanswered, this waits until one of them is.
+
+        Raises:
+            UsageError: ``top_k`` is less than 1, the queue is closed, or was made before this process was forked.
+        """
+        self._refuse_after_fork()
+        request = _Request(image, checked_count("top_k", top_k), channels)
+        self._room.acquire()
+        request.answer.add_done_callback(lambda _: self._room.release())
+        with self._closing:
+            if self._closed:
+                request.answer.cancel()
+                raise UsageError("this queue is closed.")
+            self._readers.submit(self._read, request)
+        return request.answer
+
+    def predict(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> list[Prediction]:
+        """Submit ``image`` and wait for its answer; errors as of :meth:`submit` and :meth:`Classifier.predict`."""
+        return self.submit(image, top_k=top_k, channels=channels).result()
+
+    def close(self) -> None:
+        """Take no more images, answer those that were submitted, and end the threads. Again, it does nothing."""
+        if self._process != os.getpid():  # a forked child has none of the threads
+            return
+        with self._closing:
+            self._closed = True
+        self._readers.shutdown()
+        self._ready.put(None)
+        self._runner.join()
+
+    def __enter__(self) -> BatchingQueue:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _refuse_after_fork(self) -> None:
+        if self._process != os.getpid():
+            raise UsageError(
+                "this process was forked from the one that made the queue, and has none of its threads.",
+                hint="Make another around the same classifier, in each process.",
+            )
+
+    def _read(self, request: _Request) -> None:
+        if not request.answer.set_running_or_notify_cancel():
+            return
+        try:
+            planes = self.classifier.preprocess(request.image, channels=request.channels)
+        except Exception as error:
+            request.answer.set_exception(error)
+        else:
+            self._ready.put(_Ready(request, planes))
+
+    def _run(self) -> None:
+        for batch in self._batches():
+            self._answer(batch)
+
+    def _batches(self) -> Iterator[list[_Ready]]:
+        while (first := self._ready.get()) is not None:
+            batch = [first]
+            end = first.since + self.max_wait_ms / 1e3
+            while len(batch) < self.max_batch and (another := self._wait_until(end)) is not None:
+                batch.append(another)
+            yield batch
+
+    def _wait_until(self, end: float) -> _Ready | None:
+        try:
+            found = self._ready.get(timeout=max(0.0, end - time.monotonic()))
+        except Empty:
+            return None
+        if found is None:
+            self._ready.put(None)  # the end, for whoever asks next
+        return found
+
+    def _answer(self, batch: list[_Ready]) -> None:
+        try:
+            top_k = max(ready.request.top_k for ready in batch)
+            found = self.classifier.classify([ready.planes for ready in batch], top_k=top_k)
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].request.answer.set_exception(error)
+                return
+            for ready in batch:  # one of them may be the cause: each for itself
+                self._answer([ready])
+        else:
+            for ready, predictions in zip(batch, found, strict=True):
+                ready.request.answer.set_result(predictions[: ready.request.top_k])

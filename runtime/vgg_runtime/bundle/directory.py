@@ -1,0 +1,179 @@
+"""Opening a bundle: its manifest, and the proof that the directory holds that and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from vgg_runtime.bundle.checksums import sha256_of
+from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
+from vgg_runtime.errors import BundleError
+
+__all__ = [
+    "GOLDEN",
+    "MANIFEST",
+    "MEASURED",
+    "REPORT",
+    "Bundle",
+    "Recommendation",
+    "open_bundle",
+    "read_bundle",
+    "read_recommendation",
+]
+
+MANIFEST, GOLDEN, MEASURED, REPORT = "bundle.json", "golden.npz", "measured.json", "report.md"
+
+# These tell about the machine that exported, and nothing vouches for them: all that is read from them to run the bundle
+# is which of the manifest's variants is recommended.
+_UNCHECKED = {MANIFEST, MEASURED, REPORT}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A directory of variants and its manifest.
+
+    Attributes:
+        directory: where it lies.
+        manifest: what ``bundle.json`` says.
+    """
+
+    directory: Path
+    manifest: Manifest
+
+    def path(self, name: str) -> Path:
+        """Return the path of the file that the manifest calls ``name``."""
+        return self.directory / name
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of every file that the manifest vouches for, by name."""
+        golden = {GOLDEN: self.manifest.golden} if self.manifest.golden else {}
+        return golden | {name: digest for variant in self.manifest.variants for name, digest in variant.sha256.items()}
+
+    def strange_files(self) -> list[str]:
+        """Return the names of the files and links in the directory that are no part of the bundle."""
+        return sorted(_names_below(self.directory) - self.checksums.keys() - _UNCHECKED)
+
+    def changed_files(self, variant: Variant | None = None) -> list[str]:
+        """Return the names of the files whose SHA-256 is not that in the manifest, of ``variant`` or of all.
+
+        Raises:
+            BundleError: a file is unreadable.
+        """
+        expected = self.checksums if variant is None else variant.sha256
+        try:
+            return [name for name, digest in expected.items() if sha256_of(self.path(name)) != digest]
+        except OSError as error:
+            raise BundleError(f"a file of the bundle cannot be read: {error}.") from error
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read the manifest of the bundle at ``path`` and check that every file it names is there, and no other.
+
+    Raises:
+        BundleError: as :func:`read_bundle`, or a file is missing, extra, or not a plain file.
+    """
+    bundle = read_bundle(path)
+    _check_files(bundle)
+    return bundle
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read the manifest of the bundle at ``path``, whatever else lies there.
+
+    Raises:
+        BundleError: there is no bundle, or its manifest is unreadable or names a path outside.
+    """
+    directory = Path(path)
+    if not os.path.isdir(directory):  # which has no objection to a name that is too long, or a folder out of reach
+        found = f"{directory} is a file" if os.path.isfile(directory) else f"there is no bundle at {directory}"
+        raise BundleError(f"{found}.", hint="A bundle is a directory that vgg-export wrote; name that.")
+    try:
+        with (directory / MANIFEST).open("rb") as file:
+            text = file.read(MAX_MANIFEST_BYTES + 1)
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{directory} is no bundle: it has no {MANIFEST}.", hint="Write one with vgg-export."
+        ) from error
+    except OSError as error:
+        raise BundleError(f"the manifest of {directory} cannot be read: {error}.") from error
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{directory / MANIFEST} is no manifest of a bundle: it has more than 16 MiB.")
+    bundle = Bundle(directory, Manifest.parse(text, source=str(directory / MANIFEST)))
+    for name in sorted(bundle.checksums):
+        _check_inside(name)
+    return bundle
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The variant that was the best one on the machine that exported.
+
+    Attributes:
+        processor: the CPU of that machine; None where it is not recorded.
+    """
+
+    variant: str
+    processor: str | None
+
+
+def read_recommendation(bundle: Bundle) -> Recommendation | None:
+    """Return what ``measured.json`` recommends of the manifest's variants; None where nothing was timed or recommended.
+
+    Raises:
+        BundleError: the file is unreadable, or not in the form that vgg-export writes.
+    """
+    file = bundle.path(MEASURED)
+    try:
+        measured = json.loads(file.read_bytes())
+        recommended, processor = measured["recommended"], measured["machine"]["processor"]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(
+            f"{file} is not in the form that vgg-export writes, so the recommended variant is unknown.",
+            hint=f"Name one: {', '.join(variant.name for variant in bundle.manifest.variants)}.",
+        ) from error
+    if all(variant.name != recommended for variant in bundle.manifest.variants):
+        return None
+    return Recommendation(recommended, processor if isinstance(processor, str) else None)
+
+
+def _check_files(bundle: Bundle) -> None:
+    named, present = set(bundle.checksums), _names_below(bundle.directory)
+    again = f"Copy the bundle to {bundle.directory} again, from where it was exported."
+    if missing := sorted(named - present):
+        raise BundleError(f"the bundle lacks {', '.join(missing)}, which its manifest names.", hint=again)
+    if extra := bundle.strange_files():
+        raise BundleError(f"the bundle has files that its manifest does not name: {', '.join(extra)}.", hint=again)
+    if links := [name for name in sorted(present) if not _is_plain_file(bundle.path(name))]:
+        raise BundleError(f"the bundle has links or special files: {', '.join(links)}.", hint=again)
+
+
+def _names_below(directory: Path) -> set[str]:
+    """Files, and links to whatever, by their paths inside ``directory``."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise BundleError(f"a folder of the bundle cannot be read: {error}.") from error
+
+    return {
+        path.relative_to(directory).as_posix()
+        for folder, folders, files in os.walk(directory, onerror=refuse)
+        for path in (Path(folder, name) for name in (*files, *folders))
+        if path.is_symlink() or not path.is_dir()
+    }
+
+
+def _check_inside(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or path.as_posix() != name:
+        raise BundleError(f"the manifest names {name!r}, which is not a plain path inside the bundle.")
+
+
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

@@ -1,0 +1,457 @@
+"""``bundle.json``: the manifest of a bundle, defined here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
+from vgg_runtime._internal.validation import counted
+from vgg_runtime.errors import BundleError, ImageError
+from vgg_runtime.imaging.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    # An image, or a batch of them, as a variant takes it: of the dtype and layout of the manifest's input.
+    Prepared = NDArray[np.float32 | np.uint8]
+
+__all__ = [
+    "MAX_MANIFEST_BYTES",
+    "SCHEMA_VERSION",
+    "Accuracy",
+    "Architecture",
+    "Calibration",
+    "Input",
+    "LeftOutVariant",
+    "Manifest",
+    "Origin",
+    "Output",
+    "OutputKind",
+    "ParityFigures",
+    "Source",
+    "Tolerance",
+    "Variant",
+]
+
+SCHEMA_VERSION = 1
+
+# A thousand labels take 30 kB; parsed JSON takes some fifty times its size in memory.
+MAX_MANIFEST_BYTES = 16 * 2**20
+
+Origin = Literal["recognised", "named", "user code", "module"]
+OutputKind = Literal["logits", "log_probabilities", "probabilities"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The recipe of the network and how it was found.
+
+    Attributes:
+        name: such as "vgg16_bn", "torchvision:resnet18" or "lesson:Net".
+        origin: whether it was recognised in the checkpoint's keys, named by the user, or came as code or a module.
+        reasons: what in the checkpoint shows it.
+        assumptions: what the checkpoint cannot show and was taken as usual.
+        macs: multiply-accumulates of convolutions and linear layers for one image, None where nobody counted.
+        activations: numbers that one image, and each of those layers for it, is made of.
+    """
+
+    name: str
+    description: str
+    origin: Origin
+    reasons: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    macs: int | None = None
+    activations: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.origin not in get_args(Origin):
+            raise ValueError(f"origin is {self.origin!r}, must be one of {get_args(Origin)}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights come from.
+
+    Attributes:
+        kind: container of the checkpoint ("state dict", "module", "safetensors", ...) or "random", "torchvision".
+        weights: "random" weights answer questions of size and speed only.
+        bytes: size of the checkpoint file, None where there was none.
+        sha256: hexadecimal digest of the checkpoint file, None where there was none.
+        averaged: whether they are a running average of the weights that were trained.
+        notes: what reading the checkpoint changed: prefixes removed, dtypes converted, ...
+    """
+
+    kind: str
+    weights: Literal["trained", "pretrained", "random"]
+    bytes: int | None = None
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
+    averaged: bool = False
+
+
+@dataclass(frozen=True)
+class Input:
+    """What every variant takes: one tensor of images.
+
+    Attributes:
+        shape: sizes in the order of ``layout``; the first is the name of the dynamic batch dimension, or its fixed
+            size.
+        dtype, layout: float32 NCHW is preprocessed to the end. uint8 NHWC is oriented to permuted, in the order of
+            channels that preprocessing says; the variant itself scales and normalizes it.
+    """
+
+    shape: tuple[str | int, ...]
+    name: str = "input"
+    dtype: Literal["float32", "uint8"] = "float32"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+    def __post_init__(self) -> None:
+        if (self.dtype, self.layout) not in (("float32", "NCHW"), ("uint8", "NHWC")):
+            raise ValueError(f"input is float32 NCHW or uint8 NHWC, found {self.dtype} {self.layout}")
+        if len(self.shape) != 4 or any(not isinstance(size, int) or size < 1 for size in self.shape[1:]):
+            raise ValueError(f"shape is one size for each of {self.layout}, found {list(self.shape)}")
+        if isinstance(self.shape[0], int) and self.shape[0] < 1:
+            raise ValueError(f"a batch holds at least 1 image, found {list(self.shape)}")
+
+    @property
+    def batch_size(self) -> int | None:
+        """The fixed batch size, or None where it is dynamic."""
+        return self.shape[0] if isinstance(self.shape[0], int) else None
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether scaling and normalization were embedded into the variants, which then take uint8 NHWC."""
+        return self.dtype == "uint8"
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Sizes of one image in the order of ``layout``."""
+        return tuple(map(int, self.shape[1:]))
+
+    @property
+    def channels(self) -> int:
+        return int(self.shape[self.layout.index("C")])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.shape[self.layout.index("H")]), int(self.shape[self.layout.index("W")])
+
+    def as_pixels(self) -> Input:
+        """Return the same as uint8 NHWC."""
+        return Input((self.shape[0], *self.size, self.channels), self.name, "uint8", "NHWC")
+
+
+@dataclass(frozen=True)
+class Output:
+    """What every variant gives: one float32 tensor (batch, classes)."""
+
+    kind: OutputKind
+    classes: int
+    name: str = "output"
+
+    def __post_init__(self) -> None:
+        if self.classes < 1:
+            raise ValueError(f"there is at least 1 class, found {self.classes}")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The least agreement with eager PyTorch that a variant must show.
+
+    Attributes:
+        name: what the tolerance stands for, such as "float rounding".
+        min_snr_db: signal-to-noise ratio in dB.
+        min_cosine: cosine similarity of the worst sample.
+        min_top1_agreement: share of samples with the same best class, 0 to 1, ties counted as the same.
+        min_top5_agreement: mean share of the five best classes in common, 0 to 1.
+        tie: two classes of a sample tie where eager PyTorch separates them by less than this many standard deviations
+            of that sample's outputs: there the precision cannot be asked to decide.
+    """
+
+    name: str
+    min_snr_db: float
+    min_cosine: float
+    min_top1_agreement: float
+    min_top5_agreement: float
+    tie: float = 0.0
+
+
+@dataclass(frozen=True)
+class ParityFigures:
+    """Agreement of outputs with reference outputs; :func:`vgg_runtime.metrics.compare` has the formulas.
+
+    Attributes:
+        samples: images compared.
+        batch_sizes: batch sizes at which they were compared.
+        max_abs_error: largest absolute difference of any output, in output units.
+        max_rel_error: largest absolute difference relative to the largest output of its sample.
+        snr_db: signal-to-noise ratio in dB over all outputs; None where they are equal to the bit.
+        cosine: cosine similarity of the worst sample.
+        top1_agreement: share of samples with the same best class.
+        top1_agreement_with_ties: the same, where classes that tie by the tolerance's measure count as the same.
+        top5_agreement: mean share of the five best classes in common; None of five classes or fewer, which always have
+            all of them in common.
+        worst_sample: the sample with the lowest signal-to-noise ratio.
+        centered_snr_db: signal-to-noise ratio in dB of what tells the samples apart: the mean reference output of each
+            class is left out of the signal. None where the outputs are equal to the bit, or there is one sample only.
+    """
+
+    samples: int
+    batch_sizes: tuple[int, ...]
+    max_abs_error: float
+    max_rel_error: float
+    snr_db: float | None
+    cosine: float
+    top1_agreement: float
+    top1_agreement_with_ties: float
+    top5_agreement: float | None
+    worst_sample: str
+    centered_snr_db: float | None = None
+
+    @property
+    def is_mostly_mean(self) -> bool:
+        """Whether nine tenths of the signal or more are the same for every sample, so that ``snr_db`` says little."""
+        return self.snr_db is not None and self.centered_snr_db is not None and self.snr_db - self.centered_snr_db > 10
+
+    def misses(self, tolerance: Tolerance) -> list[str]:
+        """Return what falls short of ``tolerance``, in words; an empty list where nothing does."""
+        snr_db = math.inf if self.snr_db is None else self.snr_db
+        pairs = [
+            ("signal-to-noise ratio in dB", snr_db, tolerance.min_snr_db),
+            ("cosine", self.cosine, tolerance.min_cosine),
+            ("top-1 agreement", self.top1_agreement_with_ties, tolerance.min_top1_agreement),
+        ]
+        if self.top5_agreement is not None:
+            pairs.append(("top-5 agreement", self.top5_agreement, tolerance.min_top5_agreement))
+        # `not >=` rather than `<`: a NaN is a miss.
+        return [f"{name} {value:.6g}, at least {least:.6g}" for name, value, least in pairs if not value >= least]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers of eager PyTorch and of a variant on the same labelled images.
+
+    Attributes:
+        images: how many.
+        eager: share that eager PyTorch gets right, 0 to 1.
+        variant: share that the variant gets right, 0 to 1.
+        low, high: 95 % confidence interval of ``variant - eager``.
+        p_value: of McNemar's exact test that both are equally accurate.
+    """
+
+    images: int
+    eager: float
+    variant: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What labelled samples say of the network that was exported, whatever its variants do.
+
+    Attributes:
+        images: how many samples are labelled.
+        accuracy: share that eager PyTorch gets right, 0 to 1; None where some samples are not labelled.
+        low, high: ends of its 95 % interval by Wilson.
+        warnings: why the answers may be worth little, in words.
+    """
+
+    images: int
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The real images that the ranges of 8-bit activations were taken from.
+
+    Attributes:
+        method: how a range follows from what was seen.
+        images: paths relative to the folder given.
+        skipped: the same of those that could not be read, and why.
+        sha256: digest over their names and contents.
+        ranges: least and greatest value that is covered, by activation.
+        layer_snr_db: signal-to-noise ratio in dB of each layer's output when it alone is quantized; None for infinity.
+        evaluation_snr_db: that of int8-static on other calibration images; None where it was not evaluated, or did not
+            reach its goal on them.
+    """
+
+    method: str
+    images: tuple[str, ...]
+    skipped: tuple[str, ...]
+    sha256: str
+    ranges: dict[str, tuple[float, float]]
+    layer_snr_db: dict[str, float | None]
+    evaluation_snr_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One exported file.
+
+    Attributes:
+        name: ``<format>-<precision>``, such as "onnx-fp32".
+        file: path of the model inside the bundle, with "/".
+        external_data: path of the file that holds its large weights, None where they are inside ``file``.
+        bytes: size of all its files.
+        sha256: hexadecimal digest of each of its files, by path.
+        opset: version of the ONNX operator set, None for TorchScript.
+        parity: agreement with eager PyTorch, None where it was not verified.
+        tolerance: what ``parity`` was held to.
+        accuracy: on labelled sample images, None where there were none.
+        target: preset of the CPU or GPU that a quantized variant is built for.
+        notes: what was quantized, and how.
+        layers: how many layers with weights the network has, None where nobody counted.
+        in_float: names of those that a quantized variant left in float.
+    """
+
+    name: str
+    format: Literal["onnx", "torchscript"]
+    precision: str
+    file: str
+    bytes: int
+    sha256: dict[str, str]
+    external_data: str | None = None
+    opset: int | None = None
+    parity: ParityFigures | None = None
+    tolerance: Tolerance | None = None
+    accuracy: Accuracy | None = None
+    target: str | None = None
+    notes: tuple[str, ...] = ()
+    layers: int | None = None
+    in_float: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        files = {self.file, self.external_data} - {None}
+        if files != set(self.sha256):
+            raise ValueError(f"sha256 covers {sorted(self.sha256)}, the files are {sorted(map(str, files))}")
+
+
+@dataclass(frozen=True)
+class LeftOutVariant:
+    """A quantized variant that was exported, missed what it was held to, and is not in the bundle.
+
+    Attributes:
+        name: ``<format>-<precision>``.
+        reason: what it misses, in words.
+        parity: agreement with eager PyTorch, None where it could not be run.
+        tolerance: what ``parity`` was held to.
+        remedies: what to do about it, what helps most first.
+    """
+
+    name: str
+    reason: str
+    parity: ParityFigures | None = None
+    tolerance: Tolerance | None = None
+    remedies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is known of a bundle.
+
+    Attributes:
+        labels: one name per class, None where none were given.
+        golden: sha256 of ``golden.npz``, None where the variants were not verified.
+        diagnosis: of the network by labelled samples, None where none are labelled.
+        calibration: images and ranges of the variants with 8-bit activations, None where there are none.
+        tool_versions: version of each package that made the bundle.
+        left_out: quantized variants that missed what they were held to.
+    """
+
+    architecture: Architecture
+    source: Source
+    input: Input
+    output: Output
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] | None
+    variants: tuple[Variant, ...]
+    golden: str | None = None
+    diagnosis: Diagnosis | None = None
+    calibration: Calibration | None = None
+    tool_versions: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+    left_out: tuple[LeftOutVariant, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {self.schema_version}, this release reads {SCHEMA_VERSION}")
+        if self.labels is not None and len(self.labels) != self.output.classes:
+            raise ValueError(f"{counted(len(self.labels), 'label')} for {counted(self.output.classes, 'class')}")
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) != len(names):
+            raise ValueError(f"variants share a name: {', '.join(names)}")
+        if self.preprocessing.channel_count != self.input.channels:
+            raise ValueError(
+                f"preprocessing makes {self.preprocessing.channels}, "
+                f"input has {counted(self.input.channels, 'channel')}"
+            )
+        if self.preprocessing.output_size not in (None, self.input.size):
+            raise ValueError(f"preprocessing makes {self.preprocessing.output_size}, input has {self.input.size}")
+        permuted = len(self.preprocessing.permutation or ())
+        if permuted not in (0, math.prod(self.input.size)):
+            raise ValueError(f"preprocessing permutes {permuted} pixels, input has {self.input.size}")
+
+    def prepare(self, image: Image.Image, *, name: str = "the image") -> Prepared:
+        """Return a decoded image as the variants take it: one entry of a batch, of ``input.dtype`` and ``.layout``.
+
+        Args:
+            name: of the image, in errors.
+
+        Raises:
+            ImageError: preprocessing refuses it, or does not bring it to the size that the variants take.
+        """
+        prepared = self.preprocessing.pixels(image) if self.input.takes_pixels else self.preprocessing(image)
+        if prepared.shape != self.input.image_shape:
+            found = dict(zip(self.input.layout[1:], prepared.shape, strict=True))
+            height, width = self.input.size
+            raise ImageError(
+                f"{name} has {found['W']} x {found['H']} pixels after preprocessing; the network takes "
+                f"{width} x {height}.",
+                hint="Export with --preprocess that resizes or crops to that size.",
+            )
+        return prepared
+
+    def dump(self) -> str:
+        """Return the manifest as JSON text."""
+        return dump_json(self, indent=2)
+
+    @classmethod
+    def parse(cls, text: str | bytes, *, source: str) -> Manifest:
+        """Return the manifest in ``text``; ``source`` names it in errors.
+
+        Raises:
+            BundleError: the text is not JSON, or not a manifest.
+        """
+        try:
+            return from_json(cls, json.loads(text))
+        except (MismatchError, ValueError) as error:
+            raise BundleError(
+                f"{source} is no manifest of a bundle: {error}.", hint="Export the checkpoint again with vgg-export."
+            ) from error
+        except RecursionError as error:
+            raise BundleError(f"{source} is no manifest of a bundle: it is nested too deeply.") from error
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant called ``name``.
+
+        Raises:
+            BundleError: there is none.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise BundleError(
+            f"the bundle has no variant {name!r}.",
+            hint=f"It has {', '.join(variant.name for variant in self.variants)}.",
+        )

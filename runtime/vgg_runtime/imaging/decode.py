@@ -1,0 +1,215 @@
+"""Images from wherever an application has them: a path, bytes, an open file, a Pillow image, an array."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from typing import IO, TYPE_CHECKING, Any, Literal, Union, get_args
+
+from vgg_runtime.errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+else:
+    from vgg_runtime._internal.lazy_numpy import np
+
+__all__ = ["MAX_PIXELS", "ChannelOrder", "ImageSource", "image_name", "read_image"]
+
+
+logger = logging.getLogger(__name__)
+logger.addHandler(logging.NullHandler())  # quiet, unless the application or vgg-run wants to hear
+
+ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", "NDArray[Any]"]
+
+# The order of the colours in a uint8 array; OpenCV's is BGR.
+ChannelOrder = Literal["RGB", "BGR"]
+
+# A 100-megapixel photograph takes 300 MB once decoded; larger files are more often an attack than a photograph.
+MAX_PIXELS = 100_000_000
+
+_HIGH_DEPTH_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+# 5, 6 and 5 bits in 16 bits per pixel, as BMP has them.
+_PACKED_RAW_MODES = ("RGB;16", "BGR;16")
+
+# Pillow decodes these by starting a program (Ghostscript).
+_FORMATS_THAT_RUN_PROGRAMS = ("EPS",)
+
+# A phone's photograph with its preview or depth map behind it: nobody takes that for an animation.
+_FORMAT_OF_PHONES = "MPO"
+
+
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: ChannelOrder = "RGB") -> Image.Image:
+    """Return the decoded image, in its own mode. Of an animated image, the first frame; the log says so.
+
+    A file object or a Pillow image is for one thread at a time: reading changes it.
+
+    Args:
+        source: a path, the bytes of an image file, a binary file object (read from its beginning), a Pillow image, or
+            a uint8 array of shape (height, width) or (height, width, 1, 3 or 4).
+        max_pixels: larger images are refused before they are decoded. Beyond 178 million, Pillow's own
+            ``PIL.Image.MAX_IMAGE_PIXELS`` has to be raised too.
+        channels: order of the colours in a uint8 array; "BGR" is for the frames of OpenCV (with alpha: BGRA). Every
+            other source knows its own order.
+
+    Raises:
+        ImageError: the image is unreadable, truncated, empty, too large, or has more than 8 bits per channel.
+        UsageError: ``channels`` is "BGR" and ``source`` is not a uint8 array (height, width, 3 or 4).
+    """
+    _check_channels(source, channels)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels, channels)
+    name = image_name(source)
+    try:
+        if not isinstance(source, str | os.PathLike):
+            return _decode(source, name, max_pixels)
+        if os.path.isfile(source):
+            if not os.path.getsize(source):
+                raise ImageError(f"{name} is empty (0 bytes).")
+        elif os.path.exists(source) and not os.path.isdir(source):
+            # Opening a pipe waits for whoever writes to it, for ever if nobody does.
+            raise ImageError(
+                f"{name} is no regular file.", hint="Read a pipe or a device yourself, and give the bytes."
+            )
+        # Closed here, because Pillow leaves open the file of an image that it refuses, or that has more frames.
+        with open(source, "rb") as file:
+            return _decode(file, name, max_pixels)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
+        raise _refusal(name, error) from error
+
+
+def _refusal(name: str, error: Exception) -> ImageError:
+    from PIL import Image, UnidentifiedImageError
+
+    match error:
+        case UnidentifiedImageError():
+            return ImageError(f"{name} is in no image format that Pillow reads.")
+        case FileNotFoundError():
+            return ImageError(f"there is no file {name}.")
+        case IsADirectoryError():
+            return ImageError(f"{name} is a folder, not an image.")
+        case MemoryError():
+            return ImageError(f"{name} does not fit into memory.")
+        case Image.DecompressionBombError():
+            return ImageError(
+                f"{name} has more pixels than Pillow opens: {str(error).removesuffix('.')}.",
+                hint="Shrink it first, or raise PIL.Image.MAX_IMAGE_PIXELS besides max_pixels.",
+            )
+        case _:
+            return ImageError(f"{name} cannot be decoded: {error or type(error).__name__}.")
+
+
+def image_name(source: ImageSource) -> str:
+    """Return what to call ``source`` in messages and results."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    return name if isinstance(name, str) else "the image"
+
+
+def _decode(source: bytes | IO[bytes] | Image.Image, name: str, max_pixels: int) -> Image.Image:
+    from PIL import Image
+
+    image = _open(source, name)
+    if not image.width * image.height:
+        raise ImageError(f"{name} has {image.width} x {image.height} pixels.")
+    _refuse_too_large(name, image.width, image.height, max_pixels)
+    if image.format in _FORMATS_THAT_RUN_PROGRAMS:
+        raise ImageError(f"{name} is {image.format}, which is decoded by running a program; it is not accepted.")
+    _refuse_high_depth(image, name)
+    # What a Pillow image has before or behind its present frame is its owner's affair.
+    if not isinstance(source, Image.Image) and image.format != _FORMAT_OF_PHONES and _has_more_frames(image):
+        logger.warning("%s has several frames; the first is taken.", name)
+    image.load()
+    return image
+
+
+def _refuse_too_large(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} has {width} x {height} pixels, more than the limit of {max_pixels:,}.",
+            hint="Shrink it first, or raise the limit (max_pixels).",
+        )
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # Pillow looks for a second frame in a GIF, and finds it broken: nothing is wanted of that
+        image.seek(0)
+        return False
+
+
+def _open(source: bytes | IO[bytes] | Image.Image, name: str) -> Image.Image:
+    from PIL import Image
+
+    if isinstance(source, Image.Image):
+        return source
+    if isinstance(source, bytes | bytearray | memoryview):
+        if not source:
+            raise ImageError(f"{name} is empty (0 bytes).")
+        return Image.open(io.BytesIO(source))
+    if not hasattr(source, "read"):
+        raise ImageError(
+            f"{type(source).__name__} is no image.",
+            hint="Give a path, bytes, a file object, a Pillow image or a uint8 array.",
+        )
+    return Image.open(source)
+
+
+def _check_channels(source: ImageSource, channels: ChannelOrder) -> None:
+    if channels not in get_args(ChannelOrder):
+        raise UsageError(f"channels must be 'RGB' or 'BGR', got {channels!r}.")
+    if channels == "RGB":
+        return
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.shape[2:] in ((3,), (4,)):
+        return
+    kind = f"{source.dtype} {list(source.shape)}" if isinstance(source, np.ndarray) else type(source).__name__
+    raise UsageError(
+        f"channels='BGR' applies to uint8 arrays (height, width, 3 or 4), got {kind}.",
+        hint="Leave out channels: image files and Pillow images know the order of their own colours.",
+    )
+
+
+def _from_array(array: NDArray[Any], max_pixels: int, channels: ChannelOrder) -> Image.Image:
+    from PIL import Image
+
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f"the array has dtype {array.dtype}; an image is uint8.",
+            hint="Scale it to 0..255. What is preprocessed already is float32 planes: (channels, height, width).",
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
+        raise ImageError(
+            f"the array has shape {array.shape}; an image is (height, width) or (height, width, 1, 3 or 4)."
+        )
+    _refuse_too_large("the array", array.shape[1], array.shape[0], max_pixels)
+    if channels == "BGR":
+        mode = "RGB" if array.shape[2] == 3 else "RGBA"
+        # Pillow swaps the colours while it copies; an array whose last axis is reversed takes it six times as long.
+        pixels, size = np.ascontiguousarray(array), (array.shape[1], array.shape[0])
+        return Image.frombuffer(mode, size, pixels, "raw", mode.replace("RGB", "BGR"), 0, 1)
+    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+
+
+def _refuse_high_depth(image: Image.Image, name: str) -> None:
+    # Pillow reads 16-bit colour as 8-bit without a word; only the file's tiles tell.
+    tiles = getattr(image, "tile", None) or []
+    if image.mode in _HIGH_DEPTH_MODES or any(_has_high_depth(tile[0], tile[3]) for tile in tiles):
+        raise ImageError(
+            f"{name} has more than 8 bits per channel (mode {image.mode}); 8-bit images are accepted.",
+            hint="How to rescale it is for you to say: convert it to 8 bits first.",
+        )
+
+
+def _has_high_depth(decoder: str, arguments: Any) -> bool:
+    """Whether a tile is decoded from a raw mode (PNG, TIFF), or up to a largest value (PPM), beyond 8 bits."""
+    parts = arguments if isinstance(arguments, tuple) else (arguments,)
+    if decoder.startswith("ppm"):
+        return any(isinstance(part, int) and part > 255 for part in parts)
+    return any(";16" in part and part not in _PACKED_RAW_MODES for part in parts if isinstance(part, str))

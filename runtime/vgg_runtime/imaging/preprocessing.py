@@ -1,0 +1,232 @@
+"""From a decoded image to the float32 planes that a network was trained on: the only implementation.
+
+The arithmetic follows torchvision's PIL pipeline (Resize, CenterCrop, ToTensor, Normalize) to the bit, so that the
+build machine, calibration and the edge device see the same pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, get_args
+
+from vgg_runtime._internal.validation import counted
+from vgg_runtime.errors import ImageError
+from vgg_runtime.imaging.decode import MAX_PIXELS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+else:
+    from vgg_runtime._internal.lazy_numpy import np
+
+__all__ = ["Channels", "Interpolation", "Preprocessing"]
+
+Channels = Literal["RGB", "BGR", "L"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+
+MAX_SIDE = 10_000
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What training did to an image, in this order: orient, convert, resize, crop, permute, scale, normalize.
+
+    Attributes:
+        channels: planes of the result and their order; "L" is one plane of luma (ITU-R 601-2, as Pillow computes it).
+        resize: pixels of the shorter side, or (height, width); None leaves the size alone.
+        interpolation: Pillow's filter of that name, antialiased as Pillow does when it shrinks.
+        crop: (height, width) of the centre crop after resizing, padded with zeros where the image is smaller.
+        divide_by: what the 8-bit values are divided by: 255 (torchvision's ToTensor) or 1 (0..255 networks).
+        mean: subtracted after that, one value per channel in the order of ``channels``; None subtracts nothing.
+        std: divided by last, one value per channel; None divides by nothing.
+        exif_orientation: turn the image as its EXIF tag says. torchvision's loader does not.
+        permutation: pixel i of each plane, counted row by row, becomes the image's pixel permutation[i], as
+            ``images.view(n, c, -1)[:, :, permutation].view(n, c, h, w)`` does; None leaves the pixels in place.
+    """
+
+    channels: Channels = "RGB"
+    resize: int | tuple[int, int] | None = None
+    interpolation: Interpolation = "bilinear"
+    crop: tuple[int, int] | None = None
+    divide_by: float = 255.0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    exif_orientation: bool = False
+    permutation: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = [self.resize] if isinstance(self.resize, int) else [*(self.resize or ()), *(self.crop or ())]
+        if any(not 1 <= size <= MAX_SIDE for size in sizes):
+            raise ValueError(f"sizes are 1 to {MAX_SIDE:,} pixels, found {sizes}")
+        for name, value, accepted in (
+            ("channels", self.channels, get_args(Channels)),
+            ("interpolation", self.interpolation, get_args(Interpolation)),
+        ):
+            if value not in accepted:
+                raise ValueError(f"{name} is {value!r}, not one of {', '.join(accepted)}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channel_count:
+                channels = counted(self.channel_count, "channel")
+                raise ValueError(f"{name} has {counted(len(values), 'value')}, {self.channels} has {channels}")
+        if not all(0 < value < math.inf for value in (self.divide_by, *(self.std or ()))):
+            raise ValueError("divide_by and std are finite and greater than 0")
+        if not all(map(math.isfinite, self.mean or ())):
+            raise ValueError("mean is finite")
+        if self.permutation is not None:
+            self._check_permutation(self.permutation)
+
+    def _check_permutation(self, permutation: tuple[int, ...]) -> None:
+        count = len(permutation)
+        if not count or sorted(permutation) != list(range(count)):
+            raise ValueError(f"permutation has {count} entries, but not each of 0 to {count - 1} once")
+        if self.output_size is not None and math.prod(self.output_size) != count:
+            height, width = self.output_size
+            raise ValueError(f"permutation has {count} entries; {height} x {width} are {height * width} pixels")
+
+    @property
+    def channel_count(self) -> int:
+        return len(self.channels)
+
+    @property
+    def output_size(self) -> tuple[int, int] | None:
+        """(height, width) of the result, or None where it depends on the image."""
+        if self.crop is not None:
+            return self.crop
+        return self.resize if isinstance(self.resize, tuple) else None
+
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        """Return ``image`` as float32 (channels, height, width).
+
+        Raises:
+            ImageError: it is so long and thin that resizing its shorter side makes more than ``MAX_PIXELS``, or the
+                permutation is for another number of pixels.
+        """
+        return self.normalize(self.pixels(image))
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return the image before scaling: uint8 (height, width, channels), oriented to permuted.
+
+        Raises:
+            ImageError: as above, or Pillow cannot do it with this image.
+        """
+        try:
+            return self._pixels(image)
+        except ImageError:
+            raise
+        except Exception as error:  # Pillow raises nearly anything on broken EXIF blocks and unusual modes
+            raise ImageError(f"the image cannot be preprocessed: {error or type(error).__name__}.") from error
+
+    def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        if self.exif_orientation:
+            image = _oriented(image)
+        if isinstance(image.info.get("transparency"), bytes):
+            # The alpha of a palette: converting to RGB drops it in any case, but warns while it is there.
+            image = image.copy()
+            del image.info["transparency"]
+        mode = "L" if self.channels == "L" else "RGB"
+        image = image if image.mode == mode else image.convert(mode)  # else Pillow makes a copy
+        image = _center_crop(_resize(image, self.resize, self.interpolation), self.crop)
+        array = np.asarray(image)
+        if self._order is not None:
+            array = _permute(array, self._order)
+        if self.channels == "L":
+            return array[:, :, np.newaxis]
+        return array[:, :, ::-1] if self.channels == "BGR" else array
+
+    def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return uint8 (height, width, channels) scaled and normalized, as float32 (channels, height, width).
+
+        One rounding per step, as three tensor operations make it; folding them into ``x * a + b`` changes bits.
+        """
+        planes: NDArray[np.float32] = np.array(np.moveaxis(pixels, 2, 0), dtype=np.float32, order="C")
+        planes /= np.float32(self.divide_by)
+        if self._mean is not None:
+            planes -= self._mean
+        if self._std is not None:
+            planes /= self._std
+        return planes
+
+    @cached_property
+    def _order(self) -> NDArray[np.intp] | None:
+        return None if self.permutation is None else np.array(self.permutation, dtype=np.intp)
+
+    @cached_property
+    def _mean(self) -> NDArray[np.float32] | None:
+        return _per_channel(self.mean)
+
+    @cached_property
+    def _std(self) -> NDArray[np.float32] | None:
+        return _per_channel(self.std)
+
+
+def _per_channel(values: tuple[float, ...] | None) -> NDArray[np.float32] | None:
+    return None if values is None else np.array(values, dtype=np.float32)[:, np.newaxis, np.newaxis]
+
+
+def _oriented(image: Image.Image) -> Image.Image:
+    """Turn the image as its tag says. Pillow's own exif_transpose also writes the tags anew, and fails on many."""
+    from PIL.ExifTags import Base
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(image.getexif().get(Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def _resize(image: Image.Image, size: int | tuple[int, int] | None, interpolation: Interpolation) -> Image.Image:
+    if size is None:
+        return image
+    width, height = image.size
+    if isinstance(size, tuple):
+        height, width = size
+    elif width <= height:
+        width, height = size, int(size * height / width)
+    else:
+        width, height = int(size * width / height), size
+    if (width, height) == image.size:
+        return image
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"the image has {image.width} x {image.height} pixels; resizing it as the network wants makes "
+            f"{width} x {height}, more than the limit of {MAX_PIXELS:,}.",
+            hint="Crop it first.",
+        )
+    from PIL.Image import Resampling
+
+    return image.resize((width, height), Resampling[interpolation.upper()])
+
+
+def _center_crop(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    """Crop as torchvision's CenterCrop does: pad with zeros first, then cut at the offset rounded half to even."""
+    if size is None or (image.height, image.width) == size:
+        return image
+    height, width = size
+    if height > image.height or width > image.width:
+        left, top = max(width - image.width, 0) // 2, max(height - image.height, 0) // 2
+        right, bottom = math.ceil(max(width - image.width, 0) / 2), math.ceil(max(height - image.height, 0) / 2)
+        # Pillow's crop fills what lies outside of the image with zeros.
+        image = image.crop((-left, -top, image.width + right, image.height + bottom))
+    top, left = round((image.height - height) / 2.0), round((image.width - width) / 2.0)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _permute(pixels: NDArray[np.uint8], order: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Take the pixels of (height, width, ...) in ``order``: while they are bytes, and all channels of one at once."""
+    height, width = pixels.shape[:2]
+    if height * width != len(order):
+        raise ImageError(
+            f"the image has {width} x {height} pixels where the permutation takes {len(order)}.",
+            hint="Resize or crop it to that many: give resize or crop beside the permutation.",
+        )
+    return pixels.reshape(height * width, -1)[order].reshape(pixels.shape)

@@ -1,0 +1,202 @@
+"""Loading what a classifier runs: a variant of a bundle, or a lone file that vgg-export wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vgg_runtime.backends.base import Backend, Choice, Placement
+from vgg_runtime.backends.registry import open_backend
+from vgg_runtime.bundle.checksums import PendingChecksums
+from vgg_runtime.bundle.directory import Bundle, open_bundle, read_recommendation
+from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, refuse_edited
+from vgg_runtime.bundle.manifest import Manifest, Variant
+from vgg_runtime.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vgg_runtime.bundle.manifest import Prepared
+
+__all__ = ["ENGINES", "RECOMMENDED", "CheckedBackend", "Opened", "open_in_bundle", "open_lone_file"]
+
+
+# The backend that runs a format, where the caller names none.
+ENGINES = {"onnx": "onnxruntime", "torchscript": "torchscript"}
+
+# Stands for the variant that was the best one on the machine that exported.
+RECOMMENDED = "recommended"
+
+# The format that a backend runs; what plugs in from elsewhere may run any.
+_RUNS = {"onnxruntime": "onnx", "openvino": "onnx", "torchscript": "torchscript"}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that is loaded, and what is known of it.
+
+    Attributes:
+        variant: its name; of a lone file, the name of the file.
+        variant_reason: why it is that one.
+        choice: the backend that loaded it.
+        load: loads it once more, as a forked process has to.
+    """
+
+    manifest: Manifest
+    variant: str
+    variant_reason: str
+    choice: Choice
+    load: Callable[[], Backend]
+    backend: Backend
+
+
+def open_in_bundle(
+    path: Path, variant: str | None, backend: str | None, placement: Placement, *, verify: bool
+) -> Opened:
+    """Load a variant of the bundle at ``path``, while its files are compared with their checksums.
+
+    Args:
+        variant: its name, or "recommended"; by default float32 ONNX, or the first ONNX variant.
+        backend: its name; by default that of :data:`ENGINES`. "auto" tries those that are installed.
+
+    Raises:
+        BundleError: the bundle is damaged or lacks the variant.
+        MissingCapabilityError: the backend or the device is missing.
+    """
+    bundle = open_bundle(path)
+    chosen, reason = _choose_variant(bundle, variant)
+    checksums = PendingChecksums(bundle.directory, chosen.sha256) if verify else None
+    placement = replace(placement, precision=chosen.precision)
+    choice = _choice(bundle, chosen, backend, placement, checksums)
+    load = partial(open_backend, choice.backend, bundle.path(chosen.file), placement)
+    if checksums is None:
+        return Opened(bundle.manifest, chosen.name, reason, choice, load, load())
+
+    def load_checked() -> Backend:
+        return CheckedBackend(load, PendingChecksums(bundle.directory, chosen.sha256))
+
+    checked = CheckedBackend(load, checksums)
+    try:
+        refuse_edited(bundle.manifest, checked.metadata, source=chosen.file, as_error=BundleError)
+    except BundleError:
+        checksums.require_digests()  # a model that was changed is the better reason
+        raise
+    return Opened(bundle.manifest, chosen.name, reason, choice, load_checked, checked)
+
+
+def open_lone_file(path: Path, backend: str | None, placement: Placement) -> Opened:
+    """Load the model at ``path``, which carries its manifest in its metadata.
+
+    Raises:
+        BundleError: it carries none, or the backend cannot read it.
+        MissingCapabilityError: the backend or the device is missing.
+    """
+    format_ = "torchscript" if path.suffix == ".pt" else "onnx"
+    if backend == "auto":
+        choice = Choice(ENGINES[format_], "a lone file has no golden outputs to hold another backend to")
+    else:
+        choice = _named_backend(backend, format_)
+    load = partial(open_backend, choice.backend, path, placement)
+    loaded = load()
+    if METADATA_KEY not in loaded.metadata:
+        raise BundleError(
+            f"{path} carries no {METADATA_KEY} in its metadata, so its preprocessing and labels are unknown.",
+            hint="Name the directory of a bundle, or a file that vgg-export wrote.",
+        )
+    manifest = Manifest.parse(loaded.metadata[METADATA_KEY], source=f"the metadata of {path}")
+    return Opened(manifest, path.stem, "the file that was named", choice, load, loaded)
+
+
+def _choice(
+    bundle: Bundle, variant: Variant, backend: str | None, placement: Placement, checksums: PendingChecksums | None
+) -> Choice:
+    if backend != "auto":
+        return _named_backend(backend, variant.format)
+    from vgg_runtime.autoselect import choose_backend
+
+    if checksums is not None:
+        checksums.require_digests()  # what is found out on a changed file would be remembered
+    return choose_backend(bundle, variant, placement)
+
+
+def _named_backend(name: str | None, format_: str) -> Choice:
+    default = ENGINES[format_]
+    if name is None:
+        return Choice(default, "runs files of this format by default")
+    if _RUNS.get(name, format_) != format_:
+        raise UsageError(f"{name} does not run {format_} files.", hint=f"Leave the backend to the format: {default}.")
+    return Choice(name, "as asked")
+
+
+def _choose_variant(bundle: Bundle, name: str | None) -> tuple[Variant, str]:
+    """Return the variant and why it is that one."""
+    if name is None:
+        default = _default_variant(bundle.manifest)
+        return default, _default_reason(bundle, default)
+    if name != RECOMMENDED:
+        return bundle.manifest.variant(name), "as asked"
+    recommendation = read_recommendation(bundle)
+    if recommendation is None:
+        return _default_variant(bundle.manifest), "default, because no variant was timed when the bundle was exported"
+    from vgg_runtime._internal.cpu import processor_name  # a prediction by the default variant does without
+
+    reason = "recommended on the machine that exported"
+    if recommendation.processor not in (None, processor_name()):
+        reason += f", which had another CPU: {recommendation.processor}"
+    return bundle.manifest.variant(recommendation.variant), reason
+
+
+def _default_reason(bundle: Bundle, default: Variant) -> str:
+    try:
+        recommendation = read_recommendation(bundle)
+    except BundleError:  # nobody asked for a recommendation, so the default does without
+        recommendation = None
+    if recommendation is None:
+        return "default"
+    if recommendation.variant == default.name:
+        return "default, and recommended on the machine that exported"
+    return f"default; recommended on the machine that exported: {recommendation.variant}"
+
+
+def _default_variant(manifest: Manifest) -> Variant:
+    onnx = [variant for variant in manifest.variants if variant.format == "onnx"]
+    if not onnx:
+        raise BundleError(
+            f"the bundle has no ONNX variant: {', '.join(variant.name for variant in manifest.variants)}.",
+            hint="Export with --format onnx.",
+        )
+    return next((variant for variant in onnx if variant.precision == "fp32"), onnx[0])
+
+
+class CheckedBackend:
+    """Loads a backend while ``checksums`` are computed beside it.
+
+    Raises:
+        BundleError: the files were changed. Where the engine can load them all the same, the first ``run`` says so.
+    """
+
+    def __init__(self, load: Callable[[], Backend], checksums: PendingChecksums) -> None:
+        self._checksums = checksums
+        try:
+            self._backend = load()
+        except Exception:
+            checksums.require_digests()  # a file that was changed is the better reason
+            raise
+        checksums.require_same_files()
+        self.device, self.device_reason = self._backend.device, self._backend.device_reason
+        self.metadata = self._backend.metadata
+
+    def run(self, batch: Prepared) -> NDArray[np.float32]:
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
+
+        Raises:
+            BundleError: the files were changed.
+        """
+        try:
+            return self._backend.run(batch)
+        finally:
+            self._checksums.require_digests()

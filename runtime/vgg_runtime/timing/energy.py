@@ -1,0 +1,56 @@
+"""Counters of energy: RAPL of the processor, NVML of an NVIDIA GPU; read where the machine lets this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vgg_runtime.timing import nvml
+
+__all__ = ["Reading", "joules_between", "read_counters"]
+
+POWERCAP = Path("/sys/class/powercap")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A counter at one moment.
+
+    Attributes:
+        joules: since the counter last began at 0.
+        wraps_at: joules at which it begins again.
+    """
+
+    joules: float
+    wraps_at: float
+
+
+def read_counters(device: Literal["cpu", "cuda"], *, powercap: Path = POWERCAP) -> tuple[Reading, ...]:
+    """Return the counters of the processor's packages, or of the GPU; none where they are absent or not readable.
+
+    They count the whole package or board, idle power and other processes included.
+    """
+    if device == "cuda":
+        joules = nvml.energy_joules()
+        return () if joules is None else (Reading(joules, float("inf")),)
+    # "intel-rapl:0" is a package, on AMD too; "intel-rapl:0:0" is a part of it.
+    packages = sorted(zone for zone in powercap.glob("intel-rapl:*") if zone.name.count(":") == 1)
+    try:
+        return tuple(
+            Reading(_microjoules(zone / "energy_uj") / 1e6, _microjoules(zone / "max_energy_range_uj") / 1e6)
+            for zone in packages
+        )
+    except (OSError, ValueError):  # only root may read it, as a rule
+        return ()
+
+
+def joules_between(before: tuple[Reading, ...], after: tuple[Reading, ...]) -> float | None:
+    """Return the joules that were spent, over all counters; None without any."""
+    if not before or len(before) != len(after):
+        return None
+    return sum((b.joules - a.joules) % a.wraps_at for a, b in zip(before, after, strict=True))
+
+
+def _microjoules(file: Path) -> int:
+    return int(file.read_text())

@@ -1,0 +1,109 @@
+"""The golden self-test: does this machine give the outputs that eager PyTorch gave on the build machine?"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from vgg_runtime.backends.base import Device
+from vgg_runtime.bundle.directory import GOLDEN, Bundle, open_bundle
+from vgg_runtime.bundle.embedded_manifest import refuse_edited, torchscript_metadata
+from vgg_runtime.bundle.manifest import ParityFigures
+from vgg_runtime.classifier import Classifier
+from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
+from vgg_runtime.metrics import compare
+
+__all__ = ["golden_misses", "verify_bundle"]
+
+_Golden = tuple[np.ndarray, np.ndarray]  # inputs as the network takes them, outputs of eager PyTorch
+
+
+def verify_bundle(
+    path: str | os.PathLike[str], *, device: Device = "auto", backend: str | None = None
+) -> dict[str, ParityFigures]:
+    """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
+
+    The manifest has no checksum; it is compared with the one inside each model file, which knows all but what was
+    measured: the variants' figures and tolerances.
+
+    Args:
+        backend: engine that runs the variants; by default that of their format.
+
+    Returns:
+        the figures of each variant that was run; empty where the bundle was exported without verification, or has
+        no ONNX variant.
+
+    Raises:
+        BundleError: the bundle is incomplete or unreadable.
+        ChecksumError: a file has changed, the manifest included.
+        SelfTestError: a variant misses its tolerance on this machine.
+    """
+    bundle = open_bundle(path)
+    if changed := bundle.changed_files():
+        raise ChecksumError(
+            f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
+            hint="Copy the bundle again from where it was exported.",
+        )
+    golden = None if bundle.manifest.golden is None else _read_golden(bundle)
+    figures = {}
+    for variant in bundle.manifest.variants:
+        if variant.format == "onnx":
+            with Classifier.open(
+                bundle.directory, variant=variant.name, device=device, backend=backend, verify=False
+            ) as classifier:
+                refuse_edited(bundle.manifest, classifier.metadata, source=variant.file, as_error=ChecksumError)
+                if golden is not None:
+                    figures[variant.name] = _compare(bundle, classifier, golden)
+        else:
+            metadata = torchscript_metadata(bundle.path(variant.file))
+            refuse_edited(bundle.manifest, metadata, source=variant.file, as_error=ChecksumError)
+    _refuse_misses(bundle, figures)
+    return figures
+
+
+def golden_misses(bundle: Bundle, classifier: Classifier) -> list[str]:
+    """Return in words what the outputs of ``classifier``, a variant of ``bundle``, fall short of; empty if nothing.
+
+    Raises:
+        BundleError: the bundle has no golden outputs, or unreadable ones.
+    """
+    tolerance = bundle.manifest.variant(classifier.variant).tolerance
+    figures = _compare(bundle, classifier, _read_golden(bundle))
+    return figures.misses(tolerance) if tolerance else []
+
+
+def _read_golden(bundle: Bundle) -> _Golden:
+    try:
+        with bundle.path(GOLDEN).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            inputs, outputs = arrays["input"], arrays["output"]
+    except Exception as error:  # numpy and zipfile raise many kinds on a file that is no archive
+        raise BundleError(f"{bundle.path(GOLDEN)} is unreadable: {error}.") from error
+    takes, gives = bundle.manifest.input, bundle.manifest.output
+    if inputs.ndim != 4 or len(inputs) < (takes.batch_size or 1) or outputs.shape != (len(inputs), gives.classes):
+        raise BundleError(f"{bundle.path(GOLDEN)} has inputs {inputs.shape} and outputs {outputs.shape}: no fit.")
+    return inputs, outputs
+
+
+def _compare(bundle: Bundle, classifier: Classifier, golden: _Golden) -> ParityFigures:
+    inputs, outputs = golden
+    size = bundle.manifest.input.batch_size or 1
+    batches = [inputs[start : start + size] for start in range(0, len(inputs) - size + 1, size)]
+    actual = np.concatenate([classifier.logits(batch) for batch in batches])
+    tolerance = bundle.manifest.variant(classifier.variant).tolerance
+    names, tie = [f"golden {i}" for i in range(len(actual))], tolerance.tie if tolerance else 0.0
+    return compare(outputs[: len(actual)], actual, names, batch_sizes=[size], tie=tie)
+
+
+def _refuse_misses(bundle: Bundle, figures: dict[str, ParityFigures]) -> None:
+    misses = [
+        f"{name}: {miss}"
+        for name, found in figures.items()
+        if (tolerance := bundle.manifest.variant(name).tolerance)
+        for miss in found.misses(tolerance)
+    ]
+    if misses:
+        raise SelfTestError(
+            f"outputs on this machine differ from those of the build machine: {'; '.join(misses)}.",
+            hint="Another onnxruntime release or CPU may be at fault: compare vgg-run info with pip list.",
+        )

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from vgg_export.writing import atomic_directory
+from vgg_export.writing.atomic_directory import check_destination, staged_directory
+from vgg_runtime.bundle.directory import MANIFEST, REPORT
+from vgg_runtime.bundle.manifest import Architecture, Input, Manifest, Output, Source, Variant
+from vgg_runtime.errors import MissingCapabilityError, UsageError
+from vgg_runtime.imaging.preprocessing import Preprocessing
+
+MODEL = "onnx-fp32/model.onnx"
+
+
+def manifest(name: str) -> str:
+    return Manifest(
+        architecture=Architecture(name, "a network", "named"),
+        source=Source("state dict", "trained"),
+        input=Input(("batch", 1, 8, 8)),
+        output=Output("logits", 6),
+        preprocessing=Preprocessing("L"),
+        labels=None,
+        variants=(Variant("onnx-fp32", "onnx", "fp32", MODEL, 5, {MODEL: "00" * 32}),),
+    ).dump()
+
+
+def write(destination: Path, name: str, *, overwrite: bool = False) -> None:
+    """Write a bundle whose architecture has that name."""
+    with staged_directory(destination, overwrite=overwrite) as staging:
+        (staging / MANIFEST).write_text(manifest(name))
+        (staging / REPORT).write_text("read me")
+        (staging / MODEL).parent.mkdir()
+        (staging / MODEL).write_text("model")
+
+
+WHOLE = {MANIFEST, REPORT, "onnx-fp32", MODEL}
+
+
+def tree(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_nothing_is_at_the_destination_until_the_block_ends(tmp_path: Path) -> None:
+    with staged_directory(tmp_path / "a.bundle", overwrite=False) as staging:
+        (staging / MANIFEST).write_text("{}")
+        assert not (tmp_path / "a.bundle").exists()
+    assert tree(tmp_path) == {"a.bundle", f"a.bundle/{MANIFEST}"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_block_that_raises_leaves_nothing_not_even_new_parents(tmp_path: Path, error: type[BaseException]) -> None:
+    def write_half() -> None:
+        with staged_directory(tmp_path / "new" / "deep" / "a.bundle", overwrite=False) as staging:
+            (staging / "model.onnx").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert not tree(tmp_path)
+
+
+def test_parents_that_were_there_stay(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="no"), staged_directory(tmp_path / "mine" / "a.bundle", overwrite=False):
+        raise ValueError("no")
+    assert tree(tmp_path) == {"mine"}
+
+
+def test_missing_parents_are_made(tmp_path: Path) -> None:
+    write(tmp_path / "new" / "deep" / "a.bundle", "made")
+    assert (tmp_path / "new" / "deep" / "a.bundle" / MANIFEST).read_text() == manifest("made")
+
+
+@pytest.mark.parametrize("swap_in_one_step", [True, False])
+def test_overwrite_replaces_a_bundle_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap_in_one_step: bool
+) -> None:
+    if not swap_in_one_step:
+        monkeypatch.setattr(atomic_directory, "_exchange", lambda first, second: False)
+    write(tmp_path / "a.bundle", "old")
+    write(tmp_path / "a.bundle", "new", overwrite=True)
+    assert tree(tmp_path / "a.bundle") == WHOLE
+    assert tree(tmp_path) == {"a.bundle", *(f"a.bundle/{name}" for name in WHOLE)}
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("new")
+
+
+def test_a_failed_overwrite_keeps_the_old_bundle(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    with pytest.raises(ValueError, match="no"), staged_directory(tmp_path / "a.bundle", overwrite=True):
+        raise ValueError("no")
+    assert tree(tmp_path / "a.bundle") == WHOLE
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bundle"]
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("old")
+
+
+def test_a_bundle_is_kept_without_overwrite(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    with pytest.raises(UsageError, match="exists") as refusal:
+        check_destination(tmp_path / "a.bundle", overwrite=False)
+    assert "--overwrite" in refusal.value.hint
+
+
+def test_what_is_no_bundle_is_kept_even_with_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "file").write_text("mine")
+    for name in ("photos", "file"):
+        with pytest.raises(UsageError, match="is no bundle, so it is not replaced"):
+            check_destination(tmp_path / name, overwrite=True)
+
+
+def test_a_link_is_kept_and_called_one(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "a.bundle")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    for name in ("link", "dangling"):
+        with pytest.raises(UsageError, match="is a link, so it is not replaced"):
+            check_destination(tmp_path / name, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.pth", "onnx-fp32/notes.txt", "onnx-mine/a.txt", "torchscript-fp32", "deep/er/.hidden"]
+)
+def test_a_bundle_with_the_users_own_files_in_it_is_kept(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "a.bundle" / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "a.bundle" / name).write_text("the only copy")
+    with pytest.raises(UsageError, match=rf"holds more than a bundle.*{name}"):
+        write(tmp_path / "a.bundle", "new", overwrite=True)
+    assert (tmp_path / "a.bundle" / name).read_text() == "the only copy"
+
+
+def test_a_bundle_with_a_link_to_a_folder_in_it_is_kept(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "a.bundle" / "photos").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match=r"holds more than a bundle.*photos"):
+        check_destination(tmp_path / "a.bundle", overwrite=True)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"name": "another application\'s"}', "[" * 10_000])
+def test_a_folder_with_a_bundle_json_of_another_kind_is_kept(tmp_path: Path, content: str) -> None:
+    (tmp_path / MANIFEST).write_text(content)
+    (tmp_path / REPORT).write_text("mine")
+    with pytest.raises(UsageError, match="is no bundle that this release can read") as refused:
+        check_destination(tmp_path, overwrite=True)
+    assert "Remove it yourself" in refused.value.hint
+
+
+def test_a_damaged_bundle_can_be_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "old")
+    (tmp_path / "a.bundle" / MODEL).unlink()
+    write(tmp_path / "a.bundle", "new", overwrite=True)
+    assert tree(tmp_path / "a.bundle") == WHOLE
+
+
+def test_something_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    def write_while_another_does() -> None:
+        with staged_directory(tmp_path / "a.bundle", overwrite=False) as staging:
+            (staging / MANIFEST).write_text("late")
+            write(tmp_path / "a.bundle", "first")
+
+    with pytest.raises(UsageError, match="exists"):
+        write_while_another_does()
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("first")
+
+
+def test_the_later_of_two_at_once_is_told_and_the_first_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found nothing at the destination; only the rename tells."""
+    monkeypatch.setattr(atomic_directory, "check_destination", lambda destination, overwrite: None)
+    monkeypatch.setattr(Path, "exists", lambda path: path.name != "a.bundle")
+    write(tmp_path / "a.bundle", "first")
+    with pytest.raises(UsageError, match="was written by someone else in the meantime"):
+        write(tmp_path / "a.bundle", "late")
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("first")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bundle"]
+
+
+@pytest.mark.parametrize("name", ["file/a.bundle", "file/deep/a.bundle", "x" * 250, "x" * 300 + "/a.bundle"])
+def test_a_place_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(MissingCapabilityError, match="cannot be written"):
+        write(tmp_path / name, "{}")
+    assert tree(tmp_path) == {"file"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError("9 requested, 1 written")])
+def test_a_full_disk_is_no_fault_of_ours(tmp_path: Path, error: OSError) -> None:
+    with (
+        pytest.raises(MissingCapabilityError, match=r"No space left|9 requested"),
+        staged_directory(tmp_path / "a.bundle", overwrite=False),
+    ):
+        raise error
+    assert not tree(tmp_path)
+
+
+def test_the_directory_has_the_permissions_of_any_new_one(tmp_path: Path) -> None:
+    write(tmp_path / "a.bundle", "{}")
+    (tmp_path / "other").mkdir()
+    assert os.stat(tmp_path / "a.bundle").st_mode == os.stat(tmp_path / "other").st_mode

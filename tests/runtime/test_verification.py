@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
+from vgg_runtime.verification import verify_bundle
+
+MakeBundle = Callable[..., Path]
+EditManifest = Callable[..., None]
+
+
+def replace_golden(bundle: Path, edit_manifest: EditManifest, content: bytes) -> None:
+    """Put another golden.npz into the bundle, with the manifest vouching for it."""
+    (bundle / "golden.npz").write_bytes(content)
+    edit_manifest(bundle, lambda data: data.update(golden=hashlib.sha256(content).hexdigest()))
+
+
+def test_a_sound_bundle_gives_the_figures_of_every_variant(make_bundle: MakeBundle) -> None:
+    figures = verify_bundle(make_bundle(weights={"onnx-fp32": 10.0, "onnx-fp16": 10.000001}), device="cpu")
+    assert set(figures) == {"onnx-fp32", "onnx-fp16"}
+    for found in figures.values():
+        assert (found.samples, found.top1_agreement) == (4, 1)
+        assert found.snr_db is None or found.snr_db > 100
+
+
+def test_a_model_of_fixed_batch_size_is_tested_in_such_batches(make_bundle: MakeBundle) -> None:
+    found = verify_bundle(make_bundle(batch=3))["onnx-fp32"]
+    assert (found.samples, found.batch_sizes) == (3, (3,))
+
+
+def test_a_bundle_that_was_not_verified_has_no_figures(make_bundle: MakeBundle) -> None:
+    assert verify_bundle(make_bundle(golden_samples=None)) == {}
+
+
+@pytest.mark.parametrize("name", ["onnx-fp32/model.onnx", "onnx-fp32/model.onnx.data", "golden.npz"])
+def test_a_changed_file_is_named(bundle: Path, name: str) -> None:
+    with (bundle / name).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(ChecksumError, match=name):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize("golden_samples", [4, None])
+@pytest.mark.parametrize(
+    ("field", "edit"),
+    [
+        ("preprocessing", lambda data: data["preprocessing"].update(mean=[0.5, 0.5, 0.5])),
+        ("labels", lambda data: data.update(labels=data["labels"][::-1])),
+        ("output", lambda data: data["output"].update(kind="probabilities")),
+    ],
+)
+def test_an_edited_manifest_is_found_by_what_the_models_carry(
+    make_bundle: MakeBundle, edit_manifest: EditManifest, golden_samples: int | None, field: str, edit: Any
+) -> None:
+    bundle = make_bundle(golden_samples=golden_samples)
+    verify_bundle(bundle)
+    edit_manifest(bundle, edit)
+    with pytest.raises(ChecksumError, match=rf"bundle\.json was changed after it was written: {field} of it"):
+        verify_bundle(bundle)
+
+
+def test_a_variant_that_misses_its_tolerance_is_named_with_its_figures(make_bundle: MakeBundle) -> None:
+    bundle = make_bundle(weights={"onnx-fp32": 10.0, "onnx-int8-static": 11.0})
+    with pytest.raises(SelfTestError, match="onnx-int8-static: signal-to-noise ratio in dB 20, at least 100") as error:
+        verify_bundle(bundle)
+    assert "onnx-fp32" not in error.value.message
+
+
+def test_outputs_that_are_not_finite_are_a_miss(make_bundle: MakeBundle) -> None:
+    with pytest.raises(SelfTestError, match="top-1 agreement 0"):
+        verify_bundle(make_bundle(weights={"onnx-fp32": float("nan")}))
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04broken"])
+def test_an_unreadable_golden_is_refused(bundle: Path, edit_manifest: EditManifest, content: bytes) -> None:
+    replace_golden(bundle, edit_manifest, content)
+    with pytest.raises(BundleError, match=r"golden\.npz is unreadable"):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"input": np.zeros((2, 3, 6, 8), np.float32)},
+        {"input": np.array([object()]), "output": np.zeros((1, 3))},
+        {"input": np.zeros((2, 3, 6, 8), np.float32), "output": np.zeros((2, 4), np.float32)},
+        {"input": np.zeros((2, 3, 6, 8), np.float32), "output": np.zeros((1, 3), np.float32)},
+        {"input": np.zeros((0, 3, 6, 8), np.float32), "output": np.zeros((0, 3), np.float32)},
+        {"input": np.zeros((), np.float32), "output": np.zeros((0, 3), np.float32)},
+    ],
+    ids=["no outputs", "pickled", "other classes", "fewer outputs", "no samples", "no axes"],
+)
+def test_golden_arrays_that_do_not_fit_are_refused(
+    bundle: Path, edit_manifest: EditManifest, tmp_path: Path, arrays: dict[str, Any]
+) -> None:
+    np.savez(tmp_path / "other.npz", **arrays)
+    replace_golden(bundle, edit_manifest, (tmp_path / "other.npz").read_bytes())
+    with pytest.raises(BundleError, match=r"golden\.npz"):
+        verify_bundle(bundle)
+
+
+def test_too_few_golden_samples_for_the_batch_are_refused(make_bundle: MakeBundle) -> None:
+    with pytest.raises(BundleError, match="no fit"):
+        verify_bundle(make_bundle(batch=8, golden_samples=4))

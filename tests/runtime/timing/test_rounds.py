@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from vgg_bench.cases import bundle_subject
+from vgg_runtime.errors import VggDeployError
+from vgg_runtime.timing import rounds
+from vgg_runtime.timing.process import Failure, Turn
+from vgg_runtime.timing.rounds import Effort, Ratio, Timings, measure, turns
+
+TINY = Effort(rounds=4, seconds=0, least=2, most=2, starts=2)
+
+
+def worker(code: str) -> list[str]:
+    """The command of a process that runs ``code`` with the worker's ``serve`` at hand."""
+    return [sys.executable, "-c", f"import os, sys\nfrom vgg_runtime.timing.serve import serve\n{code}"]
+
+
+def logging(log: Path, *names: str) -> dict[str, list[str]]:
+    """Workers that write their name and process down when they start."""
+    code = "open({log!r}, 'a').write(f'{name} {{os.getpid()}}\\n'); serve(lambda: None)"
+    return {name: worker(code.format(log=str(log), name=name)) for name in names}
+
+
+def test_every_subject_has_its_turn_in_every_round_and_every_other_round_goes_backwards(tmp_path: Path) -> None:
+    found = list(turns(logging(tmp_path / "log", "a", "b", "c"), TINY))
+    assert [name for name, _ in found] == [*"abc", *"cba", *"abc", *"cba"]
+    assert {len(turn.latencies) for _, turn in found if isinstance(turn, Turn)} == {2}
+    assert all(latency > 0 for _, turn in found if isinstance(turn, Turn) for latency in turn.latencies)
+
+
+def test_a_subject_is_started_anew_as_often_as_asked_then_kept(tmp_path: Path) -> None:
+    found = list(turns(logging(tmp_path / "log", "a", "b"), TINY))
+    assert [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()] == ["a", "b", "b", "a"]
+    starts = [turn.start for _, turn in found if isinstance(turn, Turn)]
+    assert [start is not None for start in starts] == [True] * 4 + [False] * 4
+    assert all(start.cold_start_s > start.load_s == 0 for start in starts[:4] if start is not None)
+
+
+def test_without_memory_for_all_no_process_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "available_share", lambda: 0.2)
+    list(turns(logging(tmp_path / "log", "a"), TINY))
+    assert len(set((tmp_path / "log").read_text().splitlines())) == 4
+
+
+def test_closing_ends_every_process(tmp_path: Path) -> None:
+    outcomes = turns(logging(tmp_path / "log", "a", "b"), Effort(rounds=9, seconds=0, least=1))
+    for _ in range(3):
+        next(outcomes)
+    outcomes.close()
+    for line in (tmp_path / "log").read_text().splitlines():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(line.split()[1]), 0)
+
+
+def test_ctrl_c_in_the_terminal_reaches_no_worker(tmp_path: Path) -> None:
+    log = tmp_path / "group"
+    measure(
+        {"a": worker(f"open({str(log)!r}, 'w').write(str(os.getpgrp())); serve(lambda: None)")}, rounds=1, seconds=0
+    )
+    assert int(log.read_text()) != os.getpgrp()
+
+
+def test_a_turn_takes_the_time_it_was_given() -> None:
+    found = measure({"a": worker("serve(lambda: None)")}, rounds=1, seconds=0.001, least=1)
+    (latencies,) = found.rounds["a"]
+    assert len(latencies) == Effort.most or math.fsum(latencies) >= 0.00099
+
+
+FAILING = {
+    "at the start": ("raise SystemExit('the disk melted')", "the disk melted", 1),
+    "by an error of ours": ("sys.stderr.write('no CUDA'); sys.exit(5)", "no CUDA", 5),
+    "in its first call": ("serve(lambda: 1 / 0)", "ZeroDivisionError: division by zero", 1),
+    "while it is timed": ("serve(iter([None] * 9).__next__)", "StopIteration", 1),
+    "after much noise": ("print('x' * 10**6, file=sys.stderr); sys.exit('melted')", "melted", 1),
+    "without a word": ("", "its process ended with 0 and no word", 1),
+    "by the system": ("os.kill(os.getpid(), 9)", "its process was ended by signal 9", 5),
+}
+
+
+@pytest.mark.parametrize(("code", "message", "exit_code"), FAILING.values(), ids=FAILING)
+def test_a_subject_that_fails_gives_its_reason_and_the_others_go_on(code: str, message: str, exit_code: int) -> None:
+    subjects = {"bad": worker(code), "good": worker("serve(lambda: None)")}
+    found = list(turns(subjects, TINY))
+    assert [turn for name, turn in found if name == "bad"] == [Failure(message, exit_code)]
+    assert [name for name, turn in found if isinstance(turn, Turn)] == ["good"] * 4
+
+
+def test_measuring_a_few_raises_the_failure_of_one() -> None:
+    with pytest.raises(VggDeployError, match="the process that measures bad failed: the disk melted"):
+        measure({"bad": worker("raise SystemExit('the disk melted')")}, rounds=1)
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_bundle
+) -> None:
+    bundle = make_bundle()
+    monkeypatch.chdir(tmp_path)
+    for name in ("numpy", "json", "click", "vgg_runtime"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
+    command = bundle_subject(bundle, "onnx-fp32", threads=1, batch_size=2)
+    assert len(measure({"a": command}, rounds=1, seconds=0, least=1).rounds["a"][0]) == 1
+
+
+def test_latencies_and_ratios() -> None:
+    timings = Timings({"fast": [[1, 1, 9], [2], [3, 3]], "slow": [[3, 3, 3], [4], [12, 12]]})
+    assert timings.latency("fast") == 2
+    assert timings.latency("slow") == 4
+    assert timings.ratio("slow", "fast") == Ratio(3, 2, 4)
+    assert timings.ratio("fast", "fast") == Ratio(1, 1, 1)
