@@ -5,7 +5,7 @@ export VGG_DEPLOY_CACHE := $(CURDIR)/build/cache
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-runtime test-gpu check bench lessons clean
+.PHONY: demo test test-runtime test-gpu check bench lessons docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
@@ -39,6 +39,11 @@ lessons: .venv/ready
 	.venv/bin/python tests/lessons/table.py
 	.venv/bin/python tests/lessons/quantized.py
 
+# The pages of docs/ as a site in build/site; a link that leads nowhere is an error.
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
 # torch comes first and by itself: the exact version decides which build the rest is matched to.
 .venv/ready: $(INPUTS)
 	$(PYTHON) -m venv .venv
@@ -62,10 +67,15 @@ lessons: .venv/ready
 	.venv-runtime/bin/python $(PIP) ".[cpu]"
 	@touch $@
 
+.venv-docs/ready: $(INPUTS)
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python $(PIP) ".[docs]"
+	@touch $@
+
 # What examples/http_endpoint needs beyond that, in a folder of its own: the device's environment stays as it is.
 build/flask/ready: examples/http_endpoint/requirements.txt constraints.txt
 	$(PYTHON) $(PIP) --upgrade --target build/flask --requirement examples/http_endpoint/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-gpu .venv-runtime .venv-runtime-* build dist
+	rm -rf .venv .venv-docs .venv-gpu .venv-runtime .venv-runtime-* build dist
