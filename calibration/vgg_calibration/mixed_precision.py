@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from vgg_calibration.statistics.sensitivity import LayerNoise
+from vgg_calibration.statistics.sensitivity import LayerSensitivity
 from vgg_runtime.bundle.manifest import ParityFigures, Tolerance
 
-__all__ = ["Budget", "Evaluate", "Goal", "choose_in_float"]
+__all__ = ["AccuracyTarget", "Evaluate", "Goal", "choose_in_float"]
 
 # Two sets of images differ by some tenths of a dB in their signal-to-noise ratio.
 MARGIN_DB = 0.5
@@ -19,7 +19,7 @@ IsEnough = Callable[[ParityFigures], bool]
 
 
 @dataclass(frozen=True)
-class Budget:
+class AccuracyTarget:
     """What an 8-bit variant must reach.
 
     Attributes:
@@ -41,7 +41,7 @@ class Budget:
             parts.append(f"{self.min_snr_db:g} dB")
         return " and ".join(parts)
 
-    def with_margin(self) -> Budget:
+    def with_margin(self) -> AccuracyTarget:
         """Return the budget to reach on calibration images, so that other images reach this one."""
         return self if self.min_snr_db is None else replace(self, min_snr_db=self.min_snr_db + MARGIN_DB)
 
@@ -57,7 +57,7 @@ class Goal:
     """What an 8-bit variant must reach: the tolerance that it is held to, and the budget of the user on top."""
 
     tolerance: Tolerance
-    budget: Budget = field(default_factory=Budget)
+    budget: AccuracyTarget = field(default_factory=AccuracyTarget)
 
     def with_margin(self) -> Goal:
         """Return the goal to reach on calibration images, so that other images reach this one.
@@ -77,7 +77,9 @@ class Goal:
         return not figures.misses(self.tolerance) and self.budget.is_met(figures)
 
 
-def choose_in_float(noise: Sequence[LayerNoise], is_enough: IsEnough, evaluate: Evaluate) -> frozenset[str] | None:
+def choose_in_float(
+    noise: Sequence[LayerSensitivity], is_enough: IsEnough, evaluate: Evaluate
+) -> frozenset[str] | None:
     """Return the names of the nodes to leave in float, few bytes of them, so that the outcome is enough.
 
     Layers go back in the order of the noise that each byte of theirs makes; bisection finds the shortest prefix that

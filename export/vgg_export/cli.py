@@ -157,14 +157,14 @@ def _options(
     min_snr: float | None,
     **same_names: Any,
 ) -> Options:
-    from vgg_calibration.mixed_precision import Budget
+    from vgg_calibration.mixed_precision import AccuracyTarget
     from vgg_export.planning.plan import FORMATS, Options
 
     given = {name: value for name, value in same_names.items() if value is not None}  # the rest have defaults there
     return Options(
         formats=tuple(dict.fromkeys(formats)) or FORMATS,
         verify=not no_verify,
-        budget=Budget(min_agreement, min_snr),
+        budget=AccuracyTarget(min_agreement, min_snr),
         **given,
     )
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["eager_function", "run_batch"]
 
 
-Run = Callable[["Prepared"], "NDArray[np.float32]"]
+Run = Callable[["InputArray"], "NDArray[np.float32]"]
 
 
 def run_batch(run: Run, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -45,7 +45,7 @@ def eager_function(module: nn.Module) -> Run:
     """Return ``module`` as a function of arrays instead of tensors."""
     import torch
 
-    def run(batch: Prepared) -> NDArray[np.float32]:
+    def run(batch: InputArray) -> NDArray[np.float32]:
         with torch.inference_mode():
             output = module(torch.from_numpy(np.ascontiguousarray(batch)))
         if not isinstance(output, torch.Tensor):

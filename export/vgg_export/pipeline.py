@@ -12,7 +12,7 @@ from typing import Literal, cast
 import numpy as np
 
 from vgg_bench.measurement.machine import package_versions
-from vgg_calibration.mixed_precision import Budget
+from vgg_calibration.mixed_precision import AccuracyTarget
 from vgg_calibration.ranges.methods import DEFAULT_METHOD
 from vgg_calibration.targets import ANY_CPU
 from vgg_export.exporters.onnx import DEFAULT_OPSET
@@ -32,7 +32,7 @@ from vgg_models.costs import layer_table
 from vgg_models.types import WeightsChoice
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.bundle.directory import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
-from vgg_runtime.bundle.manifest import Manifest, Output, Source
+from vgg_runtime.bundle.manifest import Manifest, OutputSpec, Source
 
 __all__ = ["export", "write_bundle"]
 
@@ -133,7 +133,7 @@ def export(
         calibration_size=calibration_size,
         calibration_method=calibration_method,
         target=target,
-        budget=Budget(min_agreement, min_snr),
+        budget=AccuracyTarget(min_agreement, min_snr),
         all_layers=all_layers,
         opset=opset,
         batch=batch,
@@ -163,7 +163,7 @@ def write_bundle(
     with torch_threads(available_threads()), staged_directory(output, overwrite=overwrite) as staging:
         on_step("running eager PyTorch")
         samples = _samples(plan)
-        reference = run_eager(plan.loaded.module, samples, plan.takes, on_step)
+        reference = run_eager(plan.loaded.module, samples, plan.input_spec, on_step)
         manifest = write_variants(plan, _first_manifest(plan, reference, on_note), staging, on_step, on_note)
         if plan.options.verify:
             manifest = verify_variants(plan, manifest, reference, staging, on_step)
@@ -182,8 +182,8 @@ def write_bundle(
 
 def _samples(plan: Plan) -> Samples:
     if plan.images.samples is not None:
-        return real_samples(plan.images.samples, plan.preprocessing, plan.variants_take)
-    return pink_noise_samples(plan.preprocessing, plan.variants_take, seed=plan.options.seed)
+        return real_samples(plan.images.samples, plan.preprocessing, plan.variants_input)
+    return pink_noise_samples(plan.preprocessing, plan.variants_input, seed=plan.options.seed)
 
 
 def _first_manifest(plan: Plan, reference: Reference, on_note: OnNote) -> Manifest:
@@ -193,7 +193,7 @@ def _first_manifest(plan: Plan, reference: Reference, on_note: OnNote) -> Manife
     assumed = output_assumptions(outputs, kind)
     note_assumptions(assumed, on_note)
     checkpoint = plan.loaded.checkpoint
-    image = (plan.takes.channels, *plan.takes.size)
+    image = (plan.input_spec.channels, *plan.input_spec.size)
     costs = layer_table(plan.loaded.module, image)
     origins = {"random": "random", "torchvision": "pretrained"}
     return Manifest(
@@ -211,8 +211,8 @@ def _first_manifest(plan: Plan, reference: Reference, on_note: OnNote) -> Manife
             notes=plan.source_notes,
             averaged=checkpoint.averaged,
         ),
-        input=plan.variants_take,
-        output=Output(kind=kind, classes=outputs.shape[1]),
+        input=plan.variants_input,
+        output=OutputSpec(kind=kind, classes=outputs.shape[1]),
         preprocessing=plan.preprocessing,
         labels=plan.labels,
         variants=(),

@@ -19,18 +19,18 @@ from vgg_models.checkpoint.whole_module import describe_children, in_attribute_o
 from vgg_models.metadata import Statement
 from vgg_models.recognition import vgg, zoo
 from vgg_models.recognition.candidates import Reading
-from vgg_models.recognition.contradictions import contradictions
+from vgg_models.recognition.layer_mismatches import layer_mismatches
 from vgg_models.recognition.module_input import fitting_inputs
 from vgg_models.recognition.recognise import recognise, sole
 from vgg_models.stated_architecture import stated_architecture
-from vgg_models.types import Built, Request, Size
+from vgg_models.types import BuiltModel, LoadRequest, Size
 from vgg_runtime.bundle.manifest import Architecture, Origin
 from vgg_runtime.errors import ArchitectureError, UsageError
 
 __all__ = ["build_from"]
 
 
-def build_from(checkpoint: Checkpoint, request: Request) -> Built:
+def build_from(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     """Build the module and put the weights into it.
 
     Raises:
@@ -44,52 +44,54 @@ def build_from(checkpoint: Checkpoint, request: Request) -> Built:
             hint="Leave out --attribute-order.",
         )
     if model is None:
-        return _recognised(checkpoint, request) if checkpoint.module is None else _rebuilt(checkpoint, request)
+        return (
+            _recognised(checkpoint, request) if checkpoint.module is None else _from_whole_module(checkpoint, request)
+        )
     if model in MODEL_NAMES or model.startswith(PREFIX):
         return _named(model, checkpoint, request, f"named with --model {model}")
     if ":" in model:
         module = build_user_module(model)
-        return _filled(module, Architecture(model, f"the user's own {model}", "user code"), checkpoint)
+        return _load_weights(module, Architecture(model, f"the user's own {model}", "user code"), checkpoint)
     raise UsageError(
         f"there is no architecture called {model!r}.",
         hint=f"Ours are {', '.join(MODEL_NAMES)}. Others: torchvision:NAME, or MODULE:CALLABLE for your own code.",
     )
 
 
-def _filled(
+def _load_weights(
     module: nn.Module,
     architecture: Architecture,
     checkpoint: Checkpoint,
     channels: int | None = None,
     size: Size | None = None,
-) -> Built:
+) -> BuiltModel:
     notes = fit(module, checkpoint.state, architecture=architecture.name)
     info = replace(checkpoint.info, notes=(*checkpoint.info.notes, *notes))
-    return Built(module, architecture, info, channels, size)
+    return BuiltModel(module, architecture, info, channels, size)
 
 
-def _undressed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     *_, (bare, _notes) = without_prefixes(state)
     return bare
 
 
-def _named(model: str, checkpoint: Checkpoint, request: Request, reason: str) -> Built:
+def _named(model: str, checkpoint: Checkpoint, request: LoadRequest, reason: str) -> BuiltModel:
     if model.startswith(PREFIX):
         return _torchvision(model.removeprefix(PREFIX), checkpoint, request)
     readings_of = zoo.named_readings if model in KNOWN_MODELS else vgg.named_readings
-    state = _undressed(checkpoint.state)
+    state = _strip_prefixes(checkpoint.state)
     readings = readings_of(model, state, input_size=request.input_size)
-    if request.likely_size is not None and any(reading.question for reading in readings):
-        readings = readings_of(model, state, input_size=request.likely_size)
+    if request.fallback_input_size is not None and any(reading.question for reading in readings):
+        readings = readings_of(model, state, input_size=request.fallback_input_size)
     return _from_reading(sole(readings), checkpoint, "named", (reason,))
 
 
-def _recognised(checkpoint: Checkpoint, request: Request) -> Built:
+def _recognised(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     """By keys and shapes; where these leave it open, by the name that the checkpoint itself has for it."""
     stated, remarks = stated_architecture(checkpoint.metadata)
-    state = _undressed(checkpoint.state)
+    state = _strip_prefixes(checkpoint.state)
     try:
-        reading = recognise(state, input_size=request.input_size, likely_size=request.likely_size)
+        reading = recognise(state, input_size=request.input_size, fallback_input_size=request.fallback_input_size)
     except ArchitectureError as error:
         if stated is None:
             raise
@@ -100,7 +102,9 @@ def _recognised(checkpoint: Checkpoint, request: Request) -> Built:
     return replace(built, checkpoint=built.checkpoint.with_remarks(*remarks))
 
 
-def _as_stated(stated: Statement[str], checkpoint: Checkpoint, request: Request, undecided: ArchitectureError) -> Built:
+def _as_stated(
+    stated: Statement[str], checkpoint: Checkpoint, request: LoadRequest, undecided: ArchitectureError
+) -> BuiltModel:
     """As the architecture that the checkpoint names, if the weights fit it."""
     try:
         built = _named(stated.value, checkpoint, request, f"named by {stated.source}")
@@ -113,20 +117,20 @@ def _as_stated(stated: Statement[str], checkpoint: Checkpoint, request: Request,
     return replace(built, checkpoint=built.checkpoint.with_remarks(remark))
 
 
-def _from_reading(reading: Reading, checkpoint: Checkpoint, origin: Origin, reasons: tuple[str, ...]) -> Built:
+def _from_reading(reading: Reading, checkpoint: Checkpoint, origin: Origin, reasons: tuple[str, ...]) -> BuiltModel:
     with torch.device("meta"):
         module = reading.build()
     info = Architecture(reading.name, reading.description, origin, reasons, reading.assumptions)
-    return _filled(module, info, checkpoint, reading.input_channels, reading.input_size)
+    return _load_weights(module, info, checkpoint, reading.input_channels, reading.input_size)
 
 
-def _torchvision(name: str, checkpoint: Checkpoint, request: Request) -> Built:
-    module = empty_torchvision(name, _undressed(checkpoint.state))
+def _torchvision(name: str, checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
+    module = empty_torchvision(name, _strip_prefixes(checkpoint.state))
     size = request.input_size or default_input_size(name)
-    return _filled(module, torchvision_info(name), checkpoint, None, size)
+    return _load_weights(module, torchvision_info(name), checkpoint, None, size)
 
 
-def _rebuilt(checkpoint: Checkpoint, request: Request) -> Built:
+def _from_whole_module(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     """A whole module: as it is where its order is certain or confirmed, else by its weights."""
     assert checkpoint.module is not None
     found = in_attribute_order(checkpoint.module) if request.attribute_order else runnable(checkpoint.module)
@@ -140,14 +144,14 @@ def _rebuilt(checkpoint: Checkpoint, request: Request) -> Built:
         reasons=(f"its children: {describe_children(checkpoint.module)}",),
         assumptions=(assumption,) if assumption else (),
     )
-    return Built(module, info, checkpoint.info)
+    return BuiltModel(module, info, checkpoint.info)
 
 
 def _class_name(module: nn.Module) -> str:
     return f"{type(module).__module__}.{type(module).__name__}"
 
 
-def _by_its_weights(checkpoint: Checkpoint, request: Request) -> Built:
+def _by_its_weights(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     assert checkpoint.module is not None
     try:
         built = _recognised(checkpoint, request)
@@ -173,8 +177,8 @@ def _offer_class(checkpoint: Checkpoint) -> str:
     return f"{source.module}.py defines {name}: {source.option}.{runs}"
 
 
-def _check_agreement(saved: nn.Module, built: Built) -> None:
-    if against := contradictions(saved, built.module):
+def _check_agreement(saved: nn.Module, built: BuiltModel) -> None:
+    if against := layer_mismatches(saved, built.module):
         raise ArchitectureError(
             f"they fit {built.architecture.name}, but the module holds {', '.join(against)}, which that does not run.",
             hint="Give the module's class: --model MODULE:CALLABLE.",

@@ -28,7 +28,7 @@ from vgg_models.checkpoint.reading import Checkpoint, read_checkpoint
 from vgg_models.classifier_contract import check_scores
 from vgg_models.from_checkpoint import build_from
 from vgg_models.recognition.module_input import find_module_input
-from vgg_models.types import Built, CheckpointInfo, LoadedModel, Request, WeightsChoice
+from vgg_models.types import BuiltModel, CheckpointInfo, LoadedModel, LoadRequest, WeightsChoice
 from vgg_runtime.bundle.manifest import Architecture
 from vgg_runtime.errors import ArchitectureError, UsageError
 
@@ -43,7 +43,7 @@ def load_model(
     *,
     model: str | None = None,
     input_size: tuple[int, int] | None = None,
-    likely_size: tuple[int, int] | None = None,
+    fallback_input_size: tuple[int, int] | None = None,
     input_channels: int | None = None,
     num_classes: int | None = None,
     seed: int = 0,
@@ -77,7 +77,7 @@ def load_model(
     """
     if weights not in get_args(WeightsChoice):
         raise UsageError(f"weights must be 'raw' or 'ema', got {weights!r}.")
-    request = Request(model, input_size, likely_size, input_channels, num_classes, seed, attribute_order)
+    request = LoadRequest(model, input_size, fallback_input_size, input_channels, num_classes, seed, attribute_order)
     name = os.fspath(source)
     if not name.startswith((_RANDOM, TORCHVISION)):
         checkpoint = read_checkpoint(Path(source), weights=weights, allow_nonfinite=allow_nonfinite)
@@ -88,22 +88,22 @@ def load_model(
     if weights == "ema":
         raise UsageError(f"{name} has no running average of its weights.", hint="Leave out --weights ema.")
     if name.startswith(_RANDOM):
-        return _finish(random_model(name.removeprefix(_RANDOM), request), request)
-    return _finish(pretrained_model(name.removeprefix(TORCHVISION), request), request)
+        return _to_loaded_model(random_model(name.removeprefix(_RANDOM), request), request)
+    return _to_loaded_model(pretrained_model(name.removeprefix(TORCHVISION), request), request)
 
 
-def _load_file(checkpoint: Checkpoint, request: Request) -> LoadedModel:
+def _load_file(checkpoint: Checkpoint, request: LoadRequest) -> LoadedModel:
     """At the size of image that the checkpoint states, unless the user states one, or the network can't take it."""
     size = checkpoint.metadata.input_size
     if size is None or request.input_size is not None:
-        return _finish(build_from(checkpoint, request), request)
+        return _to_loaded_model(build_from(checkpoint, request), request)
     height, width = size.value
     try:
         at_that_size = replace(request, input_size=size.value)
-        loaded = _finish(build_from(checkpoint, at_that_size), at_that_size)
+        loaded = _to_loaded_model(build_from(checkpoint, at_that_size), at_that_size)
         return _with_remarks(loaded, f"input size: {height}x{width}, taken from {size.source}")
     except ArchitectureError:
-        loaded = _finish(build_from(checkpoint, request), request)
+        loaded = _to_loaded_model(build_from(checkpoint, request), request)
         return _with_remarks(loaded, f"input size: {size.source} is {height}x{width}, which the network doesn't take")
 
 
@@ -111,14 +111,14 @@ def _with_remarks(loaded: LoadedModel, *remarks: str) -> LoadedModel:
     return replace(loaded, checkpoint=loaded.checkpoint.with_remarks(*remarks))
 
 
-def _finish(built: Built, request: Request) -> LoadedModel:
+def _to_loaded_model(built: BuiltModel, request: LoadRequest) -> LoadedModel:
     """Make the module ready to export, and prove on one blank image that it runs."""
     module = built.module.eval().float().requires_grad_(False)
     channels, size, assumptions = find_module_input(
         module,
         input_channels=request.input_channels or built.input_channels,
         input_size=request.input_size or built.input_size,
-        likely_size=request.likely_size,
+        fallback_input_size=request.fallback_input_size,
     )
     classes = _num_classes(module, (channels, *size))
     if request.num_classes not in (None, classes):
@@ -150,7 +150,7 @@ def _num_classes(module: nn.Module, input_shape: tuple[int, int, int]) -> int:
 _CLASSES = 1000
 
 
-def random_model(name: str, request: Request) -> Built:
+def random_model(name: str, request: LoadRequest) -> BuiltModel:
     """Build one of MODEL_NAMES, or one of torchvision's classifiers, with seeded weights.
 
     Raises:
@@ -174,27 +174,27 @@ def random_model(name: str, request: Request) -> Built:
     size = request.input_size or default_input_size(name)
     build = partial(build_torchvision, name, num_classes=request.num_classes)
     module = build_random(build, seed=request.seed, input_channels=3, input_size=size, kaiming=False)
-    return Built(module, torchvision_info(name), checkpoint, 3, size)
+    return BuiltModel(module, torchvision_info(name), checkpoint, 3, size)
 
 
-def _random_vgg(name: str, request: Request, checkpoint: CheckpointInfo) -> Built:
+def _random_vgg(name: str, request: LoadRequest, checkpoint: CheckpointInfo) -> BuiltModel:
     channels, size = request.input_channels or 3, request.input_size or (224, 224)
     classes = request.num_classes or _CLASSES
     build = partial(build_vgg, name, num_classes=classes, input_channels=channels, input_size=size)
     module = build_random(build, seed=request.seed, input_channels=channels, input_size=size, kaiming=True)
-    return Built(module, Architecture(name, describe(name), "named"), checkpoint, channels, size)
+    return BuiltModel(module, Architecture(name, describe(name), "named"), checkpoint, channels, size)
 
 
-def _random_known(name: str, request: Request, checkpoint: CheckpointInfo) -> Built:
+def _random_known(name: str, request: LoadRequest, checkpoint: CheckpointInfo) -> BuiltModel:
     known = KNOWN_MODELS[name]
     channels, *size = known.input_shape
     build = partial(known.build, request.num_classes or known.num_classes)
     shape = (size[0], size[1])
     module = build_random(build, seed=request.seed, input_channels=channels, input_size=shape, kaiming=True)
-    return Built(module, Architecture(name, known.description, "named"), checkpoint, channels, shape)
+    return BuiltModel(module, Architecture(name, known.description, "named"), checkpoint, channels, shape)
 
 
-def pretrained_model(name: str, request: Request) -> Built:
+def pretrained_model(name: str, request: LoadRequest) -> BuiltModel:
     """Return one of torchvision's classifiers with the weights that torchvision publishes.
 
     Raises:
@@ -203,4 +203,4 @@ def pretrained_model(name: str, request: Request) -> Built:
     """
     module, weights = fetch_pretrained(name)
     size = request.input_size or default_input_size(name)
-    return Built(module, torchvision_info(name), CheckpointInfo("torchvision", notes=(weights,)), 3, size)
+    return BuiltModel(module, torchvision_info(name), CheckpointInfo("torchvision", notes=(weights,)), 3, size)

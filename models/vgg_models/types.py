@@ -13,7 +13,7 @@ from vgg_runtime.bundle.manifest import Architecture
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Built", "CheckpointInfo", "CheckpointKind", "LoadedModel", "Request", "Size", "WeightsChoice"]
+__all__ = ["BuiltModel", "CheckpointInfo", "CheckpointKind", "LoadRequest", "LoadedModel", "Size", "WeightsChoice"]
 
 
 CheckpointKind = Literal["state dict", "module", "torchscript", "safetensors", "torchvision", "random"]
@@ -82,12 +82,12 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Request:
+class LoadRequest:
     """The arguments of load_model that are not the source."""
 
     model: str | None
     input_size: Size | None
-    likely_size: Size | None
+    fallback_input_size: Size | None
     input_channels: int | None
     num_classes: int | None
     seed: int
@@ -95,7 +95,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltModel:
     """A module with its weights.
 
     Attributes:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from vgg_bench.analysis import statistics as estimates
-from vgg_bench.analysis.accuracy import quality_of, share_right
+from vgg_bench.analysis.accuracy import accuracy_with_interval, quality_from_manifest
 from vgg_bench.analysis.roofline import roofline
-from vgg_bench.cases import Candidate
+from vgg_bench.cases import CaseCommand
 from vgg_bench.measurement.peaks import Peaks
-from vgg_bench.results import Estimate, Quality, Row, Subject
+from vgg_bench.results import BenchmarkCase, Estimate, Quality, Row
 from vgg_runtime.bundle.manifest import Manifest
 from vgg_runtime.timing.memory import Memory
 from vgg_runtime.timing.process import Failure, Turn
 
-__all__ = ["Taken", "row"]
+__all__ = ["Measurements", "row"]
 
 # The ratio of the baseline to itself.
 ITSELF = Estimate(1.0, 1.0, 1.0)
@@ -25,7 +25,7 @@ NEVER_RUN = Failure("the run was interrupted before its first turn", 0)
 
 
 @dataclass
-class Taken:
+class Measurements:
     """What has been measured so far.
 
     Attributes:
@@ -47,7 +47,7 @@ class Taken:
         return tuple(turn.latencies for turn in self.turns.get(name, ()))
 
 
-def row(candidate: Candidate, baseline: Subject, taken: Taken, manifest: Manifest) -> Row:
+def row(candidate: CaseCommand, baseline: BenchmarkCase, taken: Measurements, manifest: Manifest) -> Row:
     """Return what is known of a candidate; ``baseline`` is taken at the same batch size and threads."""
     subject, turns = candidate.subject, taken.turns.get(candidate.subject.name, [])
     rounds = taken.rounds(subject.name)
@@ -77,12 +77,12 @@ def row(candidate: Candidate, baseline: Subject, taken: Taken, manifest: Manifes
     )
 
 
-def _quality(subject: Subject, taken: Taken, manifest: Manifest) -> Quality:
-    quality = quality_of(subject.variant, manifest)
+def _quality(subject: BenchmarkCase, taken: Measurements, manifest: Manifest) -> Quality:
+    quality = quality_from_manifest(subject.variant, manifest)
     answers = taken.answers.get((subject.variant, subject.backend))
     if answers is None:
         return quality
-    return replace(quality, accuracy=share_right(answers, taken.classes), images=len(answers))
+    return replace(quality, accuracy=accuracy_with_interval(answers, taken.classes), images=len(answers))
 
 
 def _memory(turns: Sequence[Turn]) -> Memory | None:

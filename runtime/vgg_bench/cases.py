@@ -10,17 +10,17 @@ from pathlib import Path
 
 from vgg_bench.engines import Engine, find_engines
 from vgg_bench.measurement.pytorch import IN_PYTORCH, require_checkpoint
-from vgg_bench.results import Subject
+from vgg_bench.results import BenchmarkCase
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.manifest import Manifest, Variant
 from vgg_runtime.errors import UsageError
 
-__all__ = ["WORKER", "Candidate", "Request", "bundle_subject", "choose"]
+__all__ = ["WORKER", "BenchmarkRequest", "CaseCommand", "bundle_subject", "choose"]
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchmarkRequest:
     """What to measure; empty means all that there is.
 
     Attributes:
@@ -40,7 +40,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CaseCommand:
     """A subject, and the process that measures it.
 
     Attributes:
@@ -48,12 +48,12 @@ class Candidate:
         command: of the worker.
     """
 
-    subject: Subject
+    subject: BenchmarkCase
     bytes: int
     command: tuple[str, ...]
 
 
-def choose(bundle: Bundle, request: Request) -> tuple[list[Candidate], dict[str, str]]:
+def choose(bundle: Bundle, request: BenchmarkRequest) -> tuple[list[CaseCommand], dict[str, str]]:
     """Return what can be measured here, and the backends that are absent with the reason for each.
 
     Raises:
@@ -78,14 +78,14 @@ def _candidates(
     bundle: Bundle,
     variants: Sequence[Variant],
     engines: Mapping[str, Engine],
-    request: Request,
+    request: BenchmarkRequest,
     batch_size: int,
     threads: int,
-) -> Iterator[Candidate]:
-    def candidate(variant: str, engine: str, size: int, *what: str) -> Candidate:
+) -> Iterator[CaseCommand]:
+    def candidate(variant: str, engine: str, size: int, *what: str) -> CaseCommand:
         setting = ("--batch-size", str(batch_size), "--threads", str(threads))
-        subject = Subject(variant, engine, batch_size, threads)
-        return Candidate(subject, size, (*WORKER, str(bundle.directory), *what, *setting))
+        subject = BenchmarkCase(variant, engine, batch_size, threads)
+        return CaseCommand(subject, size, (*WORKER, str(bundle.directory), *what, *setting))
 
     for variant, (name, engine) in product(variants, engines.items()):
         if engine.runs == variant.format:

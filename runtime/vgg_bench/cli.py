@@ -17,11 +17,11 @@ from vgg_runtime.errors import MissingCapabilityError, UsageError, VerificationE
 
 if TYPE_CHECKING:
     from vgg_bench.analysis.accuracy import LabelledImages
-    from vgg_bench.analysis.selection import Choice, Constraints
-    from vgg_bench.cases import Candidate, Request
+    from vgg_bench.analysis.selection import Constraints, Selection
+    from vgg_bench.cases import BenchmarkRequest, CaseCommand
     from vgg_bench.results import Results
     from vgg_runtime.bundle.directory import Bundle
-    from vgg_runtime.timing.rounds import Effort
+    from vgg_runtime.timing.rounds import Schedule
 
 INTERRUPTED = 130
 STDOUT = Path("-")
@@ -128,21 +128,21 @@ def command(
     if bundle is None:
         raise click.UsageError("give a BUNDLE to measure, or --compare A.json B.json.")
     from vgg_bench.analysis._scipy import import_scipy_stats
-    from vgg_bench.cases import Request
+    from vgg_bench.cases import BenchmarkRequest
     from vgg_bench.runner import EFFORT, QUICK
 
     outputs = Outputs(json_file, html_file)
     outputs.check()
     constraints = Constraints(max_latency_ms, max_size_mb, min_agreement)
     import_scipy_stats()  # before anything is measured
-    request = Request(also=dict(also), **asked)
+    request = BenchmarkRequest(also=dict(also), **asked)
     if samples_size is not None and samples is None:
         raise click.UsageError("--samples-size has no effect without --samples DIR.")
     results = _measure(bundle, request, samples, samples_size, QUICK if quick else EFFORT)
     return _report(results, outputs, constraints, bundle)
 
 
-def _measure(path: Path, request: Request, folder: Path | None, size: int | None, effort: Effort) -> Results:
+def _measure(path: Path, request: BenchmarkRequest, folder: Path | None, size: int | None, effort: Schedule) -> Results:
     from vgg_bench.analysis.accuracy import read_labelled
     from vgg_bench.cases import choose
     from vgg_runtime.bundle.directory import open_bundle
@@ -155,8 +155,8 @@ def _measure(path: Path, request: Request, folder: Path | None, size: int | None
 
 def _run(
     bundle: Bundle,
-    candidates: Sequence[Candidate],
-    effort: Effort,
+    candidates: Sequence[CaseCommand],
+    effort: Schedule,
     samples: LabelledImages | None,
     absent: dict[str, str],
 ) -> Results:
@@ -204,7 +204,9 @@ def _report(results: Results, outputs: Outputs, constraints: Constraints, bundle
     return next((row.exit_code for row in results.rows if row.exit_code), 0)
 
 
-def _choose(results: Results, constraints: Constraints, bundle: Path) -> tuple[Choice | None, VerificationError | None]:
+def _choose(
+    results: Results, constraints: Constraints, bundle: Path
+) -> tuple[Selection | None, VerificationError | None]:
     from vgg_bench.analysis.selection import best
 
     try:
@@ -213,7 +215,7 @@ def _choose(results: Results, constraints: Constraints, bundle: Path) -> tuple[C
         return None, miss
 
 
-def _page(results: Results, choice: Choice | None) -> str:
+def _page(results: Results, choice: Selection | None) -> str:
     from vgg_bench.report.page import page
 
     return page(results, choice=choice)

@@ -6,10 +6,10 @@ import math
 
 from vgg_bench.results import Estimate
 
-__all__ = ["figure", "interval"]
+__all__ = ["format_number", "interval"]
 
 
-def figure(value: float, digits: int = 3) -> str:
+def format_number(value: float, digits: int = 3) -> str:
     """Return ``value`` with that many significant digits and no exponent, large ones with all before the point."""
     if value == 0:
         return "0"
@@ -19,12 +19,12 @@ def figure(value: float, digits: int = 3) -> str:
 def interval(estimate: Estimate) -> str:
     """Return a value with its interval, at a precision that tells its ends apart."""
     if estimate.interval is None:
-        return f"{figure(estimate.value)} (no interval)"
+        return f"{format_number(estimate.value)} (no interval)"
     ends = estimate.interval
     if ends[0] == ends[1]:
-        return figure(estimate.value)
+        return format_number(estimate.value)
     for digits in (3, 4):
-        decimals = len(figure(estimate.value, digits).partition(".")[2])
+        decimals = len(format_number(estimate.value, digits).partition(".")[2])
         value, low, high = (f"{each:,.{decimals}f}" for each in (estimate.value, *ends))
         if low != high:
             break

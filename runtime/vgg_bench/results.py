@@ -9,7 +9,7 @@ from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
 from vgg_runtime.errors import UsageError
 from vgg_runtime.timing.memory import Memory
 
-__all__ = ["Estimate", "Latency", "Machine", "Method", "Quality", "Results", "Roofline", "Row", "Subject"]
+__all__ = ["BenchmarkCase", "Estimate", "Latency", "Machine", "Method", "Quality", "Results", "Roofline", "Row"]
 
 
 SCHEMA_VERSION = 1
@@ -48,7 +48,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchmarkCase:
     """One measured thing, in a process of its own.
 
     Attributes:
@@ -144,7 +144,7 @@ class Row:
         exit_code: what the failure stands for in the design's codes, 0 without one.
     """
 
-    subject: Subject
+    subject: BenchmarkCase
     bytes: int
     rounds: tuple[tuple[float, ...], ...] = ()
     latency: Latency | None = None

@@ -8,24 +8,24 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from vgg_bench.aggregation import Taken, row
+from vgg_bench.aggregation import Measurements, row
 from vgg_bench.analysis import statistics
 from vgg_bench.analysis.accuracy import LabelledImages
 from vgg_bench.analysis.ranking import recommended
-from vgg_bench.cases import Candidate
+from vgg_bench.cases import CaseCommand
 from vgg_bench.measurement.machine import describe_machine, package_versions
 from vgg_bench.measurement.peaks import measure_peaks
 from vgg_bench.results import Method, Results
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.manifest import Manifest
 from vgg_runtime.timing.process import Failure, Worker, WorkerEndedError
-from vgg_runtime.timing.rounds import Effort, turns
+from vgg_runtime.timing.rounds import Schedule, turns
 
 __all__ = ["EFFORT", "QUICK", "OnStep", "run", "steps"]
 
 # Many short rounds: of nine, one that something else disturbs moves no interval; of five it would.
-EFFORT = Effort(rounds=9, seconds=0.1, least=4, starts=3)
-QUICK = Effort(rounds=3, seconds=0.05, least=2)
+EFFORT = Schedule(rounds=9, seconds=0.1, least=4, starts=3)
+QUICK = Schedule(rounds=3, seconds=0.05, least=2)
 
 # Called with what was done and how many of :func:`steps` that was.
 OnStep = Callable[[str, int], None]
@@ -48,16 +48,16 @@ DESCRIPTION = (
 )
 
 
-def steps(candidates: Sequence[Candidate], effort: Effort, samples: LabelledImages | None) -> int:
+def steps(candidates: Sequence[CaseCommand], effort: Schedule, samples: LabelledImages | None) -> int:
     """Return how many steps a run takes."""
     return (len(candidates) + 1) * effort.rounds + (0 if samples is None else len(_answering(candidates)))
 
 
 def run(
     bundle: Bundle,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[CaseCommand],
     *,
-    effort: Effort = EFFORT,
+    effort: Schedule = EFFORT,
     samples: LabelledImages | None = None,
     absent: Mapping[str, str] | None = None,
     with_roofline: bool = True,
@@ -70,15 +70,15 @@ def run(
         absent: as :func:`~.subjects.choose` found it.
         with_roofline: measure the peaks of the machine first, which takes seconds, and place each row against them.
     """
-    taken, baseline = Taken(), _baseline(candidates)
+    taken, baseline = Measurements(), _baseline(candidates)
     finished = False
     try:
         for threads in dict.fromkeys(candidate.subject.threads for candidate in candidates if with_roofline):
             if (peaks := measure_peaks(threads)) is not None:
                 taken.peaks[threads] = peaks
-        _take_turns(candidates, baseline, effort, taken, on_step)
+        _run_rounds(candidates, baseline, effort, taken, on_step)
         if samples is not None:
-            _take_answers(candidates, samples, taken, bundle.manifest, on_step)
+            _collect_predictions(candidates, samples, taken, bundle.manifest, on_step)
         finished = True
     except KeyboardInterrupt:
         pass
@@ -97,14 +97,14 @@ def run(
     return replace(results, recommended=None if best is None else best.variant)
 
 
-def _baseline(candidates: Sequence[Candidate]) -> Candidate:
+def _baseline(candidates: Sequence[CaseCommand]) -> CaseCommand:
     """What ratios and noise are taken from: the first of :data:`BASELINES` that is measured, else the first row."""
     measured = {(each.subject.variant, each.subject.backend): each for each in reversed(candidates)}
     return next((measured[each] for each in BASELINES if each in measured), candidates[0])
 
 
-def _take_turns(
-    candidates: Sequence[Candidate], baseline: Candidate, effort: Effort, taken: Taken, on_step: OnStep
+def _run_rounds(
+    candidates: Sequence[CaseCommand], baseline: CaseCommand, effort: Schedule, taken: Measurements, on_step: OnStep
 ) -> None:
     commands = {candidate.subject.name: candidate.command for candidate in candidates}
     with closing(turns(commands | {AGAIN: baseline.command}, effort)) as outcomes:
@@ -118,8 +118,8 @@ def _take_turns(
                 on_step(name, 1)
 
 
-def _take_answers(
-    candidates: Sequence[Candidate], samples: LabelledImages, taken: Taken, manifest: Manifest, on_step: OnStep
+def _collect_predictions(
+    candidates: Sequence[CaseCommand], samples: LabelledImages, taken: Measurements, manifest: Manifest, on_step: OnStep
 ) -> None:
     taken.classes = samples.classes
     with tempfile.TemporaryDirectory() as folder:
@@ -136,11 +136,11 @@ def _take_answers(
             on_step(f"accuracy of {subject.name}", 1)
 
 
-def _answering(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _answering(candidates: Sequence[CaseCommand]) -> list[CaseCommand]:
     """The first candidate of each variant and backend: batch size and threads do not change the answers."""
     return list({(each.subject.variant, each.subject.backend): each for each in reversed(candidates)}.values())[::-1]
 
 
-def _noise(baseline: Candidate, taken: Taken) -> float | None:
+def _noise(baseline: CaseCommand, taken: Measurements) -> float | None:
     first, again = taken.rounds(baseline.subject.name), taken.rounds(AGAIN)
     return statistics.noise(first, again) if first and again else None

@@ -18,7 +18,7 @@ from vgg_runtime.bundle.directory import open_bundle
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
 from vgg_runtime.errors import SelfTestError, VggDeployError
 from vgg_runtime.timing.serve import image_like_batch, serve
-from vgg_runtime.verification import golden_misses
+from vgg_runtime.verification import golden_mismatches
 
 __all__: list[str] = []
 
@@ -35,11 +35,11 @@ def main(directory: str, variant: str, backend: str, device: str, threads: str, 
         profile=cast(ProfileName, profile),
         verify=False,  # whoever started this process has done so
     ) as classifier:
-        if misses := golden_misses(bundle, classifier):
+        if misses := golden_mismatches(bundle, classifier):
             raise SelfTestError(f"its outputs differ from the golden ones: {', '.join(misses)}")
-        takes = bundle.manifest.input
-        size = takes.batch_size or (DEFAULT_BATCH_SIZE if profile == "throughput" else 1)
-        batch = image_like_batch((size, *takes.image_shape), takes.dtype)
+        input_spec = bundle.manifest.input
+        size = input_spec.batch_size or (DEFAULT_BATCH_SIZE if profile == "throughput" else 1)
+        batch = image_like_batch((size, *input_spec.image_shape), input_spec.dtype)
         serve(lambda: classifier.logits(batch))
 
 

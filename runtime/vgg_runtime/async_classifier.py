@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from vgg_runtime._internal.validation import checked_count
+from vgg_runtime._internal.validation import check_positive_int
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
@@ -36,7 +36,7 @@ class AsyncClassifier:
 
     def __init__(self, classifier: Classifier, *, workers: int = 2) -> None:
         self.classifier = classifier
-        self._pool = ThreadPoolExecutor(checked_count("workers", workers), thread_name_prefix="vgg-async")
+        self._pool = ThreadPoolExecutor(check_positive_int("workers", workers), thread_name_prefix="vgg-async")
         self._process = os.getpid()
         self._closed = False
 

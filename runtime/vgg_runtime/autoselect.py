@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from vgg_runtime._internal.cache import load_entry, store_entry
-from vgg_runtime._internal.cpu import processor_name
+from vgg_runtime._internal.cpu import cpu_model_name
 from vgg_runtime._internal.json_codec import MismatchError, from_json, to_json
-from vgg_runtime.backends.base import Choice, Placement
+from vgg_runtime.backends.base import BackendChoice, SessionConfig
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.manifest import Variant
 from vgg_runtime.errors import SelfTestError
@@ -45,7 +45,7 @@ class _NoTrialError(Exception):
     """No process could be started that tries a backend."""
 
 
-def choose_backend(bundle: Bundle, variant: Variant, placement: Placement) -> Choice:
+def choose_backend(bundle: Bundle, variant: Variant, placement: SessionConfig) -> BackendChoice:
     """Return the fastest backend that gives the golden outputs of ``bundle``, from the file of an earlier trial if any.
 
     A trial takes some seconds. It is forgotten when the variant, the threads, the device, the profile, the CPU or
@@ -55,23 +55,23 @@ def choose_backend(bundle: Bundle, variant: Variant, placement: Placement) -> Ch
         SelfTestError: no installed backend gives the golden outputs.
     """
     if variant.format != "onnx":
-        return Choice(variant.format, f"it alone runs {variant.name}")
+        return BackendChoice(variant.format, f"it alone runs {variant.name}")
     if placement.device == "cuda":
-        return Choice(DEFAULT, "it alone runs on CUDA")
+        return BackendChoice(DEFAULT, "it alone runs on CUDA")
     if getattr(sys, "frozen", False) or not sys.executable:
-        return Choice(DEFAULT, "this program has no Python to try others with")
+        return BackendChoice(DEFAULT, "this program has no Python to try others with")
     if bundle.manifest.golden is None:
-        return Choice(DEFAULT, "the bundle has no golden outputs to hold another backend to")
+        return BackendChoice(DEFAULT, "the bundle has no golden outputs to hold another backend to")
     engines = installed_engines()
     if list(engines) in ([], [DEFAULT]):
-        return Choice(DEFAULT, "no other is installed")
+        return BackendChoice(DEFAULT, "no other is installed")
     key = _key(variant, placement, engines)
     choice = _remembered(key)
     if choice is None:
         try:
             choice = _try(bundle, variant, placement, list(engines))
         except _NoTrialError as error:
-            return Choice(DEFAULT, f"the default, as no trial could be run here: {error}")
+            return BackendChoice(DEFAULT, f"the default, as no trial could be run here: {error}")
         store_entry(_KIND, key, to_json(choice))
     logger.info("backend %s: %s", choice.backend, choice.reason)
     return choice
@@ -89,28 +89,28 @@ def installed_engines() -> dict[str, str]:
     return found
 
 
-def _key(variant: Variant, placement: Placement, engines: Mapping[str, str]) -> dict[str, str]:
+def _key(variant: Variant, placement: SessionConfig, engines: Mapping[str, str]) -> dict[str, str]:
     return {
         "variant": variant.name,
         **variant.sha256,
         "device": placement.device,
         "profile": placement.profile,
         "threads": str(placement.threads),
-        "processor": processor_name(),
+        "processor": cpu_model_name(),
         "engines": ", ".join(engines.values()),
     }
 
 
-def _remembered(key: Mapping[str, str]) -> Choice | None:
+def _remembered(key: Mapping[str, str]) -> BackendChoice | None:
     stored = load_entry(_KIND, key) or {}
     try:
-        choice = from_json(Choice, {name: value for name, value in stored.items() if name != "key"})
+        choice = from_json(BackendChoice, {name: value for name, value in stored.items() if name != "key"})
     except MismatchError:
         return None  # absent or damaged: tried again
     return choice if choice.backend in DISTRIBUTIONS else None
 
 
-def _try(bundle: Bundle, variant: Variant, placement: Placement, backends: Sequence[str]) -> Choice:
+def _try(bundle: Bundle, variant: Variant, placement: SessionConfig, backends: Sequence[str]) -> BackendChoice:
     from vgg_runtime.timing.rounds import measure
 
     logger.info("trying %s with %s", variant.name, " and ".join(backends))
@@ -123,25 +123,27 @@ def _try(bundle: Bundle, variant: Variant, placement: Placement, backends: Seque
             hint="Run vgg-run verify on the bundle.",
         )
     if len(fit) == 1:
-        return Choice(next(iter(fit)), f"the others do not run {variant.name} as they should: {_joined(refused)}")
+        return BackendChoice(
+            next(iter(fit)), f"the others do not run {variant.name} as they should: {_joined(refused)}"
+        )
     timings = measure(fit, rounds=ROUNDS, seconds=SECONDS, least=LEAST_CALLS)
     return fastest(timings.rounds)
 
 
-def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> Choice:
+def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> BackendChoice:
     """Return the choice that latencies in seconds, by backend and round, lead to; a tie goes to the default."""
     medians = {name: [median(latencies) for latencies in taken] for name, taken in rounds.items()}
     latency_ms = {name: round(1000 * median(each), 4) for name, each in medians.items()}
     least = min(latency_ms, key=latency_ms.__getitem__)
     measured = ", ".join(f"{name} {latency:.3g} ms" for name, latency in latency_ms.items())
     if DEFAULT not in medians or least == DEFAULT:
-        return Choice(least, f"the fastest here: {measured}", latency_ms)
+        return BackendChoice(least, f"the fastest here: {measured}", latency_ms)
     if all(ours < WORTHWHILE * theirs for ours, theirs in zip(medians[least], medians[DEFAULT], strict=True)):
-        return Choice(least, f"the fastest here: {measured}", latency_ms)
-    return Choice(DEFAULT, f"as fast as any here: {measured}", latency_ms)
+        return BackendChoice(least, f"the fastest here: {measured}", latency_ms)
+    return BackendChoice(DEFAULT, f"as fast as any here: {measured}", latency_ms)
 
 
-def _command(bundle: Bundle, variant: Variant, placement: Placement, backend: str) -> list[str]:
+def _command(bundle: Bundle, variant: Variant, placement: SessionConfig, backend: str) -> list[str]:
     # It imports from where this process does; but what lies in the current folder, beside a bundle, is not imported.
     path = [folder for folder in sys.path if folder]
     start = f"import runpy, sys; sys.path[:] = {path!r}; runpy.run_module({_WORKER!r}, run_name='__main__')"

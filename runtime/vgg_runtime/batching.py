@@ -12,13 +12,13 @@ from threading import BoundedSemaphore, Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from vgg_runtime._internal.validation import checked_count
+from vgg_runtime._internal.validation import check_positive_int
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
 
 if TYPE_CHECKING:
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["BatchingQueue"]
 
@@ -36,7 +36,7 @@ class _Ready:
     """A request whose image is decoded, ``since`` then by the monotonic clock in seconds."""
 
     request: _Request
-    planes: Prepared
+    planes: InputArray
     since: float = field(default_factory=time.monotonic)
 
 
@@ -64,7 +64,10 @@ class BatchingQueue:
         max_wait_ms: float = 5.0,
         max_pending: int = 64,
     ) -> None:
-        max_batch, max_pending = checked_count("max_batch", max_batch), checked_count("max_pending", max_pending)
+        max_batch, max_pending = (
+            check_positive_int("max_batch", max_batch),
+            check_positive_int("max_pending", max_pending),
+        )
         if not 0 <= max_wait_ms < float("inf"):
             raise UsageError(f"max_wait_ms is {max_wait_ms}; it is finite and at least 0.")
         self.classifier = classifier
@@ -89,7 +92,7 @@ class BatchingQueue:
             UsageError: ``top_k`` is less than 1, the queue is closed, or was made before this process was forked.
         """
         self._refuse_after_fork()
-        request = _Request(image, checked_count("top_k", top_k), channels)
+        request = _Request(image, check_positive_int("top_k", top_k), channels)
         self._room.acquire()
         request.answer.add_done_callback(lambda _: self._room.release())
         with self._closing:

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
-from vgg_runtime._internal.validation import checked_count
-from vgg_runtime.backends.base import PROFILES, Backend, CudaOptions, Device, Placement, ProfileName
+from vgg_runtime._internal.validation import check_positive_int
+from vgg_runtime.backends.base import PROFILES, Backend, CudaOptions, Device, ProfileName, SessionConfig
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
 from vgg_runtime.imaging.decode import MAX_PIXELS, ChannelOrder, ImageSource, image_name, read_image
 from vgg_runtime.imaging.folders import find_images
-from vgg_runtime.loading import Opened, open_in_bundle, open_lone_file
+from vgg_runtime.loading import OpenedModel, open_in_bundle, open_lone_file
 from vgg_runtime.metrics import probabilities
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 else:
     from vgg_runtime._internal.lazy_numpy import np
 
@@ -64,7 +64,7 @@ class Classifier:
     at its first call, because the engine's threads do not survive it.
     """
 
-    def __init__(self, opened: Opened, *, threads: int, max_pixels: int) -> None:
+    def __init__(self, opened: OpenedModel, *, threads: int, max_pixels: int) -> None:
         self._load = opened.load
         self._backend: Backend | None = opened.backend
         self._process = os.getpid()
@@ -121,15 +121,15 @@ class Classifier:
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device is {device!r}; it is auto, cpu or cuda.")
         if threads is not None:
-            threads = checked_count("threads", threads, most=MAX_THREADS)
-        max_pixels = checked_count("max_pixels", max_pixels)
+            threads = check_positive_int("threads", threads, most=MAX_THREADS)
+        max_pixels = check_positive_int("max_pixels", max_pixels)
         if cuda is not None and device == "cpu":
             raise UsageError("options of CUDA were given, and device is cpu.", hint="Take device cuda, or leave them.")
         if profile not in PROFILES:
             raise UsageError(f"profile is {profile!r}; it is {', '.join(PROFILES)}.")
         if threads is None:
             threads = available_threads()
-        placement = Placement(device, threads, profile, cuda=cuda or CudaOptions())
+        placement = SessionConfig(device, threads, profile, cuda=cuda or CudaOptions())
         if os.path.isfile(path):
             if variant is not None:
                 raise UsageError(f"{path} is a file, not a bundle: it has no variant {variant!r} to choose.")
@@ -143,7 +143,7 @@ class Classifier:
         """Names of the classes, in the order of the outputs."""
         return self.manifest.labels or tuple(map(str, range(self.manifest.output.classes)))
 
-    def preprocess(self, image: ImageSource, *, channels: ChannelOrder = "RGB") -> Prepared:
+    def preprocess(self, image: ImageSource, *, channels: ChannelOrder = "RGB") -> InputArray:
         """Return ``image`` as the model takes it: float32 (channels, height, width).
 
         Where preprocessing was embedded into the model, that is uint8 (height, width, channels): for :meth:`classify`
@@ -251,8 +251,8 @@ class Classifier:
                 hint="predict() takes one image, predict_files() takes folders; several arrays are a list, or one of "
                 "four dimensions.",
             )
-        batch_size = checked_count("batch_size", batch_size)
-        top_k = checked_count("top_k", top_k)
+        batch_size = check_positive_int("batch_size", batch_size)
+        top_k = check_positive_int("top_k", top_k)
         from vgg_runtime.imaging.prefetch import prefetch  # a pool of threads, which one image does without
 
         reading = (self._reading(image, channels) for image in images)
@@ -262,7 +262,7 @@ class Classifier:
             predictions = iter(self.classify(readable, top_k=top_k))
             yield from (each if isinstance(each, ImageError) else next(predictions) for each in batch)
 
-    def _reading(self, image: ImageSource, channels: ChannelOrder) -> Callable[[], Prepared | ImageError]:
+    def _reading(self, image: ImageSource, channels: ChannelOrder) -> Callable[[], InputArray | ImageError]:
         """Return what reads ``image`` in any thread; where it is for this one alone, it has been read by then.
 
         What the caller may write to is copied: a camera's loop often yields the same buffer again.
@@ -276,13 +276,13 @@ class Classifier:
         planes = self._read(image, channels)
         return lambda: planes
 
-    def _read(self, image: ImageSource, channels: ChannelOrder) -> Prepared | ImageError:
+    def _read(self, image: ImageSource, channels: ChannelOrder) -> InputArray | ImageError:
         try:
             return self.preprocess(image, channels=channels)
         except ImageError as error:
             return error
 
-    def classify(self, planes: Sequence[Prepared], *, top_k: int = 5) -> list[list[Prediction]]:
+    def classify(self, planes: Sequence[InputArray], *, top_k: int = 5) -> list[list[Prediction]]:
         """Return the ``top_k`` most probable classes of images that :meth:`preprocess` made, run as one batch."""
         return self.rank(self._outputs_of(planes), top_k=top_k) if planes else []
 
@@ -292,7 +292,7 @@ class Classifier:
         Raises:
             VerificationError: an output is such that there is no probability: NaN, or an infinite logit.
         """
-        top_k = checked_count("top_k", top_k)
+        top_k = check_positive_int("top_k", top_k)
         labels, shares = self.manifest.labels, probabilities(outputs, self.manifest.output.kind)
         if not np.isfinite(shares).all():
             raise VerificationError(
@@ -306,7 +306,7 @@ class Classifier:
             for row, best in zip(shares, order, strict=True)
         ]
 
-    def logits(self, batch: Prepared) -> NDArray[np.float32]:
+    def logits(self, batch: InputArray) -> NDArray[np.float32]:
         """Return the network's raw output, float32 (batch, classes), for preprocessed float32 NCHW ``batch``.
 
         One image without the batch dimension, as :meth:`preprocess` returns it, gives (1, classes). Where preprocessing
@@ -321,7 +321,7 @@ class Classifier:
             raise ImageError("the batch has values that are not finite (NaN or infinity).")
         return self._outputs(batch) if batch.ndim == 4 else self._outputs_of([batch])
 
-    def _outputs_of(self, images: Sequence[Prepared]) -> NDArray[np.float32]:
+    def _outputs_of(self, images: Sequence[InputArray]) -> NDArray[np.float32]:
         """Run any number of prepared images, at least one: at once, or in batches of the model's fixed size."""
         fixed = self.manifest.input.batch_size
         if fixed is None:
@@ -334,7 +334,7 @@ class Classifier:
             outputs.append(self._outputs(padded)[: len(part)])
         return np.concatenate(outputs)
 
-    def _outputs(self, batch: Prepared) -> NDArray[np.float32]:
+    def _outputs(self, batch: InputArray) -> NDArray[np.float32]:
         """Run what :meth:`preprocess` made, or :meth:`logits` has checked."""
         outputs = self._open_backend().run(np.ascontiguousarray(batch))
         expected = (len(batch), self.manifest.output.classes)
@@ -353,7 +353,7 @@ class Classifier:
             raise UsageError("this classifier is closed.")
         return backend
 
-    def _check_batch(self, batch: Prepared) -> None:
+    def _check_batch(self, batch: InputArray) -> None:
         expected = self.manifest.input
         wanted = f"{expected.dtype} {list(expected.shape)} in {expected.layout} order, or one image without the batch"
         if not isinstance(batch, np.ndarray) or batch.dtype != expected.dtype:

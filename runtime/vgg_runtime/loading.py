@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vgg_runtime.backends.base import Backend, Choice, Placement
+from vgg_runtime.backends.base import Backend, BackendChoice, SessionConfig
 from vgg_runtime.backends.registry import open_backend
 from vgg_runtime.bundle.checksums import PendingChecksums
 from vgg_runtime.bundle.directory import Bundle, open_bundle, read_recommendation
-from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, refuse_edited
+from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, check_manifest_unchanged
 from vgg_runtime.bundle.manifest import Manifest, Variant
 from vgg_runtime.errors import BundleError, UsageError
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
-__all__ = ["ENGINES", "RECOMMENDED", "CheckedBackend", "Opened", "open_in_bundle", "open_lone_file"]
+__all__ = ["ENGINES", "RECOMMENDED", "CheckedBackend", "OpenedModel", "open_in_bundle", "open_lone_file"]
 
 
 # The backend that runs a format, where the caller names none.
@@ -36,7 +36,7 @@ _RUNS = {"onnxruntime": "onnx", "openvino": "onnx", "torchscript": "torchscript"
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedModel:
     """A model that is loaded, and what is known of it.
 
     Attributes:
@@ -49,14 +49,14 @@ class Opened:
     manifest: Manifest
     variant: str
     variant_reason: str
-    choice: Choice
+    choice: BackendChoice
     load: Callable[[], Backend]
     backend: Backend
 
 
 def open_in_bundle(
-    path: Path, variant: str | None, backend: str | None, placement: Placement, *, verify: bool
-) -> Opened:
+    path: Path, variant: str | None, backend: str | None, placement: SessionConfig, *, verify: bool
+) -> OpenedModel:
     """Load a variant of the bundle at ``path``, while its files are compared with their checksums.
 
     Args:
@@ -74,21 +74,21 @@ def open_in_bundle(
     choice = _choice(bundle, chosen, backend, placement, checksums)
     load = partial(open_backend, choice.backend, bundle.path(chosen.file), placement)
     if checksums is None:
-        return Opened(bundle.manifest, chosen.name, reason, choice, load, load())
+        return OpenedModel(bundle.manifest, chosen.name, reason, choice, load, load())
 
     def load_checked() -> Backend:
         return CheckedBackend(load, PendingChecksums(bundle.directory, chosen.sha256))
 
     checked = CheckedBackend(load, checksums)
     try:
-        refuse_edited(bundle.manifest, checked.metadata, source=chosen.file, as_error=BundleError)
+        check_manifest_unchanged(bundle.manifest, checked.metadata, source=chosen.file, as_error=BundleError)
     except BundleError:
         checksums.require_digests()  # a model that was changed is the better reason
         raise
-    return Opened(bundle.manifest, chosen.name, reason, choice, load_checked, checked)
+    return OpenedModel(bundle.manifest, chosen.name, reason, choice, load_checked, checked)
 
 
-def open_lone_file(path: Path, backend: str | None, placement: Placement) -> Opened:
+def open_lone_file(path: Path, backend: str | None, placement: SessionConfig) -> OpenedModel:
     """Load the model at ``path``, which carries its manifest in its metadata.
 
     Raises:
@@ -97,7 +97,7 @@ def open_lone_file(path: Path, backend: str | None, placement: Placement) -> Ope
     """
     format_ = "torchscript" if path.suffix == ".pt" else "onnx"
     if backend == "auto":
-        choice = Choice(ENGINES[format_], "a lone file has no golden outputs to hold another backend to")
+        choice = BackendChoice(ENGINES[format_], "a lone file has no golden outputs to hold another backend to")
     else:
         choice = _named_backend(backend, format_)
     load = partial(open_backend, choice.backend, path, placement)
@@ -108,12 +108,12 @@ def open_lone_file(path: Path, backend: str | None, placement: Placement) -> Ope
             hint="Name the directory of a bundle, or a file that vgg-export wrote.",
         )
     manifest = Manifest.parse(loaded.metadata[METADATA_KEY], source=f"the metadata of {path}")
-    return Opened(manifest, path.stem, "the file that was named", choice, load, loaded)
+    return OpenedModel(manifest, path.stem, "the file that was named", choice, load, loaded)
 
 
 def _choice(
-    bundle: Bundle, variant: Variant, backend: str | None, placement: Placement, checksums: PendingChecksums | None
-) -> Choice:
+    bundle: Bundle, variant: Variant, backend: str | None, placement: SessionConfig, checksums: PendingChecksums | None
+) -> BackendChoice:
     if backend != "auto":
         return _named_backend(backend, variant.format)
     from vgg_runtime.autoselect import choose_backend
@@ -123,13 +123,13 @@ def _choice(
     return choose_backend(bundle, variant, placement)
 
 
-def _named_backend(name: str | None, format_: str) -> Choice:
+def _named_backend(name: str | None, format_: str) -> BackendChoice:
     default = ENGINES[format_]
     if name is None:
-        return Choice(default, "runs files of this format by default")
+        return BackendChoice(default, "runs files of this format by default")
     if _RUNS.get(name, format_) != format_:
         raise UsageError(f"{name} does not run {format_} files.", hint=f"Leave the backend to the format: {default}.")
-    return Choice(name, "as asked")
+    return BackendChoice(name, "as asked")
 
 
 def _choose_variant(bundle: Bundle, name: str | None) -> tuple[Variant, str]:
@@ -142,10 +142,10 @@ def _choose_variant(bundle: Bundle, name: str | None) -> tuple[Variant, str]:
     recommendation = read_recommendation(bundle)
     if recommendation is None:
         return _default_variant(bundle.manifest), "default, because no variant was timed when the bundle was exported"
-    from vgg_runtime._internal.cpu import processor_name  # a prediction by the default variant does without
+    from vgg_runtime._internal.cpu import cpu_model_name  # a prediction by the default variant does without
 
     reason = "recommended on the machine that exported"
-    if recommendation.processor not in (None, processor_name()):
+    if recommendation.processor not in (None, cpu_model_name()):
         reason += f", which had another CPU: {recommendation.processor}"
     return bundle.manifest.variant(recommendation.variant), reason
 
@@ -190,7 +190,7 @@ class CheckedBackend:
         self.device, self.device_reason = self._backend.device, self._backend.device_reason
         self.metadata = self._backend.metadata
 
-    def run(self, batch: Prepared) -> NDArray[np.float32]:
+    def run(self, batch: InputArray) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:

@@ -8,13 +8,13 @@ import numpy as np
 
 from vgg_runtime.backends.base import Device
 from vgg_runtime.bundle.directory import GOLDEN, Bundle, open_bundle
-from vgg_runtime.bundle.embedded_manifest import refuse_edited, torchscript_metadata
+from vgg_runtime.bundle.embedded_manifest import check_manifest_unchanged, torchscript_metadata
 from vgg_runtime.bundle.manifest import ParityFigures
 from vgg_runtime.classifier import Classifier
 from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
 from vgg_runtime.metrics import compare
 
-__all__ = ["golden_misses", "verify_bundle"]
+__all__ = ["golden_mismatches", "verify_bundle"]
 
 _Golden = tuple[np.ndarray, np.ndarray]  # inputs as the network takes them, outputs of eager PyTorch
 
@@ -52,17 +52,19 @@ def verify_bundle(
             with Classifier.open(
                 bundle.directory, variant=variant.name, device=device, backend=backend, verify=False
             ) as classifier:
-                refuse_edited(bundle.manifest, classifier.metadata, source=variant.file, as_error=ChecksumError)
+                check_manifest_unchanged(
+                    bundle.manifest, classifier.metadata, source=variant.file, as_error=ChecksumError
+                )
                 if golden is not None:
                     figures[variant.name] = _compare(bundle, classifier, golden)
         else:
             metadata = torchscript_metadata(bundle.path(variant.file))
-            refuse_edited(bundle.manifest, metadata, source=variant.file, as_error=ChecksumError)
+            check_manifest_unchanged(bundle.manifest, metadata, source=variant.file, as_error=ChecksumError)
     _refuse_misses(bundle, figures)
     return figures
 
 
-def golden_misses(bundle: Bundle, classifier: Classifier) -> list[str]:
+def golden_mismatches(bundle: Bundle, classifier: Classifier) -> list[str]:
     """Return in words what the outputs of ``classifier``, a variant of ``bundle``, fall short of; empty if nothing.
 
     Raises:
@@ -79,8 +81,12 @@ def _read_golden(bundle: Bundle) -> _Golden:
             inputs, outputs = arrays["input"], arrays["output"]
     except Exception as error:  # numpy and zipfile raise many kinds on a file that is no archive
         raise BundleError(f"{bundle.path(GOLDEN)} is unreadable: {error}.") from error
-    takes, gives = bundle.manifest.input, bundle.manifest.output
-    if inputs.ndim != 4 or len(inputs) < (takes.batch_size or 1) or outputs.shape != (len(inputs), gives.classes):
+    input_spec, output_spec = bundle.manifest.input, bundle.manifest.output
+    if (
+        inputs.ndim != 4
+        or len(inputs) < (input_spec.batch_size or 1)
+        or outputs.shape != (len(inputs), output_spec.classes)
+    ):
         raise BundleError(f"{bundle.path(GOLDEN)} has inputs {inputs.shape} and outputs {outputs.shape}: no fit.")
     return inputs, outputs
 

@@ -13,7 +13,7 @@ import numpy as np
 from vgg_export.accuracy import compare_accuracy
 from vgg_runtime import Classifier
 from vgg_runtime.bundle.directory import open_bundle
-from vgg_runtime.imaging.folders import find_images, true_classes
+from vgg_runtime.imaging.folders import classes_from_folders, find_images
 
 BATCH = 8
 
@@ -24,7 +24,7 @@ BATCH = 8
 def main(bundle: Path, folder: Path) -> None:
     manifest = open_bundle(bundle).manifest
     files = find_images([folder])
-    truth = true_classes([file.relative_to(folder).as_posix() for file in files], manifest.labels)
+    truth = classes_from_folders([file.relative_to(folder).as_posix() for file in files], manifest.labels)
     if truth is None:
         raise click.UsageError("the folders are not named after the bundle's labels")
     outputs = {}

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from vgg_calibration.mixed_precision import MARGIN_DB, Budget, Goal, choose_in_float
-from vgg_calibration.statistics.sensitivity import LayerNoise
+from vgg_calibration.mixed_precision import MARGIN_DB, AccuracyTarget, Goal, choose_in_float
+from vgg_calibration.statistics.sensitivity import LayerSensitivity
 from vgg_runtime.bundle.manifest import ParityFigures, Tolerance
 
 # Layer "a" makes the most noise for each of its bytes.
-NOISE = [LayerNoise("a", "a.weight", "Conv", 10, 20.0), LayerNoise("b", "b.weight", "Conv", 1000, 30.0)]
+NOISE = [LayerSensitivity("a", "a.weight", "Conv", 10, 20.0), LayerSensitivity("b", "b.weight", "Conv", 1000, 30.0)]
 
 TOLERANCE = Tolerance("a test", min_snr_db=14, min_cosine=0.95, min_top1_agreement=0.93, min_top5_agreement=0.5)
 
@@ -23,25 +23,25 @@ def outcome(in_float: frozenset[str]) -> ParityFigures:
     return figures({0: 30.0, 1: 40.0, 2: None}[len(in_float)])
 
 
-def chosen(budget: Budget) -> frozenset[str] | None:
+def chosen(budget: AccuracyTarget) -> frozenset[str] | None:
     return choose_in_float(NOISE, budget.is_met, outcome)
 
 
 def test_nothing_goes_back_where_the_outcome_is_enough() -> None:
-    assert chosen(Budget(min_snr_db=30)) == frozenset()
+    assert chosen(AccuracyTarget(min_snr_db=30)) == frozenset()
 
 
 def test_the_noisiest_layer_for_its_bytes_goes_back_first() -> None:
-    assert chosen(Budget(min_snr_db=35)) == {"a"}
+    assert chosen(AccuracyTarget(min_snr_db=35)) == {"a"}
 
 
 def test_a_margin_is_asked_for_beyond_the_budget() -> None:
-    assert chosen(Budget(min_snr_db=30 - MARGIN_DB).with_margin()) == frozenset()
-    assert chosen(Budget(min_snr_db=30).with_margin()) == {"a"}
+    assert chosen(AccuracyTarget(min_snr_db=30 - MARGIN_DB).with_margin()) == frozenset()
+    assert chosen(AccuracyTarget(min_snr_db=30).with_margin()) == {"a"}
 
 
 def test_there_is_no_choice_where_all_would_go_back() -> None:
-    assert chosen(Budget(min_snr_db=300)) is None
+    assert chosen(AccuracyTarget(min_snr_db=300)) is None
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,18 @@ def test_there_is_no_choice_where_all_would_go_back() -> None:
     ids=str,
 )
 def test_a_goal_is_the_tolerance_and_the_budget(change: dict[str, float], met: bool, met_with_margin: bool) -> None:
-    goal = Goal(TOLERANCE, Budget(min_agreement=0.9))
+    goal = Goal(TOLERANCE, AccuracyTarget(min_agreement=0.9))
     reached = replace(figures(20.0), **change)
     assert (goal.is_met(reached), goal.with_margin().is_met(reached)) == (met, met_with_margin)
 
 
 @pytest.mark.parametrize(
     ("budget", "snr_db", "met"),
-    [(Budget(), -math.inf, True), (Budget(min_snr_db=0), -1.0, False), (Budget(min_snr_db=99), None, True)],
+    [
+        (AccuracyTarget(), -math.inf, True),
+        (AccuracyTarget(min_snr_db=0), -1.0, False),
+        (AccuracyTarget(min_snr_db=99), None, True),
+    ],
 )
-def test_whether_a_budget_is_met(budget: Budget, snr_db: float | None, met: bool) -> None:
+def test_whether_a_budget_is_met(budget: AccuracyTarget, snr_db: float | None, met: bool) -> None:
     assert budget.is_met(figures(snr_db)) == met

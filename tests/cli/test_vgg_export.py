@@ -16,14 +16,14 @@ import onnx
 import pytest
 import torch
 
-from vgg_bench.analysis.ranking import judge
+from vgg_bench.analysis.ranking import rank_results
 from vgg_bench.formatting import interval
 from vgg_bench.results import Results
 from vgg_export.cli import main
 from vgg_export.variants.registry import VARIANTS
 from vgg_runtime import Classifier
 from vgg_runtime.bundle.directory import open_bundle
-from vgg_runtime.timing.rounds import Effort
+from vgg_runtime.timing.rounds import Schedule
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -334,14 +334,14 @@ def test_calibration_images_that_were_skipped_are_named(
 
 
 def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_export.writing.ranking.EFFORT", Effort(rounds=2, seconds=0, least=2, most=2))
+    monkeypatch.setattr("vgg_export.writing.ranking.EFFORT", Schedule(rounds=2, seconds=0, least=2, most=2))
     Path("json.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
     done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--quantize", "dynamic")
     assert done.code == 0
     results = Results.parse(Path("slim.bundle/measured.json").read_bytes(), source="measured.json")
     assert (results.bundle, results.baseline) == ("slim.bundle", ("onnx-fp32", "onnxruntime"))
     assert [row.subject.variant for row in results.rows] == ["onnx-fp32", "onnx-int8-dynamic"]
-    verdicts, text = judge(results), Path("slim.bundle/report.md").read_text()
+    verdicts, text = rank_results(results), Path("slim.bundle/report.md").read_text()
     assert sum(verdict.rank == "recommended" for verdict in verdicts.values()) == 1
     for row in results.rows:
         verdict = verdicts[row.subject]

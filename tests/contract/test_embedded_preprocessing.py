@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vgg_bench.cases import bundle_subject
-from vgg_export.variants.registry import VARIANTS, Recipe, open_variant
+from vgg_export.variants.registry import VARIANTS, VariantSpec, open_variant
 from vgg_runtime import Classifier, verify_bundle
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.errors import ImageError
@@ -21,7 +21,7 @@ from vgg_runtime.timing.rounds import measure
 
 @pytest.mark.parametrize("recipe", VARIANTS, ids=lambda recipe: recipe.name)
 def test_outputs_are_the_same_to_the_bit(
-    recipe: Recipe, embedded_bundle: Bundle, whole_bundle: Bundle, test_photos: tuple[np.ndarray, np.ndarray]
+    recipe: VariantSpec, embedded_bundle: Bundle, whole_bundle: Bundle, test_photos: tuple[np.ndarray, np.ndarray]
 ) -> None:
     pixels = test_photos[0][:20, :, :, np.newaxis]
     planes = np.stack([whole_bundle.manifest.preprocessing.normalize(image) for image in pixels])

@@ -15,7 +15,7 @@ import torch
 
 from vgg_bench.results import Machine, Method, Results
 from vgg_export import export
-from vgg_export.variants.registry import QUANTIZE_OPTIONS, VARIANTS, Recipe, open_variant
+from vgg_export.variants.registry import QUANTIZE_OPTIONS, VARIANTS, VariantSpec, open_variant
 from vgg_models import load_model
 from vgg_runtime import Classifier, verify_bundle
 from vgg_runtime.bundle.checksums import sha256_of
@@ -49,12 +49,12 @@ cli.main()
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda recipe: recipe.name)
-def recipe(request: pytest.FixtureRequest) -> Recipe:
+def recipe(request: pytest.FixtureRequest) -> VariantSpec:
     return request.param
 
 
 @pytest.fixture
-def variant(recipe: Recipe, whole_bundle: Bundle) -> Variant:
+def variant(recipe: VariantSpec, whole_bundle: Bundle) -> Variant:
     return whole_bundle.manifest.variant(recipe.name)
 
 
@@ -117,14 +117,16 @@ def repetitions(example, whole_bundle: Bundle, calibration_photos: Path, made_on
 class TestVariant:
     @pytest.mark.parametrize("size", [1, 2, 5])
     def test_agrees_with_eager_pytorch_on_real_images(
-        self, recipe: Recipe, whole_bundle: Bundle, photos: np.ndarray, eager: np.ndarray, size: int
+        self, recipe: VariantSpec, whole_bundle: Bundle, photos: np.ndarray, eager: np.ndarray, size: int
     ) -> None:
         run = open_variant(recipe, whole_bundle.directory)
         outputs = np.concatenate([run(photos[i : i + size]) for i in range(0, 6 - size, size)])
         assert outputs.dtype == np.float32
         assert snr_db(eager[: len(outputs)], outputs) >= recipe.tolerance.min_snr_db
 
-    def test_its_parity_was_measured_and_meets_its_tolerance(self, recipe: Recipe, variant: Variant, example) -> None:
+    def test_its_parity_was_measured_and_meets_its_tolerance(
+        self, recipe: VariantSpec, variant: Variant, example
+    ) -> None:
         assert variant.parity is not None
         assert variant.tolerance == recipe.tolerance
         assert variant.parity.batch_sizes == (1, 2, 5)
@@ -132,7 +134,7 @@ class TestVariant:
         assert not variant.parity.misses(recipe.tolerance)
 
     def test_it_loses_little_accuracy_on_real_test_images(
-        self, recipe: Recipe, whole_bundle: Bundle, test_batch: np.ndarray, right_before: np.ndarray, test_photos
+        self, recipe: VariantSpec, whole_bundle: Bundle, test_batch: np.ndarray, right_before: np.ndarray, test_photos
     ) -> None:
         run = open_variant(recipe, whole_bundle.directory)
         outputs = np.concatenate([run(test_batch[i : i + 100]) for i in range(0, len(test_batch), 100)])
@@ -145,7 +147,7 @@ class TestVariant:
         assert min(variant.accuracy.eager, variant.accuracy.variant) >= 0.9
         assert variant.accuracy.low <= variant.accuracy.variant - variant.accuracy.eager <= variant.accuracy.high
 
-    def test_what_was_quantized_and_for_what_is_told(self, recipe: Recipe, variant: Variant) -> None:
+    def test_what_was_quantized_and_for_what_is_told(self, recipe: VariantSpec, variant: Variant) -> None:
         assert variant.target == (None if recipe.quantize is None else "any")
         assert bool(variant.notes) == (recipe.quantize is not None)
 
@@ -154,7 +156,7 @@ class TestVariant:
         assert variant.bytes < fp32.bytes or variant is fp32
 
     def test_the_manifest_tells_its_files_their_size_and_checksums(
-        self, recipe: Recipe, variant: Variant, whole_bundle: Bundle
+        self, recipe: VariantSpec, variant: Variant, whole_bundle: Bundle
     ) -> None:
         files = [file for file in (whole_bundle.directory / recipe.name).rglob("*") if file.is_file()]
         assert {file.relative_to(whole_bundle.directory).as_posix(): sha256_of(file) for file in files} == dict(
@@ -196,7 +198,7 @@ class TestVariant:
             assert (repetitions[repetition] / name).read_bytes() == whole_bundle.path(name).read_bytes(), name
 
     def test_no_path_of_the_build_machine_is_inside(
-        self, recipe: Recipe, repetitions: dict[str, Path], example
+        self, recipe: VariantSpec, repetitions: dict[str, Path], example
     ) -> None:
         for bundle in repetitions.values():
             for file in (bundle / recipe.name).rglob("*"):

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from vgg_runtime.bundle.manifest import Input
+from vgg_runtime.bundle.manifest import InputSpec
 
 SmallNetwork = Callable[..., nn.Sequential]
 
 
 @pytest.fixture
-def takes() -> Input:
-    return Input(("batch", 1, 8, 8))
+def input_spec() -> InputSpec:
+    return InputSpec(("batch", 1, 8, 8))
 
 
 @pytest.fixture

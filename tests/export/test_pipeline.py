@@ -15,10 +15,10 @@ from PIL import Image
 from torch import nn
 
 from vgg_calibration.onnx_io import read_onnx, write_onnx
-from vgg_calibration.statistics.sensitivity import LayerNoise
+from vgg_calibration.statistics.sensitivity import LayerSensitivity
 from vgg_export import export, pipeline
 from vgg_export.variants import registry
-from vgg_export.variants.registry import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, Job, Recipe, Written
+from vgg_export.variants.registry import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, ExportContext, VariantSpec, WrittenFiles
 from vgg_export.verification import gate
 from vgg_runtime import Classifier, verify_bundle
 from vgg_runtime.errors import CalibrationError, ParityError, PreprocessingError, UsageError
@@ -37,10 +37,10 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def of_another_network(recipe: Recipe, change) -> Recipe:
+def of_another_network(recipe: VariantSpec, change) -> VariantSpec:
     """``recipe``, but of a network that ``change`` was done to."""
 
-    def write(job: Job, file: Path) -> Written:
+    def write(job: ExportContext, file: Path) -> WrittenFiles:
         other = torch.load(io.BytesIO(saved(job.module)), weights_only=False)
         with torch.no_grad():
             change(other)
@@ -74,7 +74,7 @@ def become_nan(network: nn.Module) -> None:
 @pytest.mark.parametrize("recipe", FLOAT32, ids=lambda recipe: recipe.name)
 @pytest.mark.parametrize("change", [lose_a_thousandth, forget_the_activation, swap_two_classes, become_nan])
 def test_a_variant_with_other_weights_is_a_miss_and_no_bundle(
-    small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, change
+    small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: VariantSpec, change
 ) -> None:
     checkpoint = small_checkpoint()
     monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (of_another_network(recipe, change),))
@@ -86,10 +86,10 @@ def test_a_variant_with_other_weights_is_a_miss_and_no_bundle(
 QUANTIZED_ONNX = [recipe for recipe in VARIANTS if recipe.format == "onnx" and recipe.quantize]
 
 
-def with_the_next_channels_constants(recipe: Recipe) -> Recipe:
+def with_the_next_channels_constants(recipe: VariantSpec) -> VariantSpec:
     """``recipe``, but every weight, scale and bias is that of the channel before: a broken quantizer."""
 
-    def write(job: Job, file: Path) -> Written:
+    def write(job: ExportContext, file: Path) -> WrittenFiles:
         written = recipe.write(job, file)
         model = read_onnx(file)
         for tensor in model.graph.initializer:
@@ -104,7 +104,7 @@ def with_the_next_channels_constants(recipe: Recipe) -> Recipe:
 
 @pytest.mark.parametrize("recipe", QUANTIZED_ONNX, ids=lambda recipe: recipe.name)
 def test_a_broken_quantizers_variant_is_left_out(
-    small_checkpoint, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None, recipe: Recipe
+    small_checkpoint, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None, recipe: VariantSpec
 ) -> None:
     options = {"input_size": 8, "formats": ["onnx"], "quantize": [recipe.quantize], "calibration": photos}
     checkpoint = small_checkpoint()
@@ -256,11 +256,11 @@ def test_noise_is_measured_on_as_many_images_whatever_the_batch_size(
 ) -> None:
     measured: list[int] = []
 
-    def count(file: Path, context, batches) -> list[LayerNoise]:
+    def count(file: Path, context, batches) -> list[LayerSensitivity]:
         measured.extend(map(len, batches))
         return []
 
-    monkeypatch.setattr("vgg_export.writing.precision_choice.measure_layer_noise", count)
+    monkeypatch.setattr("vgg_export.writing.precision_choice.measure_sensitivity", count)
     export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, batch=5, **STATIC)
     assert measured == [5, 5, 5, 5]  # 16 images, the last batch filled up
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vgg_runtime import Classifier, CudaOptions, verify_bundle
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.cuda_presence import CUDA_PROVIDER, require_cuda
 from vgg_runtime.backends.onnxruntime_cpu import create_session, session_options
 from vgg_runtime.backends.onnxruntime_cuda import provider_settings
@@ -88,7 +88,7 @@ class TestBuffersOnTheDevice:
         variant = example_bundle.manifest.variant("onnx-fp32")
         path: Path = example_bundle.path(variant.file)
         settings = provider_settings(CudaOptions(), captured=False)
-        plain = create_session(path, session_options(Placement("cuda", 1)), CUDA_PROVIDER, settings)
+        plain = create_session(path, session_options(SessionConfig("cuda", 1)), CUDA_PROVIDER, settings)
         name = plain.get_inputs()[0].name
         classifier = open_on_cuda()
         for start, size in ((0, 1), (5, 8), (13, 1), (20, 8), (30, 3)):

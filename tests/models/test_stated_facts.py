@@ -50,7 +50,7 @@ def test_a_stated_size_is_overruled_by_the_option(pooled: VGG, saved: Save) -> N
 
 def test_a_stated_size_goes_before_a_likely_one(pooled: VGG, saved: Save) -> None:
     path = saved({"state_dict": pooled.state_dict(), "img_size": 48})
-    assert load_model(path, likely_size=(32, 32)).input_size == (48, 48)
+    assert load_model(path, fallback_input_size=(32, 32)).input_size == (48, 48)
 
 
 def test_a_size_that_the_network_does_not_take_is_told(saved: Save) -> None:

@@ -12,10 +12,10 @@ from vgg_runtime.bundle.manifest import (
     Accuracy,
     Architecture,
     Calibration,
-    Input,
+    InputSpec,
     LeftOutVariant,
     Manifest,
-    Output,
+    OutputSpec,
     ParityFigures,
     Source,
     Tolerance,
@@ -111,8 +111,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
     return Manifest(
         draw(built(Architecture, name=TEXT, description=TEXT, reasons=texts(), assumptions=texts())),
         draw(built(Source, kind=TEXT, bytes=st.none() | COUNT, sha256=st.none() | TEXT, notes=texts())),
-        Input((draw(st.integers(1, 9) | TEXT), len(channels), *size)),
-        Output(draw(st.sampled_from(["logits", "log_probabilities", "probabilities"])), classes),
+        InputSpec((draw(st.integers(1, 9) | TEXT), len(channels), *size)),
+        OutputSpec(draw(st.sampled_from(["logits", "log_probabilities", "probabilities"])), classes),
         Preprocessing(
             channels,
             draw(st.none() | SIDE | st.tuples(SIDE, SIDE)),

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from vgg_runtime.bundle.manifest import Architecture, Input, Manifest, Output, Source, Tolerance, Variant
+from vgg_runtime.bundle.manifest import Architecture, InputSpec, Manifest, OutputSpec, Source, Tolerance, Variant
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
 COLOURS = ("red", "lime", "blue")  # the names that Pillow knows (255, 0, 0), (0, 255, 0) and (0, 0, 255) by
@@ -54,8 +54,8 @@ def colour_manifest(**changes: Any) -> Manifest:
     fields: dict[str, Any] = {
         "architecture": Architecture("colours", "means of the planes", "user code"),
         "source": Source("state dict", "trained"),
-        "input": Input(("batch", 3, HEIGHT, WIDTH)),
-        "output": Output("logits", 3),
+        "input": InputSpec(("batch", 3, HEIGHT, WIDTH)),
+        "output": OutputSpec("logits", 3),
         "preprocessing": Preprocessing(resize=(HEIGHT, WIDTH)),
         "labels": COLOURS,
         "variants": (),
@@ -111,7 +111,7 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         **changes: Any,
     ) -> Path:
         directory = tmp_path / "colours.bundle"
-        fields: dict[str, Any] = {"input": Input((batch, 3, HEIGHT, WIDTH))}
+        fields: dict[str, Any] = {"input": InputSpec((batch, 3, HEIGHT, WIDTH))}
         metadata = {"vgg_deploy.json": colour_manifest(**fields | changes | {"variants": ()}).dump()}
         variants = [
             colour_variant(directory, name, weight=weight, batch=batch, metadata=metadata)

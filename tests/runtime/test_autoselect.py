@@ -14,12 +14,12 @@ from click.testing import CliRunner
 
 from vgg_runtime import Classifier, autoselect
 from vgg_runtime.autoselect import choose_backend, fastest, installed_engines
-from vgg_runtime.backends.base import Choice, Placement
+from vgg_runtime.backends.base import BackendChoice, SessionConfig
 from vgg_runtime.bundle.directory import open_bundle
 from vgg_runtime.cli import group
 from vgg_runtime.errors import SelfTestError
 
-CPU = Placement("cpu", 1)
+CPU = SessionConfig("cpu", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +33,15 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The backends of every trial that is made; each has the same end."""
     made: list[list[str]] = []
 
-    def end(bundle: object, variant: object, placement: object, backends: list[str]) -> Choice:
+    def end(bundle: object, variant: object, placement: object, backends: list[str]) -> BackendChoice:
         made.append(backends)
-        return Choice("openvino", "the fastest here", {"onnxruntime": 2.0, "openvino": 1.0})
+        return BackendChoice("openvino", "the fastest here", {"onnxruntime": 2.0, "openvino": 1.0})
 
     monkeypatch.setattr(autoselect, "_try", end)
     return made
 
 
-def choose(bundle: Path, placement: Placement = CPU) -> Choice:
+def choose(bundle: Path, placement: SessionConfig = CPU) -> BackendChoice:
     opened = open_bundle(bundle)
     return choose_backend(opened, opened.manifest.variants[0], placement)
 
@@ -84,7 +84,7 @@ class TestTheFastest:
 class TestWhatNeedsNoTrial:
     def test_one_engine(self, bundle: Path, trials: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(autoselect, "installed_engines", lambda: {"onnxruntime": "onnxruntime 1"})
-        assert choose(bundle) == Choice("onnxruntime", "no other is installed")
+        assert choose(bundle) == BackendChoice("onnxruntime", "no other is installed")
         assert trials == []
 
     def test_nothing_to_hold_another_backend_to(
@@ -102,7 +102,7 @@ class TestWhatNeedsNoTrial:
         assert trials == []
 
     def test_cuda(self, bundle: Path, trials: list[list[str]]) -> None:
-        assert choose(bundle, Placement("cuda", 1)) == Choice("onnxruntime", "it alone runs on CUDA")
+        assert choose(bundle, SessionConfig("cuda", 1)) == BackendChoice("onnxruntime", "it alone runs on CUDA")
         assert trials == []
 
     def test_a_program_without_a_python(
@@ -129,10 +129,10 @@ class TestMemory:
         assert stored["key"]["onnx-fp32/model.onnx"] in (bundle / "bundle.json").read_text()
 
     @pytest.mark.parametrize(
-        "placement", [Placement("cpu", 2), Placement("auto", 1), Placement("cpu", 1, "throughput")]
+        "placement", [SessionConfig("cpu", 2), SessionConfig("auto", 1), SessionConfig("cpu", 1, "throughput")]
     )
     def test_other_threads_devices_or_profiles_have_their_own(
-        self, bundle: Path, trials: list[list[str]], placement: Placement
+        self, bundle: Path, trials: list[list[str]], placement: SessionConfig
     ) -> None:
         choose(bundle)
         choose(bundle, placement)
@@ -140,7 +140,7 @@ class TestMemory:
 
     @pytest.mark.parametrize(
         ("name", "other"),
-        [("processor_name", lambda: "another CPU"), ("installed_engines", lambda: {"a": "onnxruntime 9", "b": "b 1"})],
+        [("cpu_model_name", lambda: "another CPU"), ("installed_engines", lambda: {"a": "onnxruntime 9", "b": "b 1"})],
     )
     def test_another_cpu_or_version_forgets(
         self, bundle: Path, trials: list[list[str]], monkeypatch: pytest.MonkeyPatch, name: str, other: Any
@@ -202,7 +202,7 @@ class TestTrial:
         modules["openvino"] = ("openvino", "OpenVinoBackend")
 
         def pretend(*backends: str) -> None:
-            def altered(bundle: Any, variant: Any, placement: Placement, backend: str) -> list[str]:
+            def altered(bundle: Any, variant: Any, placement: SessionConfig, backend: str) -> list[str]:
                 python, *_ = whole = command(bundle, variant, placement, backend)
                 if backend not in backends:
                     return whole
@@ -239,7 +239,7 @@ class TestTrial:
         assert choice.backend == "onnxruntime"
         assert "openvino: its outputs differ from the golden ones: signal-to-noise ratio" in choice.reason
         answer_wrongly("onnxruntime")
-        assert choose(bundle, Placement("cpu", 2)).backend == "openvino"
+        assert choose(bundle, SessionConfig("cpu", 2)).backend == "openvino"
 
     def test_without_any_that_answers_rightly_there_is_no_choice(
         self, bundle: Path, answer_wrongly: Callable[..., None], cache: Path

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vgg_runtime import Classifier
-from vgg_runtime.backends.base import Backend, Placement
+from vgg_runtime.backends.base import Backend, SessionConfig
 from vgg_runtime.backends.registry import open_backend
 from vgg_runtime.bundle.checksums import PendingChecksums
 from vgg_runtime.errors import BundleError
@@ -19,7 +19,7 @@ DATA = "onnx-fp32/model.onnx.data"
 
 
 def load(bundle: Path) -> Backend:
-    return open_backend("onnxruntime", bundle / "onnx-fp32/model.onnx", Placement("cpu", 1))
+    return open_backend("onnxruntime", bundle / "onnx-fp32/model.onnx", SessionConfig("cpu", 1))
 
 
 def checksums(bundle: Path) -> PendingChecksums:

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from vgg_runtime import Classifier, Manifest, Prediction
-from vgg_runtime._internal.cpu import processor_name
+from vgg_runtime._internal.cpu import cpu_model_name
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
-from vgg_runtime.bundle.manifest import Input, Output
+from vgg_runtime.bundle.manifest import InputSpec, OutputSpec
 from vgg_runtime.errors import BundleError, ImageError, MissingCapabilityError, UsageError, VerificationError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -422,7 +422,7 @@ class TestRecommendedVariant:
         (bundle / "measured.json").write_text(json.dumps(measured))
 
     def test_it_is_the_one_that_was_the_best_on_this_cpu(self, bundle: Path) -> None:
-        self.measure(bundle, "onnx-int8-static", processor_name())
+        self.measure(bundle, "onnx-int8-static", cpu_model_name())
         assert self.opened(bundle) == ("onnx-int8-static", "recommended on the machine that exported")
 
     def test_another_cpu_is_told(self, bundle: Path) -> None:
@@ -443,7 +443,7 @@ class TestRecommendedVariant:
         ],
     )
     def test_the_default_tells_what_is_recommended(self, bundle: Path, recommended: str, reason: str) -> None:
-        self.measure(bundle, recommended, processor_name())
+        self.measure(bundle, recommended, cpu_model_name())
         assert self.opened(bundle, None) == ("onnx-fp32", reason)
 
     def test_a_damaged_measurement_is_an_error_to_those_who_ask(self, bundle: Path) -> None:
@@ -513,14 +513,14 @@ def test_outputs_that_are_no_numbers_are_never_probabilities(
 
 def test_a_manifest_of_other_classes_than_the_model_is_refused(make_bundle: Callable[..., Path]) -> None:
     with (
-        Classifier.open(make_bundle(output=Output("logits", 2), labels=("a", "b"))) as classifier,
+        Classifier.open(make_bundle(output=OutputSpec("logits", 2), labels=("a", "b"))) as classifier,
         pytest.raises(BundleError, match=r"outputs of shape \(1, 3\); the manifest says \(1, 2\)"),
     ):
         classifier.predict(RANDOM[0])
 
 
 def test_a_manifest_of_another_input_than_the_model_is_refused(make_bundle: Callable[..., Path]) -> None:
-    other = {"input": Input(("batch", 3, 7, 7)), "preprocessing": Preprocessing(resize=(7, 7))}
+    other = {"input": InputSpec(("batch", 3, 7, 7)), "preprocessing": Preprocessing(resize=(7, 7))}
     with (
         Classifier.open(make_bundle(**other)) as classifier,
         pytest.raises(BundleError, match=r"cannot run the model on a batch of shape \[1, 3, 7, 7\]"),

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from vgg_runtime import Manifest
-from vgg_runtime._internal.cpu import processor_name
+from vgg_runtime._internal.cpu import cpu_model_name
 
 MakeBundle = Callable[..., Path]
 
@@ -130,7 +130,7 @@ def test_predict_takes_a_lone_file(
 
 def write_measured(bundle: Path, recommended: str) -> None:
     """What the runtime reads of ``measured.json``."""
-    measured = {"machine": {"processor": processor_name()}, "recommended": recommended}
+    measured = {"machine": {"processor": cpu_model_name()}, "recommended": recommended}
     (bundle / "measured.json").write_text(json.dumps(measured))
 
 

@@ -1,7 +1,7 @@
 """Quantizers: one transformation of a float ONNX model per file, named for its effect.
 
-Each is a :class:`Quantizer`: it takes the model and a :class:`Context`, changes the model in place and returns the
-names of the nodes that it quantized. Some take options of their own, bound with ``functools.partial``.
+Each is a :class:`Quantizer`: it takes the model and a :class:`QuantizationContext`, changes the model in place, and
+returns the names of the nodes that it quantized. Some take options of their own, bound with ``functools.partial``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from vgg_calibration.ranges.methods import Range
 
-__all__ = ["Context", "Quantizer"]
+__all__ = ["QuantizationContext", "Quantizer"]
 
 
 @dataclass(frozen=True)
-class Context:
+class QuantizationContext:
     """What a quantizer may need to know besides the model.
 
     Attributes:
@@ -42,4 +42,4 @@ class Context:
 class Quantizer(Protocol):
     """One transformation of a float model."""
 
-    def __call__(self, model: onnx.ModelProto, context: Context) -> list[str]: ...
+    def __call__(self, model: onnx.ModelProto, context: QuantizationContext) -> list[str]: ...

@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 
 __all__ = ["conv_weights_fp16", "float16"]
 
 
-def float16(model: onnx.ModelProto, context: Context) -> list[str]:
+def float16(model: onnx.ModelProto, context: QuantizationContext) -> list[str]:
     """Convert weights and arithmetic to float16, and return the names of the nodes that compute in it.
 
     For CUDA, where it is faster, and for size: an x86 CPU has no half-precision kernels, so onnxruntime computes in
@@ -27,7 +27,7 @@ def float16(model: onnx.ModelProto, context: Context) -> list[str]:
     return computing
 
 
-def conv_weights_fp16(model: onnx.ModelProto, context: Context) -> list[str]:
+def conv_weights_fp16(model: onnx.ModelProto, context: QuantizationContext) -> list[str]:
     """Store every convolution's weight as float16 behind a Cast, and return the nodes' names.
 
     onnxruntime folds the Cast when it loads the file, so speed is that of float32 at half the file's size. (An int8

@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.quantizers.linear_layers import LinearLayer, find_linear_layers, replace_nodes
 
-__all__ = ["linear_int8_dynamic"]
+__all__ = ["quantize_linear_dynamic"]
 
 
-def linear_int8_dynamic(model: onnx.ModelProto, context: Context) -> list[str]:
+def quantize_linear_dynamic(model: onnx.ModelProto, context: QuantizationContext) -> list[str]:
     """Replace every ``x @ W`` by DynamicQuantizeLinear and MatMulInteger, and return the layers' names.
 
     Weights are symmetric int8 with one scale per output; onnxruntime fuses the five nodes into one. Convolutions

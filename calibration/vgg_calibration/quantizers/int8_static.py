@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LAYER_TYPES", "activations_int8"]
+__all__ = ["LAYER_TYPES", "quantize_static_int8"]
 
 # Layers with weights, whose nodes a mixed-precision choice may put back into float.
 LAYER_TYPES = ("Conv", "Gemm", "MatMul")
@@ -35,8 +35,8 @@ _PASSING_TYPES = (
 )
 
 
-def activations_int8(
-    model: onnx.ModelProto, context: Context, *, layer_types: Collection[str] = LAYER_TYPES
+def quantize_static_int8(
+    model: onnx.ModelProto, context: QuantizationContext, *, layer_types: Collection[str] = LAYER_TYPES
 ) -> list[str]:
     """Put QuantizeLinear and DequantizeLinear around the layers of ``layer_types``, and return their names.
 

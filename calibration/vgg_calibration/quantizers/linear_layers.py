@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import helper, numpy_helper
 
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ class LinearLayer:
         return [helper.make_node("Add", [product, self.bias], [self.given], name=f"{self.node.name}_bias")]
 
 
-def find_linear_layers(model: onnx.ModelProto, context: Context) -> list[LinearLayer]:
+def find_linear_layers(model: onnx.ModelProto, context: QuantizationContext) -> list[LinearLayer]:
     """Return every unscaled Gemm and every MatMul with a two-dimensional constant weight, but for those in float."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     found = []

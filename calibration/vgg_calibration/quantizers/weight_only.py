@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.quantizers.linear_layers import LinearLayer, find_linear_layers, replace_nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["linear_weights_blockwise", "pack_blockwise"]
+__all__ = ["pack_blockwise", "quantize_linear_weights_blockwise"]
 
 # onnxruntime's operator: com.microsoft MatMulNBits, documented in its ContribOperators.md.
 _DOMAIN = "com.microsoft"
@@ -24,8 +24,8 @@ _DOMAIN = "com.microsoft"
 _ACCURACY_LEVEL = 4
 
 
-def linear_weights_blockwise(
-    model: onnx.ModelProto, context: Context, *, bits: Literal[4, 8], block_size: int
+def quantize_linear_weights_blockwise(
+    model: onnx.ModelProto, context: QuantizationContext, *, bits: Literal[4, 8], block_size: int
 ) -> list[str]:
     """Replace every ``x @ W`` by MatMulNBits, and return the layers' names.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "activation_names",
     "collect_histograms",
-    "find_ranges",
+    "compute_ranges",
     "load_ranges",
     "session_with_outputs",
     "store_ranges",
@@ -100,7 +100,7 @@ def session_with_outputs(model: onnx.ModelProto, outputs: Sequence[str], *, besi
         file.unlink(missing_ok=True)
 
 
-def find_ranges(
+def compute_ranges(
     file: Path,
     model_sha256: str,
     images: CalibrationImages,

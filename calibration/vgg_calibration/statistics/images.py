@@ -12,7 +12,7 @@ import numpy as np
 
 from vgg_runtime.errors import CalibrationError, ImageError
 from vgg_runtime.imaging.decode import read_image
-from vgg_runtime.imaging.folders import name_below
+from vgg_runtime.imaging.folders import relative_name
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def read_calibration_images(
     for file in files:
         if len(names) == count:
             break
-        name = name_below(file, folder)
+        name = relative_name(file, folder)
         try:
             content = file.read_bytes()
             found = np.ascontiguousarray(preprocessing.pixels(read_image(content)))

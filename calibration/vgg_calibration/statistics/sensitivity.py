@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from vgg_calibration.onnx_io import read_tensor
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.quantizers.int8_static import LAYER_TYPES
 from vgg_calibration.ranges.methods import LEVELS, Range
 from vgg_calibration.statistics.collect import session_with_outputs
@@ -22,11 +22,11 @@ from vgg_runtime.backends.onnxruntime_cpu import import_onnxruntime
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LayerNoise", "measure_layer_noise", "output_axis"]
+__all__ = ["LayerSensitivity", "measure_sensitivity", "output_axis"]
 
 
 @dataclass(frozen=True)
-class LayerNoise:
+class LayerSensitivity:
     """One layer run with an 8-bit input and 8-bit weights, compared with itself in float on the same float input.
 
     Attributes:
@@ -57,12 +57,14 @@ class _Layer:
         self.noise += float(np.sum(difference**2))
         self.signal += float(np.sum(given.astype(np.float64) ** 2))
 
-    def result(self) -> LayerNoise:
+    def result(self) -> LayerSensitivity:
         decibels = math.inf if self.noise == 0 else 10 * math.log10(max(self.signal, 1e-300) / self.noise)
-        return LayerNoise(self.node.name, self.node.input[1], self.node.op_type, self.bytes_saved, decibels)
+        return LayerSensitivity(self.node.name, self.node.input[1], self.node.op_type, self.bytes_saved, decibels)
 
 
-def measure_layer_noise(file: Path, context: Context, batches: Iterable[NDArray[np.float32]]) -> list[LayerNoise]:
+def measure_sensitivity(
+    file: Path, context: QuantizationContext, batches: Iterable[NDArray[np.float32]]
+) -> list[LayerSensitivity]:
     """Return the noise of each layer with weights of the float model in ``file``, in the order of the graph.
 
     Each layer is a small session of its own that holds 8-bit weights; the float model gives every layer's input and
@@ -85,7 +87,7 @@ def measure_layer_noise(file: Path, context: Context, batches: Iterable[NDArray[
     return [layer.result() for layer in layers]
 
 
-def _layers(model: onnx.ModelProto, file: Path, context: Context) -> list[_Layer]:
+def _layers(model: onnx.ModelProto, file: Path, context: QuantizationContext) -> list[_Layer]:
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = []
     for node in model.graph.node:

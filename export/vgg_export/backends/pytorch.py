@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.bundle.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["PyTorchBackend", "compiled", "eager"]
 
@@ -39,12 +39,12 @@ class PyTorchBackend:
         self.metadata: Mapping[str, str] = {}
         self._run = eager_function(module)
 
-    def run(self, batch: Prepared) -> NDArray[np.float32]:
+    def run(self, batch: InputArray) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
         return self._run(batch)
 
 
-def eager(checkpoint: Path, placement: Placement, manifest: Manifest) -> PyTorchBackend:
+def eager(checkpoint: Path, placement: SessionConfig, manifest: Manifest) -> PyTorchBackend:
     """Run the checkpoint as it was when ``manifest`` was written.
 
     Raises:
@@ -53,7 +53,7 @@ def eager(checkpoint: Path, placement: Placement, manifest: Manifest) -> PyTorch
     return PyTorchBackend(_module(checkpoint, manifest), placement.threads)
 
 
-def compiled(checkpoint: Path, placement: Placement, manifest: Manifest) -> PyTorchBackend:
+def compiled(checkpoint: Path, placement: SessionConfig, manifest: Manifest) -> PyTorchBackend:
     """Run the same through ``torch.compile``; the first call compiles, which needs a C++ compiler.
 
     Raises:
@@ -65,7 +65,7 @@ def compiled(checkpoint: Path, placement: Placement, manifest: Manifest) -> PyTo
 
 
 def _module(checkpoint: Path, manifest: Manifest) -> nn.Module:
-    from vgg_export.exporters.preprocessing import with_preprocessing
+    from vgg_export.exporters.preprocessing import prepend_preprocessing
     from vgg_models import load_model
 
     found = manifest.architecture
@@ -77,4 +77,4 @@ def _module(checkpoint: Path, manifest: Manifest) -> nn.Module:
         num_classes=manifest.output.classes,
         weights="ema" if manifest.source.averaged else "raw",
     ).module
-    return with_preprocessing(module, manifest.preprocessing) if manifest.input.takes_pixels else module
+    return prepend_preprocessing(module, manifest.preprocessing) if manifest.input.takes_pixels else module

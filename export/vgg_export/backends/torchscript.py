@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vgg_export.exporters.torchscript import load_torchscript
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
 from vgg_runtime.errors import MissingCapabilityError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["TorchScriptBackend"]
 
@@ -27,7 +27,7 @@ class TorchScriptBackend:
         MissingCapabilityError: torch is not installed, or CUDA was asked for and is missing.
     """
 
-    def __init__(self, model: Path, placement: Placement) -> None:
+    def __init__(self, model: Path, placement: SessionConfig) -> None:
         try:
             import torch
         except ImportError as error:
@@ -47,6 +47,6 @@ class TorchScriptBackend:
         self._run, metadata = load_torchscript(model, device=self.device)
         self.metadata: Mapping[str, str] = {METADATA_KEY: metadata}
 
-    def run(self, batch: Prepared) -> NDArray[np.float32]:
+    def run(self, batch: InputArray) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
         return self._run(batch)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx_ir
     from torch import nn
 
-    from vgg_runtime.bundle.manifest import Input, Output
+    from vgg_runtime.bundle.manifest import InputSpec, OutputSpec
 
 __all__ = ["DEFAULT_OPSET", "torch2onnx"]
 
@@ -29,8 +29,8 @@ def torch2onnx(
     module: nn.Module,
     file: Path,
     *,
-    takes: Input,
-    gives: Output,
+    input_spec: InputSpec,
+    output_spec: OutputSpec,
     opset: int = DEFAULT_OPSET,
     single_file: bool = False,
     metadata: Mapping[str, str],
@@ -53,30 +53,30 @@ def torch2onnx(
         ArchitectureError: PyTorch cannot trace the module.
         UsageError: the exporter cannot write that opset.
     """
-    model = _export(module, takes, gives, opset)
+    model = _export(module, input_spec, output_spec, opset)
     _strip_developer_paths(model)
     model.metadata_props.update(metadata)
     return save_model(model, file, single_file=single_file)
 
 
-def _export(module: nn.Module, takes: Input, gives: Output, opset: int) -> onnx_ir.Model:
+def _export(module: nn.Module, input_spec: InputSpec, output_spec: OutputSpec, opset: int) -> onnx_ir.Model:
     import torch
 
-    if {takes.name, gives.name} & module.state_dict().keys():
+    if {input_spec.name, output_spec.name} & module.state_dict().keys():
         # Parameters keep their names in the file, where each name stands for one value only.
         module = torch.nn.Sequential(OrderedDict(network=module))
-    dynamic = takes.batch_size is None
+    dynamic = input_spec.batch_size is None
     # An example batch of 1 would be taken for a constant; 2 stands for "any".
-    example = torch.zeros(takes.batch_size or 2, *takes.image_shape)
+    example = torch.zeros(input_spec.batch_size or 2, *input_spec.image_shape)
     try:
         with _quiet(), torch.inference_mode(False), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 (example,),
                 dynamo=True,
-                input_names=[takes.name],
-                output_names=[gives.name],
-                dynamic_shapes=({0: takes.shape[0]},) if dynamic else None,
+                input_names=[input_spec.name],
+                output_names=[output_spec.name],
+                dynamic_shapes=({0: input_spec.shape[0]},) if dynamic else None,
                 opset_version=opset,
                 verbose=False,
             )

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from vgg_runtime.bundle.manifest import Input
+from vgg_runtime.bundle.manifest import InputSpec
 
 if TYPE_CHECKING:
     import torch
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from vgg_runtime.imaging.preprocessing import Preprocessing
 
-__all__ = ["embed_preprocessing", "with_preprocessing"]
+__all__ = ["embed_preprocessing", "prepend_preprocessing"]
 
 
-def with_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Module:
+def prepend_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Module:
     """Return a module that takes uint8 (batch, height, width, channels) and gives the same, on a CPU to the bit.
 
     It does what :meth:`~vgg_runtime.imaging.preprocessing.Preprocessing.normalize` does, one rounding to float32 per
@@ -49,7 +49,7 @@ def with_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Mo
     return WithPreprocessing().eval()
 
 
-def embed_preprocessing(file: Path, preprocessing: Preprocessing, takes: Input) -> None:
+def embed_preprocessing(file: Path, preprocessing: Preprocessing, input_spec: InputSpec) -> None:
     """Let the model in ``file``, which takes float32 NCHW, take uint8 NHWC; external data stays as it is.
 
     The nodes do what :meth:`~vgg_runtime.imaging.preprocessing.Preprocessing.normalize` does, one rounding to float32
@@ -60,16 +60,16 @@ def embed_preprocessing(file: Path, preprocessing: Preprocessing, takes: Input) 
     """
     model = onnx.load(file, load_external_data=False)
     graph = model.graph
-    prefix = _free_prefix(graph, takes.name)
+    prefix = _free_prefix(graph, input_spec.name)
     planes = f"{prefix}_planes"
     for node in graph.node:
-        node.input[:] = [planes if name == takes.name else name for name in node.input]
-    *nodes, last = _nodes(takes.name, prefix, preprocessing, graph)
+        node.input[:] = [planes if name == input_spec.name else name for name in node.input]
+    *nodes, last = _nodes(input_spec.name, prefix, preprocessing, graph)
     last.output[0] = planes
     rest = list(graph.node)
     del graph.node[:], graph.input[:]
     graph.node.extend([*nodes, last, *rest])
-    graph.input.append(helper.make_tensor_value_info(takes.name, onnx.TensorProto.UINT8, takes.shape))
+    graph.input.append(helper.make_tensor_value_info(input_spec.name, onnx.TensorProto.UINT8, input_spec.shape))
     onnx.save(model, file)
 
 

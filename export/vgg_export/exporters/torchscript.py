@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from vgg_runtime.bundle.manifest import Input, Prepared
+    from vgg_runtime.bundle.manifest import InputArray, InputSpec
 
 __all__ = ["load_torchscript", "torch2torchscript"]
 
@@ -32,7 +32,7 @@ _OVERHEAD = 2_000_000
 _MANGLE = re.compile(rb"___torch_mangle_\d+")
 
 
-def torch2torchscript(module: nn.Module, file: Path, *, takes: Input, metadata: Mapping[str, str]) -> None:
+def torch2torchscript(module: nn.Module, file: Path, *, input_spec: InputSpec, metadata: Mapping[str, str]) -> None:
     """Write ``module`` (in eval mode) as a traced and frozen TorchScript archive to ``file``.
 
     Args:
@@ -46,7 +46,7 @@ def torch2torchscript(module: nn.Module, file: Path, *, takes: Input, metadata: 
     import torch
 
     _check_room(module, file.parent)
-    example = torch.zeros(takes.batch_size or 2, *takes.image_shape, dtype=getattr(torch, takes.dtype))
+    example = torch.zeros(input_spec.batch_size or 2, *input_spec.image_shape, dtype=getattr(torch, input_spec.dtype))
     with _quiet(), torch.no_grad():
         try:
             traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
@@ -73,7 +73,7 @@ def _check_room(module: nn.Module, folder: Path) -> None:
         )
 
 
-def load_torchscript(file: Path, *, device: str = "cpu") -> tuple[Callable[[Prepared], NDArray[np.float32]], str]:
+def load_torchscript(file: Path, *, device: str = "cpu") -> tuple[Callable[[InputArray], NDArray[np.float32]], str]:
     """Return a function that runs the archive at ``file``, and the metadata that :func:`torch2torchscript` wrote.
 
     The function takes what the module was traced with and gives float32 (batch, classes). A TorchScript archive is
@@ -85,7 +85,7 @@ def load_torchscript(file: Path, *, device: str = "cpu") -> tuple[Callable[[Prep
     with _quiet():
         module = torch.jit.load(str(file), map_location=device, _extra_files=extra)  # type: ignore[no-untyped-call]
 
-    def run(batch: Prepared) -> NDArray[np.float32]:
+    def run(batch: InputArray) -> NDArray[np.float32]:
         with torch.inference_mode(), _quiet():
             output: NDArray[np.float32] = module(torch.from_numpy(batch).to(device)).cpu().numpy()
             return output

@@ -20,7 +20,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "architecture": to_json(plan.loaded.architecture) | {"assumptions": list(plan.assumptions)},
         "checkpoint": to_json(plan.loaded.checkpoint)
         | {"notes": list(plan.source_notes), "remarks": list(plan.remarks)},
-        "input": to_json(plan.variants_take),
+        "input": to_json(plan.variants_input),
         "classes": plan.loaded.num_classes,
         "preprocessing": to_json(plan.preprocessing),
         "preprocessing_search": to_json(plan.search),
@@ -33,7 +33,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
 
 def plan_as_text(plan: Plan) -> str:
     """Return the same for a person: the findings, the layer table, the files."""
-    loaded, (height, width) = plan.loaded, plan.takes.size
+    loaded, (height, width) = plan.loaded, plan.input_spec.size
     embedded = ", as uint8 pixels in NHWC order" if plan.options.embed_preprocessing else ""
     lines = [
         f"architecture  {loaded.architecture.name}: {loaded.architecture.description} ({loaded.architecture.origin})",
@@ -52,7 +52,7 @@ def plan_as_text(plan: Plan) -> str:
 
 
 def _table(plan: Plan) -> LayerTable:
-    return layer_table(plan.loaded.module, (plan.loaded.input_channels, *plan.takes.size))
+    return layer_table(plan.loaded.module, (plan.loaded.input_channels, *plan.input_spec.size))
 
 
 def _layer_lines(table: LayerTable) -> list[str]:

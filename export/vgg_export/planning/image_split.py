@@ -13,7 +13,7 @@ from vgg_runtime._internal.validation import counted
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.errors import CalibrationError, ImageError
 from vgg_runtime.imaging.decode import read_image
-from vgg_runtime.imaging.folders import choose_images, choose_samples, enough_to_judge
+from vgg_runtime.imaging.folders import choose_images, choose_samples, evaluation_sample_count
 
 __all__ = ["DEFAULT_CALIBRATION_SIZE", "Chosen", "ImageSplit", "split_images"]
 
@@ -73,7 +73,7 @@ def split_images(
     wanted = size or DEFAULT_CALIBRATION_SIZE
     with_spare = math.ceil(wanted / (1 - MAX_UNREADABLE))
     if samples is None or samples.resolve() == calibration.resolve():
-        count = samples_size or enough_to_judge(macs)
+        count = samples_size or evaluation_sample_count(macs)
         found = choose_images(calibration, with_spare + count, seed=seed)
         held_out = min(count, max(1, int(len(found) * HELD_OUT)), len(found) - 1)
         # Unreadable ones are left to the calibration, which skips a few of them.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vgg_calibration.mixed_precision import Budget
+from vgg_calibration.mixed_precision import AccuracyTarget
 from vgg_calibration.ranges.methods import DEFAULT_METHOD, METHODS
 from vgg_calibration.targets import ANY_CPU, TARGETS
 from vgg_export.exporters.onnx import DEFAULT_OPSET
@@ -22,11 +22,11 @@ from vgg_export.planning.preprocess_search.search import search_preprocessing, s
 from vgg_export.planning.preprocess_spec import FIND, resolve_preprocessing, stated_size
 from vgg_export.planning.stated_preprocessing import apply_statements
 from vgg_export.progress import OnNote, OnStep, ignore_notes, ignore_steps
-from vgg_export.variants.registry import QUANTIZE_OPTIONS, Format, Recipe, choose_recipes
+from vgg_export.variants.registry import QUANTIZE_OPTIONS, Format, VariantSpec, select_variants
 from vgg_models import layer_table, load_model
 from vgg_models.types import WeightsChoice
 from vgg_runtime._internal.validation import counted
-from vgg_runtime.bundle.manifest import Input
+from vgg_runtime.bundle.manifest import InputSpec
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.presets import PRESETS
 
@@ -85,7 +85,7 @@ class Options:
     calibration_size: int | None = None
     calibration_method: str = DEFAULT_METHOD
     target: str = ANY_CPU
-    budget: Budget = field(default_factory=Budget)
+    budget: AccuracyTarget = field(default_factory=AccuracyTarget)
     all_layers: bool = False
     opset: int = DEFAULT_OPSET
     batch: int | Literal["dynamic"] = "dynamic"
@@ -151,12 +151,12 @@ class Plan:
 
     options: Options
     loaded: LoadedModel
-    takes: Input
+    input_spec: InputSpec
     preprocessing: Preprocessing
     assumptions: tuple[str, ...]
     remarks: tuple[str, ...]
     labels: tuple[str, ...] | None
-    recipes: tuple[Recipe, ...]
+    recipes: tuple[VariantSpec, ...]
     images: ImageSplit
     search: PreprocessingSearch | None = None
 
@@ -166,9 +166,9 @@ class Plan:
         return tuple(dict.fromkeys((*self.loaded.checkpoint.notes, *self.remarks)))
 
     @property
-    def variants_take(self) -> Input:
+    def variants_input(self) -> InputSpec:
         """The input of every variant: the network's own, or the pixels that become it inside the variant."""
-        return self.takes.as_pixels() if self.options.embed_preprocessing else self.takes
+        return self.input_spec.as_pixels() if self.options.embed_preprocessing else self.input_spec
 
 
 def make_plan(
@@ -188,7 +188,7 @@ def make_plan(
         RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
         UsageError: options do not go together, or a search for the preprocessing lacks labelled samples.
     """
-    recipes = choose_recipes(options.formats, options.quantize)
+    recipes = select_variants(options.formats, options.quantize)
     _check_calibration(checkpoint, options, recipes)
     loaded = load_model(
         checkpoint,
@@ -198,7 +198,7 @@ def make_plan(
         weights=options.weights,
         attribute_order=options.attribute_order,
         allow_nonfinite=options.allow_nonfinite,
-        likely_size=stated_size(options.preprocess),
+        fallback_input_size=stated_size(options.preprocess),
     )
     note_assumptions(loaded.architecture.assumptions, on_note)
     preprocessing, assumed, preprocessing_remarks = _preprocessing(options, loaded)
@@ -221,7 +221,7 @@ def make_plan(
     plan = Plan(
         options=options,
         loaded=loaded,
-        takes=Input((batch, loaded.input_channels, *loaded.input_size)),
+        input_spec=InputSpec((batch, loaded.input_channels, *loaded.input_size)),
         preprocessing=preprocessing,
         assumptions=(*loaded.architecture.assumptions, *assumed, *few_images, *held_out),
         remarks=remarks,
@@ -238,7 +238,7 @@ def note_assumptions(assumptions: Iterable[str], on_note: OnNote) -> None:
         on_note(f"assumed: {assumption}")
 
 
-def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, recipes: Iterable[Recipe]) -> None:
+def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, recipes: Iterable[VariantSpec]) -> None:
     """Refuse calibration on nothing: ranges taken from noise fit no photograph."""
     if options.calibration is not None:
         return
@@ -298,10 +298,10 @@ def _labels(options: Options, loaded: LoadedModel) -> tuple[tuple[str, ...] | No
 
 def _with_search(plan: Plan, on_step: OnStep, on_note: OnNote) -> Plan:
     """Return ``plan`` with the preprocessing that its labelled samples show, judged by the samples that are left."""
-    image = (plan.takes.channels, *plan.takes.size)
+    image = (plan.input_spec.channels, *plan.input_spec.size)
     samples = None if plan.options.samples is None else plan.images.samples
     images = split_labelled(samples, plan.labels, macs=layer_table(plan.loaded.module, image).macs)
-    search = search_preprocessing(plan.loaded, images, batch=plan.takes.batch_size, on_step=on_step)
+    search = search_preprocessing(plan.loaded, images, batch=plan.input_spec.batch_size, on_step=on_step)
     require_clear(search)
     notes = tuple(findings(search, judged=len(images.rest.files), held_out=images.held_out))
     note_assumptions(notes, on_note)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vgg_calibration.layouts.gemm import Layout
 from vgg_calibration.onnx_io import read_onnx, write_onnx
-from vgg_calibration.quantizers.base import Context, Quantizer
+from vgg_calibration.quantizers.base import QuantizationContext, Quantizer
 from vgg_runtime.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_quantized(
     source: Path,
     file: Path,
     quantizers: Sequence[Quantizer],
-    context: Context,
+    context: QuantizationContext,
     layouts: Sequence[Layout] = (),
     *,
     single_file: bool,

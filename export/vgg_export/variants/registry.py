@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vgg_calibration.layouts.gemm import Layout, gemm_outputs_split, gemm_weights_untransposed
-from vgg_calibration.quantizers.base import Context, Quantizer
+from vgg_calibration.quantizers.base import QuantizationContext, Quantizer
 from vgg_calibration.quantizers.fp16 import conv_weights_fp16, float16
-from vgg_calibration.quantizers.int8_dynamic import linear_int8_dynamic
-from vgg_calibration.quantizers.int8_static import activations_int8
-from vgg_calibration.quantizers.weight_only import linear_weights_blockwise
+from vgg_calibration.quantizers.int8_dynamic import quantize_linear_dynamic
+from vgg_calibration.quantizers.int8_static import quantize_static_int8
+from vgg_calibration.quantizers.weight_only import quantize_linear_weights_blockwise
 from vgg_export.exporters.onnx import torch2onnx
-from vgg_export.exporters.preprocessing import with_preprocessing
+from vgg_export.exporters.preprocessing import prepend_preprocessing
 from vgg_export.exporters.torch_int8 import torch_linear_int8_dynamic
 from vgg_export.exporters.torchscript import torch2torchscript
 from vgg_export.variants.quantized_onnx import write_quantized
 from vgg_export.variants.tolerances import FLOAT_ROUNDING, HALF_ROUNDING, INT4_WEIGHTS, INT8_ACTIVATIONS, INT8_LINEAR
 from vgg_runtime._internal.cpu import available_threads
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.registry import open_backend
-from vgg_runtime.bundle.manifest import Input, Output, Tolerance
+from vgg_runtime.bundle.manifest import InputSpec, OutputSpec, Tolerance
 from vgg_runtime.errors import UsageError
 from vgg_runtime.loading import ENGINES
 
@@ -33,7 +33,15 @@ if TYPE_CHECKING:
     from vgg_export.eager import Run
     from vgg_runtime.imaging.preprocessing import Preprocessing
 
-__all__ = ["QUANTIZE_OPTIONS", "VARIANTS", "Job", "Recipe", "Written", "choose_recipes", "open_variant"]
+__all__ = [
+    "QUANTIZE_OPTIONS",
+    "VARIANTS",
+    "ExportContext",
+    "VariantSpec",
+    "WrittenFiles",
+    "open_variant",
+    "select_variants",
+]
 
 Format = Literal["onnx", "torchscript"]
 
@@ -41,7 +49,7 @@ MODEL_FILE: dict[Format, str] = {"onnx": "model.onnx", "torchscript": "model.pt"
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportContext:
     """What every recipe is made from.
 
     Attributes:
@@ -59,20 +67,20 @@ class Job:
     """
 
     module: nn.Module
-    takes: Input
-    gives: Output
+    input_spec: InputSpec
+    output_spec: OutputSpec
     opset: int
     single_file: bool
     metadata: Mapping[str, str]
     staging: Path
-    quantization: Context = field(default_factory=Context)
+    quantization: QuantizationContext = field(default_factory=QuantizationContext)
     int8_static_in_float: frozenset[str] = frozenset()
     int8_static_notes: tuple[str, ...] = ()
     embedded: Preprocessing | None = None
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFiles:
     """What a recipe wrote besides the model.
 
     Attributes:
@@ -89,7 +97,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class VariantSpec:
     """How one variant is made.
 
     Attributes:
@@ -103,7 +111,7 @@ class Recipe:
     format: Format
     precision: str
     tolerance: Tolerance
-    write: Callable[[Job, Path], Written]
+    write: Callable[[ExportContext, Path], WrittenFiles]
     quantize: str | None = None
     ranges: Literal["unused", "used where given", "required"] = "unused"
     budgeted: bool = False
@@ -119,54 +127,54 @@ class Recipe:
         return f"{self.name}/{MODEL_FILE[self.format]}"
 
 
-def _onnx_fp32(job: Job, file: Path) -> Written:
+def _onnx_fp32(job: ExportContext, file: Path) -> WrittenFiles:
     data = torch2onnx(
         job.module,
         file,
-        takes=job.takes,
-        gives=job.gives,
+        input_spec=job.input_spec,
+        output_spec=job.output_spec,
         opset=job.opset,
         single_file=job.single_file,
         metadata=job.metadata,
     )
-    return Written(data)
+    return WrittenFiles(data)
 
 
-def _torchscript_fp32(job: Job, file: Path) -> Written:
+def _torchscript_fp32(job: ExportContext, file: Path) -> WrittenFiles:
     _torchscript(job, job.module, file)
-    return Written()
+    return WrittenFiles()
 
 
-def _torchscript_int8_dynamic(job: Job, file: Path) -> Written:
+def _torchscript_int8_dynamic(job: ExportContext, file: Path) -> WrittenFiles:
     _torchscript(job, torch_linear_int8_dynamic(job.module), file)
-    return Written(notes=("fully connected layers quantized",))
+    return WrittenFiles(notes=("fully connected layers quantized",))
 
 
-def _torchscript(job: Job, module: nn.Module, file: Path) -> None:
-    takes = job.takes
+def _torchscript(job: ExportContext, module: nn.Module, file: Path) -> None:
+    input_spec = job.input_spec
     if job.embedded is not None:
-        module, takes = with_preprocessing(module, job.embedded), takes.as_pixels()
-    torch2torchscript(module, file, takes=takes, metadata=job.metadata)
+        module, input_spec = prepend_preprocessing(module, job.embedded), input_spec.as_pixels()
+    torch2torchscript(module, file, input_spec=input_spec, metadata=job.metadata)
 
 
-def _quantized(*quantizers: Quantizer, layouts: Sequence[Layout] = ()) -> Callable[[Job, Path], Written]:
+def _quantized(*quantizers: Quantizer, layouts: Sequence[Layout] = ()) -> Callable[[ExportContext, Path], WrittenFiles]:
     """Return the recipe that takes the float ONNX variant through ``quantizers``, then through ``layouts``."""
 
-    def write(job: Job, file: Path) -> Written:
+    def write(job: ExportContext, file: Path) -> WrittenFiles:
         source, single_file = job.staging / ONNX_FP32.file, job.single_file
         quantized = write_quantized(source, file, quantizers, job.quantization, layouts, single_file=single_file)
-        return Written(quantized.external_data, quantized.notes, quantized.layers, quantized.in_float)
+        return WrittenFiles(quantized.external_data, quantized.notes, quantized.layers, quantized.in_float)
 
     return write
 
 
-def _onnx_int8_static(job: Job, file: Path) -> Written:
+def _onnx_int8_static(job: ExportContext, file: Path) -> WrittenFiles:
     context = replace(job.quantization, in_float=job.int8_static_in_float)
-    written = _quantized(activations_int8, layouts=GEMM_LAYOUTS)(replace(job, quantization=context), file)
+    written = _quantized(quantize_static_int8, layouts=GEMM_LAYOUTS)(replace(job, quantization=context), file)
     return replace(written, notes=(*written.notes, *job.int8_static_notes))
 
 
-def _onnx_int4_weights(job: Job, file: Path) -> Written:
+def _onnx_int4_weights(job: ExportContext, file: Path) -> WrittenFiles:
     """Convolutions in int8 where ranges are known, else in float16, which needs none."""
     convolutions = conv_activations_int8 if job.quantization.ranges else conv_weights_fp16
     return _quantized(convolutions, linear_weights_int4)(job, file)
@@ -175,30 +183,32 @@ def _onnx_int4_weights(job: Job, file: Path) -> Written:
 # In this order: what is split lies as it is packed.
 GEMM_LAYOUTS = (gemm_weights_untransposed, gemm_outputs_split)
 
-conv_activations_int8 = partial(activations_int8, layer_types=("Conv",))
+conv_activations_int8 = partial(quantize_static_int8, layer_types=("Conv",))
 
 # 256 inputs share a scale: the engine's largest block, which keeps 8-bit weights below 1.02 bytes each.
-linear_weights_int8 = partial(linear_weights_blockwise, bits=8, block_size=256)
+linear_weights_int8 = partial(quantize_linear_weights_blockwise, bits=8, block_size=256)
 # 128 share one: smaller blocks are more accurate, and 64 would make a VGG-16 4 % larger.
-linear_weights_int4 = partial(linear_weights_blockwise, bits=4, block_size=128)
+linear_weights_int4 = partial(quantize_linear_weights_blockwise, bits=4, block_size=128)
 
-ONNX_FP32 = Recipe("onnx", "fp32", FLOAT_ROUNDING, _onnx_fp32)
+ONNX_FP32 = VariantSpec("onnx", "fp32", FLOAT_ROUNDING, _onnx_fp32)
 
-VARIANTS: tuple[Recipe, ...] = (
+VARIANTS: tuple[VariantSpec, ...] = (
     ONNX_FP32,
-    Recipe("onnx", "fp16", HALF_ROUNDING, _quantized(float16), "fp16"),
-    Recipe("onnx", "int8-dynamic", INT8_LINEAR, _quantized(linear_int8_dynamic), "dynamic"),
-    Recipe("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", "required", budgeted=True),
-    Recipe("onnx", "int8-weights", INT8_LINEAR, _quantized(linear_weights_int8, conv_weights_fp16), "int8-weights"),
-    Recipe("onnx", "int4-weights", INT4_WEIGHTS, _onnx_int4_weights, "int4-weights", "used where given"),
-    Recipe("torchscript", "fp32", FLOAT_ROUNDING, _torchscript_fp32),
-    Recipe("torchscript", "int8-dynamic", INT8_LINEAR, _torchscript_int8_dynamic, "dynamic"),
+    VariantSpec("onnx", "fp16", HALF_ROUNDING, _quantized(float16), "fp16"),
+    VariantSpec("onnx", "int8-dynamic", INT8_LINEAR, _quantized(quantize_linear_dynamic), "dynamic"),
+    VariantSpec("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", "required", budgeted=True),
+    VariantSpec(
+        "onnx", "int8-weights", INT8_LINEAR, _quantized(linear_weights_int8, conv_weights_fp16), "int8-weights"
+    ),
+    VariantSpec("onnx", "int4-weights", INT4_WEIGHTS, _onnx_int4_weights, "int4-weights", "used where given"),
+    VariantSpec("torchscript", "fp32", FLOAT_ROUNDING, _torchscript_fp32),
+    VariantSpec("torchscript", "int8-dynamic", INT8_LINEAR, _torchscript_int8_dynamic, "dynamic"),
 )
 
 QUANTIZE_OPTIONS = tuple(dict.fromkeys(recipe.quantize for recipe in VARIANTS if recipe.quantize))
 
 
-def choose_recipes(formats: Collection[str], quantize: Collection[str]) -> tuple[Recipe, ...]:
+def select_variants(formats: Collection[str], quantize: Collection[str]) -> tuple[VariantSpec, ...]:
     """Return the recipes for ``formats``: float32 always, the others where ``quantize`` asks for them.
 
     Raises:
@@ -217,6 +227,6 @@ def choose_recipes(formats: Collection[str], quantize: Collection[str]) -> tuple
     return tuple(chosen)
 
 
-def open_variant(recipe: Recipe, directory: Path) -> Run:
+def open_variant(recipe: VariantSpec, directory: Path) -> Run:
     """Return the variant in the bundle at ``directory`` as a function, run on the CPU by its own engine."""
-    return open_backend(ENGINES[recipe.format], directory / recipe.file, Placement("cpu", available_threads())).run
+    return open_backend(ENGINES[recipe.format], directory / recipe.file, SessionConfig("cpu", available_threads())).run

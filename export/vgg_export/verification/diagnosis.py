@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgg_bench.analysis.accuracy import share_right
+from vgg_bench.analysis.accuracy import accuracy_with_interval
 from vgg_bench.results import Estimate
 from vgg_runtime.bundle.manifest import Diagnosis
 from vgg_runtime.imaging.folders import class_of_each
@@ -46,7 +46,7 @@ def diagnose(names: Sequence[str], labels: Sequence[str] | None, outputs: NDArra
         )
         return Diagnosis(len(truth), warnings=(warning,))
     answers = outputs.argmax(axis=1)
-    accuracy = share_right(answers.tolist(), truth)
+    accuracy = accuracy_with_interval(answers.tolist(), truth)
     judgement = _Judgement(tuple(labels), np.asarray(truth), answers, accuracy)
     warnings = (judgement.chance(), judgement.one_class(), judgement.permuted())
     low, high = accuracy.interval or (None, None)
@@ -89,7 +89,7 @@ class _Judgement:
         """Warn where one class is the answer for nearly all images, and for more than are of it."""
         index = int(np.bincount(self.answers).argmax())
         answered, true = (int((each == index).sum()) for each in (self.answers, self.truth))
-        share = share_right((self.answers == index).tolist(), [True] * len(self.truth))
+        share = accuracy_with_interval((self.answers == index).tolist(), [True] * len(self.truth))
         if share.value < NEARLY_ALL or share.interval is None or share.interval[0] <= true / len(self.truth):
             return None
         return (
@@ -108,7 +108,7 @@ class _Judgement:
         right = np.zeros(len(self.truth), bool)
         for fitted in (halves, ~halves):
             right[~fitted] = self._assignment(fitted)[self.answers[~fitted]] == self.truth[~fitted]
-        assigned = share_right(right.tolist(), [True] * len(right))
+        assigned = accuracy_with_interval(right.tolist(), [True] * len(right))
         if assigned.interval is None or assigned.interval[0] <= self.accuracy.greatest:
             return None
         assignment = self._assignment(np.ones(len(self.truth), bool))

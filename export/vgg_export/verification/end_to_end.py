@@ -23,11 +23,11 @@ from vgg_runtime.metrics import compare
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EndToEnd", "torchvision_preprocess"]
+__all__ = ["EndToEndCheck", "torchvision_preprocess"]
 
 
 @dataclass(frozen=True)
-class EndToEnd:
+class EndToEndCheck:
     """What torchvision's transforms and eager PyTorch make of the sample files.
 
     Attributes:
@@ -39,7 +39,7 @@ class EndToEnd:
     outputs: NDArray[np.float32]
 
     @classmethod
-    def of(cls, plan: Plan, reference: Reference) -> EndToEnd:
+    def of(cls, plan: Plan, reference: Reference) -> EndToEndCheck:
         """Run the sample files through torchvision's transforms; of equal pixels eager PyTorch's outputs are known.
 
         Raises:

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_calibration.mixed_precision import Budget
+from vgg_calibration.mixed_precision import AccuracyTarget
 from vgg_export.accuracy import compare_accuracy
 from vgg_export.planning.plan import Plan
 from vgg_export.progress import OnStep
-from vgg_export.variants.registry import Recipe, open_variant
-from vgg_export.verification.end_to_end import EndToEnd
+from vgg_export.variants.registry import VariantSpec, open_variant
+from vgg_export.verification.end_to_end import EndToEndCheck
 from vgg_export.verification.left_out import remedies, remove_left_out
 from vgg_export.verification.reference import Reference
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.directory import GOLDEN
 from vgg_runtime.bundle.manifest import LeftOutVariant, Manifest, ParityFigures, Variant
 from vgg_runtime.errors import ParityError
-from vgg_runtime.imaging.folders import true_classes
+from vgg_runtime.imaging.folders import classes_from_folders
 
 __all__ = ["verify_end_to_end", "verify_variants"]
 
@@ -35,7 +35,9 @@ def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, stagin
     Raises:
         ParityError: a float32 variant misses its tolerance.
     """
-    gate = _Gate(plan, manifest, reference, true_classes(reference.samples.names, plan.labels), staging, on_step)
+    gate = _Gate(
+        plan, manifest, reference, classes_from_folders(reference.samples.names, plan.labels), staging, on_step
+    )
     judged = []
     for recipe, variant in zip(plan.recipes, manifest.variants, strict=True):
         on_step(f"verifying {recipe.name}")
@@ -55,7 +57,7 @@ def verify_end_to_end(plan: Plan, manifest: Manifest, reference: Reference, stag
     Raises:
         ParityError: a float32 variant misses, or the pixels differ from torchvision's.
     """
-    misses = EndToEnd.of(plan, reference).check(staging, manifest, on_step)
+    misses = EndToEndCheck.of(plan, reference).check(staging, manifest, on_step)
     left_out = (_miss(plan, manifest, recipe, misses[recipe.name]) for recipe in plan.recipes if recipe.name in misses)
     return remove_left_out(manifest, tuple(left_out), staging)
 
@@ -69,7 +71,7 @@ class _Gate:
     staging: Path
     on_step: OnStep
 
-    def pass_through(self, recipe: Recipe, variant: Variant) -> Variant | LeftOutVariant:
+    def pass_through(self, recipe: VariantSpec, variant: Variant) -> Variant | LeftOutVariant:
         """Return ``variant`` with its figures, or what is recorded of it where it misses."""
         try:
             outputs = self.reference.run(recipe.name, open_variant(recipe, self.staging), self.on_step)
@@ -85,7 +87,7 @@ class _Gate:
         return replace(variant, parity=figures, tolerance=recipe.tolerance, accuracy=accuracy)
 
 
-def _shortfall(recipe: Recipe, figures: ParityFigures, budget: Budget) -> str | None:
+def _shortfall(recipe: VariantSpec, figures: ParityFigures, budget: AccuracyTarget) -> str | None:
     """Say by what ``figures`` miss the recipe's tolerance, or the user's budget; None where they do not."""
     if misses := figures.misses(recipe.tolerance):
         return (
@@ -104,7 +106,7 @@ def _shortfall(recipe: Recipe, figures: ParityFigures, budget: Budget) -> str | 
 def _miss(
     plan: Plan,
     manifest: Manifest,
-    recipe: Recipe,
+    recipe: VariantSpec,
     reason: str,
     figures: ParityFigures | None = None,
     *,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_calibration.ranges.methods import METHODS
-from vgg_export.variants.registry import Recipe
+from vgg_export.variants.registry import VariantSpec
 from vgg_runtime.bundle.manifest import LeftOutVariant, Manifest, ParityFigures, Tolerance
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def remove_left_out(manifest: Manifest, left_out: tuple[LeftOutVariant, ...], bu
 
 
 def remedies(
-    recipe: Recipe, options: Options, manifest: Manifest, figures: ParityFigures | None = None
+    recipe: VariantSpec, options: Options, manifest: Manifest, figures: ParityFigures | None = None
 ) -> tuple[str, ...]:
     """Return what to do about a miss of ``recipe``, what helps most first.
 

@@ -12,7 +12,7 @@ import numpy as np
 from vgg_export.eager import Run, eager_function, first_line, run_batch
 from vgg_export.progress import OnStep, ignore_steps
 from vgg_export.verification.samples import Samples
-from vgg_runtime.bundle.manifest import Input, ParityFigures
+from vgg_runtime.bundle.manifest import InputSpec, ParityFigures
 from vgg_runtime.errors import ArchitectureError, ParityError
 from vgg_runtime.metrics import compare
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["Reference", "run_eager", "torch_threads"]
 
@@ -46,7 +46,7 @@ class Reference:
     outputs: tuple[NDArray[np.float32], ...]
 
     @property
-    def golden(self) -> tuple[Prepared, NDArray[np.float32]]:
+    def golden(self) -> tuple[InputArray, NDArray[np.float32]]:
         """The first batch size's inputs and outputs: one batch where that is fixed, else the first four images."""
         count = max(4, len(self.batches[0]))
         outputs = np.concatenate(self.outputs)
@@ -84,13 +84,13 @@ class Reference:
         return compare(np.concatenate(self.outputs), np.concatenate(actual), names, batch_sizes=sizes, tie=tie)
 
 
-def run_eager(module: nn.Module, samples: Samples, takes: Input, on_step: OnStep = ignore_steps) -> Reference:
+def run_eager(module: nn.Module, samples: Samples, input_spec: InputSpec, on_step: OnStep = ignore_steps) -> Reference:
     """Run ``module`` on the samples: one by one, and the first of them in larger batches.
 
     Raises:
         ArchitectureError: the network fails on them, or does not give one finite score per class.
     """
-    batches = _batches(len(samples.names), takes.batch_size)
+    batches = _batches(len(samples.names), input_spec.batch_size)
     run = eager_function(module)
     outputs = []
     for batch in batches:
@@ -118,7 +118,7 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _rerun(variant: str, run: Run, batch: Prepared, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _rerun(variant: str, run: Run, batch: InputArray, shape: tuple[int, ...]) -> NDArray[np.float32]:
     try:
         output = run(batch)
     except Exception as error:  # whatever its engine raises

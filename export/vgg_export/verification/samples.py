@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vgg_export.planning.image_split import Chosen
-from vgg_runtime.bundle.manifest import Input
+from vgg_runtime.bundle.manifest import InputSpec
 from vgg_runtime.errors import PreprocessingError
 from vgg_runtime.imaging.decode import read_image
-from vgg_runtime.imaging.folders import name_below
+from vgg_runtime.imaging.folders import relative_name
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["Samples", "pink_noise_samples", "real_samples"]
 
@@ -50,7 +50,7 @@ class Samples:
         """Return some images as the network takes them: float32 (images, channels, height, width)."""
         return np.stack([self.preprocessing.normalize(self.pixels[i]) for i in indices])
 
-    def inputs(self, indices: Iterable[int]) -> Prepared:
+    def inputs(self, indices: Iterable[int]) -> InputArray:
         """Return the same images as the variants take them: as planes, or as uint8 pixels."""
         return self.pixels[list(indices)] if self.takes_pixels else self.planes(indices)
 
@@ -60,19 +60,19 @@ class Samples:
         return file if isinstance(file, bytes) else file.read_bytes()
 
 
-def real_samples(chosen: Chosen, preprocessing: Preprocessing, takes: Input) -> Samples:
-    """Return the chosen images for variants that take ``takes``.
+def real_samples(chosen: Chosen, preprocessing: Preprocessing, input_spec: InputSpec) -> Samples:
+    """Return the chosen images for variants that take ``input_spec``.
 
     Raises:
         ImageError: one of them is unreadable.
         PreprocessingError: preprocessing brings one of them to another size.
     """
     files = chosen.files
-    names = tuple(name_below(file, chosen.folder) for file in files)
-    return _samples(names, files, preprocessing, takes, real=True)
+    names = tuple(relative_name(file, chosen.folder) for file in files)
+    return _samples(names, files, preprocessing, input_spec, real=True)
 
 
-def pink_noise_samples(preprocessing: Preprocessing, takes: Input, *, seed: int) -> Samples:
+def pink_noise_samples(preprocessing: Preprocessing, input_spec: InputSpec, *, seed: int) -> Samples:
     """Return seeded images whose amplitude falls as 1/f, as that of photographs does, encoded as PNG.
 
     White noise alone would hide errors: after the first pooling layers nothing of it is left but its mean.
@@ -81,31 +81,36 @@ def pink_noise_samples(preprocessing: Preprocessing, takes: Input, *, seed: int)
     from PIL import Image
 
     generator = np.random.default_rng(seed)
-    shape = _stored_size(preprocessing, takes.size)
+    shape = _stored_size(preprocessing, input_spec.size)
     files = []
     for _ in range(NOISE_SAMPLES):
         encoded = io.BytesIO()
         Image.fromarray(_pink_noise(generator, *shape)).save(encoded, "PNG")
         files.append(encoded.getvalue())
     names = tuple(f"1/f noise {i}" for i in range(NOISE_SAMPLES))
-    return _samples(names, tuple(files), preprocessing, takes, real=False)
+    return _samples(names, tuple(files), preprocessing, input_spec, real=False)
 
 
 def _samples(
-    names: tuple[str, ...], files: tuple[bytes | Path, ...], preprocessing: Preprocessing, takes: Input, *, real: bool
+    names: tuple[str, ...],
+    files: tuple[bytes | Path, ...],
+    preprocessing: Preprocessing,
+    input_spec: InputSpec,
+    *,
+    real: bool,
 ) -> Samples:
-    pixels = np.empty((len(files), *takes.size, preprocessing.channel_count), np.uint8)
+    pixels = np.empty((len(files), *input_spec.size, preprocessing.channel_count), np.uint8)
     for i, (name, file) in enumerate(zip(names, files, strict=True)):
         image = preprocessing.pixels(read_image(file))  # an error names the file
         height, width, _ = image.shape
-        if (height, width) != takes.size:
+        if (height, width) != input_spec.size:
             raise PreprocessingError(
                 f"{name} has {width} x {height} pixels after preprocessing; the network takes "
-                f"{takes.size[1]} x {takes.size[0]}.",
+                f"{input_spec.size[1]} x {input_spec.size[0]}.",
                 hint="Give a --preprocess that resizes or crops to that size, such as plain.",
             )
         pixels[i] = image
-    return Samples(names, files, pixels, preprocessing, takes.takes_pixels, real)
+    return Samples(names, files, pixels, preprocessing, input_spec.takes_pixels, real)
 
 
 def _stored_size(preprocessing: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:

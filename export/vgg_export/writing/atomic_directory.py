@@ -42,13 +42,13 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise UsageError(f"{destination} exists.", hint="Give --overwrite to replace it, or another path to --output.")
-    _refuse_what_is_not_ours(destination)
+    _require_only_bundle_files(destination)
 
 
-def _refuse_what_is_not_ours(destination: Path) -> None:
+def _require_only_bundle_files(destination: Path) -> None:
     """A bundle that is replaced is deleted with all that lies in it, so its manifest must account for all of that."""
     try:
-        strange = read_bundle(destination).strange_files()
+        strange = read_bundle(destination).unexpected_files()
     except BundleError as error:
         raise UsageError(
             f"{destination} is no bundle that this release can read, so it is not replaced: {error.message}",

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_calibration.mixed_precision import Goal
-from vgg_calibration.quantizers.base import Context
-from vgg_calibration.statistics.collect import find_ranges
+from vgg_calibration.quantizers.base import QuantizationContext
+from vgg_calibration.statistics.collect import compute_ranges
 from vgg_calibration.statistics.images import CalibrationImages, read_calibration_images
 from vgg_calibration.targets import TARGETS
 from vgg_export.planning.image_split import Chosen
 from vgg_export.progress import OnStep
 from vgg_export.writing.precision_choice import choose_precision
-from vgg_runtime.bundle.manifest import Calibration, Input, Tolerance
+from vgg_runtime.bundle.manifest import Calibration, InputSpec, Tolerance
 from vgg_runtime.errors import CalibrationError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -38,7 +38,7 @@ class Calibrated:
         record: of all this, for the manifest.
     """
 
-    context: Context
+    context: QuantizationContext
     in_float: frozenset[str]
     notes: tuple[str, ...]
     record: Calibration
@@ -51,7 +51,7 @@ def calibrate(
     preprocessing: Preprocessing,
     options: Options,
     *,
-    takes: Input,
+    input_spec: InputSpec,
     tolerance: Tolerance,
     on_step: OnStep,
     on_note: Callable[[str], None],
@@ -67,12 +67,12 @@ def calibrate(
     Raises:
         CalibrationError: the images are refused, or too few for what is asked.
     """
-    batch_size = takes.batch_size or 1
+    batch_size = input_spec.batch_size or 1
     images = read_calibration_images(
         (*chosen.files, *chosen.spare),
         chosen.folder,
         preprocessing,
-        takes.size,
+        input_spec.size,
         count=len(chosen.files),
         on_image=lambda done: on_step("reading calibration images", done, len(chosen.files)),
     )
@@ -81,7 +81,7 @@ def calibrate(
     _refuse_too_few(images, chosen.folder, options)
     # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.
     seen, unseen = images.split(len(images) - (max(1, len(images) // 4) if len(images) > 1 else 0))
-    ranges = find_ranges(
+    ranges = compute_ranges(
         float_onnx,
         hashlib.sha256("".join(sorted(model_digests.values())).encode()).hexdigest(),
         seen,
@@ -91,7 +91,7 @@ def calibrate(
     )
     choice = choose_precision(
         float_onnx,
-        Context(TARGETS[options.target], ranges),
+        QuantizationContext(TARGETS[options.target], ranges),
         seen,
         unseen,
         Goal(tolerance, options.budget),

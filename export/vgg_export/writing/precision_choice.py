@@ -13,15 +13,15 @@ import numpy as np
 
 from vgg_calibration.compensated_rounding import compensated_weights
 from vgg_calibration.mixed_precision import Goal, choose_in_float
-from vgg_calibration.quantizers.base import Context
-from vgg_calibration.quantizers.int8_static import activations_int8
+from vgg_calibration.quantizers.base import QuantizationContext
+from vgg_calibration.quantizers.int8_static import quantize_static_int8
 from vgg_calibration.statistics.images import CalibrationImages
 from vgg_calibration.statistics.input_moments import measure_input_moments
-from vgg_calibration.statistics.sensitivity import LayerNoise, measure_layer_noise
+from vgg_calibration.statistics.sensitivity import LayerSensitivity, measure_sensitivity
 from vgg_export.progress import OnStep
 from vgg_export.variants.quantized_onnx import write_quantized
 from vgg_runtime._internal.cpu import available_threads
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.registry import open_backend
 from vgg_runtime.bundle.manifest import ParityFigures
 from vgg_runtime.metrics import compare
@@ -47,8 +47,8 @@ class PrecisionChoice:
         snr_db: of int8-static on the evaluation images in dB; None where the goal was not reached on them.
     """
 
-    context: Context
-    noise: list[LayerNoise]
+    context: QuantizationContext
+    noise: list[LayerSensitivity]
     in_float: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     snr_db: float | None = None
@@ -56,7 +56,7 @@ class PrecisionChoice:
 
 def choose_precision(
     float_onnx: Path,
-    context: Context,
+    context: QuantizationContext,
     calibration: CalibrationImages,
     evaluation: CalibrationImages,
     goal: Goal,
@@ -85,7 +85,7 @@ def choose_precision(
             context, note = _compensated(float_onnx, context, trials, some.batches(batch_size))
             notes += note
     on_step("measuring the noise of each layer")
-    noise = measure_layer_noise(float_onnx, context, some.batches(batch_size))
+    noise = measure_sensitivity(float_onnx, context, some.batches(batch_size))
     choice = PrecisionChoice(context, noise, notes=tuple(notes))
     if trials is None:
         return choice
@@ -106,28 +106,28 @@ class _Trials:
         self._figures: dict[tuple[bool, frozenset[str]], ParityFigures] = {}
         self.goal = goal.with_margin()
 
-    def reaches_goal(self, context: Context) -> bool:
+    def reaches_goal(self, context: QuantizationContext) -> bool:
         return self.goal.is_met(self.evaluate(context))
 
-    def evaluate(self, context: Context) -> ParityFigures:
+    def evaluate(self, context: QuantizationContext) -> ParityFigures:
         """Compare the model, quantized by ``context``, with the float one."""
         key = (bool(context.weights), context.in_float)
         if key not in self._figures:
             self._figures[key] = self._run(context)
         return self._figures[key]
 
-    def _run(self, context: Context) -> ParityFigures:
+    def _run(self, context: QuantizationContext) -> ParityFigures:
         names = [f"calibration image {i}" for i in range(len(self._reference))]
         with tempfile.TemporaryDirectory(dir=self._float_onnx.parent, prefix=".trial") as folder:
             trial = Path(folder) / "model.onnx"
             # Without the layouts of onnx-int8-static, by which no output changes.
-            write_quantized(self._float_onnx, trial, [activations_int8], context, single_file=True)
+            write_quantized(self._float_onnx, trial, [quantize_static_int8], context, single_file=True)
             return compare(self._reference, _outputs(trial, self._batches), names, tie=self.goal.tolerance.tie)
 
 
 def _compensated(
-    float_onnx: Path, context: Context, trials: _Trials, batches: Iterable[NDArray[np.float32]]
-) -> tuple[Context, list[str]]:
+    float_onnx: Path, context: QuantizationContext, trials: _Trials, batches: Iterable[NDArray[np.float32]]
+) -> tuple[QuantizationContext, list[str]]:
     """Return ``context`` with compensated weights and a note on them, where they are better than the nearest ones."""
     moments = measure_input_moments(float_onnx, batches)
     weights = compensated_weights(float_onnx, moments, context.target.weight_levels)
@@ -168,5 +168,5 @@ def _words(figures: ParityFigures) -> str:
 
 
 def _outputs(file: Path, batches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    run = open_backend("onnxruntime", file, Placement("cpu", available_threads())).run
+    run = open_backend("onnxruntime", file, SessionConfig("cpu", available_threads())).run
     return np.concatenate([run(batch) for batch in batches])

@@ -5,20 +5,20 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
-from vgg_bench.analysis.ranking import Verdict, judge
-from vgg_bench.cases import Request, choose
+from vgg_bench.analysis.ranking import Assessment, rank_results
+from vgg_bench.cases import BenchmarkRequest, choose
 from vgg_bench.results import Results
 from vgg_bench.runner import run, steps
 from vgg_export.progress import OnStep, ignore_steps
 from vgg_runtime.bundle.directory import MEASURED, Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest
 from vgg_runtime.errors import VggDeployError
-from vgg_runtime.timing.rounds import Effort
+from vgg_runtime.timing.rounds import Schedule
 
 __all__ = ["EFFORT", "read_results", "time_variants", "verdicts_by_variant"]
 
 # As many rounds as a bootstrap interval takes, each of them short.
-EFFORT = Effort(rounds=6, seconds=0.05, least=2, most=50)
+EFFORT = Schedule(rounds=6, seconds=0.05, least=2, most=50)
 
 # What each format is timed on: the backend that users get without asking for one.
 BACKENDS = {"onnx": "onnxruntime", "torchscript": "torchscript"}
@@ -32,7 +32,7 @@ def time_variants(bundle: Path, manifest: Manifest, on_step: OnStep = ignore_ste
         KeyboardInterrupt: the user ended it.
     """
     backends = list(dict.fromkeys(BACKENDS[variant.format] for variant in manifest.variants))
-    candidates, _ = choose(open_bundle(bundle), Request(backends=backends))
+    candidates, _ = choose(open_bundle(bundle), BenchmarkRequest(backends=backends))
     total, done = steps(candidates, EFFORT, None), count(1)
 
     def tell(name: str, parts: int) -> None:
@@ -48,9 +48,9 @@ def time_variants(bundle: Path, manifest: Manifest, on_step: OnStep = ignore_ste
     return results
 
 
-def verdicts_by_variant(results: Results) -> dict[str, Verdict]:
+def verdicts_by_variant(results: Results) -> dict[str, Assessment]:
     """Rank the variants as ``vgg-bench`` does, by name."""
-    return {subject.variant: verdict for subject, verdict in judge(results).items()}
+    return {subject.variant: verdict for subject, verdict in rank_results(results).items()}
 
 
 def read_results(bundle: Bundle) -> Results | None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.targets import TARGETS
 from vgg_export.exporters.preprocessing import embed_preprocessing
 from vgg_export.planning.plan import Plan
 from vgg_export.progress import OnNote, OnStep, ignore_notes
-from vgg_export.variants.registry import ONNX_FP32, Job, Recipe
+from vgg_export.variants.registry import ONNX_FP32, ExportContext, VariantSpec
 from vgg_export.variants.tolerances import INT8_ACTIVATIONS
 from vgg_export.writing.calibration import calibrate
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
-from vgg_runtime.bundle.manifest import Calibration, Input, Manifest, Variant
+from vgg_runtime.bundle.manifest import Calibration, InputSpec, Manifest, Variant
 
 __all__ = ["write_variants"]
 
@@ -36,18 +36,18 @@ def write_variants(
         ArchitectureError: PyTorch cannot trace the network.
         CalibrationError: it cannot be quantized as asked, or the calibration images are refused.
     """
-    job = Job(
+    job = ExportContext(
         module=plan.loaded.module,
-        takes=plan.takes,
-        gives=manifest.output,
+        input_spec=plan.input_spec,
+        output_spec=manifest.output,
         opset=plan.options.opset,
         single_file=plan.options.single_file,
         metadata={METADATA_KEY: manifest.dump()},
         staging=staging,
-        quantization=Context(TARGETS[plan.options.target]),
+        quantization=QuantizationContext(TARGETS[plan.options.target]),
         embedded=plan.preprocessing if plan.options.embed_preprocessing else None,
     )
-    variants: dict[Recipe, Variant] = {}
+    variants: dict[VariantSpec, Variant] = {}
     calibration = None
     for recipe in plan.recipes:
         if recipe.ranges != "unused" and calibration is None and plan.images.calibration is not None:
@@ -59,7 +59,9 @@ def write_variants(
     return replace(manifest, variants=finished, calibration=calibration)
 
 
-def _calibrated(plan: Plan, job: Job, float_onnx: Variant, on_step: OnStep, on_note: OnNote) -> tuple[Job, Calibration]:
+def _calibrated(
+    plan: Plan, job: ExportContext, float_onnx: Variant, on_step: OnStep, on_note: OnNote
+) -> tuple[ExportContext, Calibration]:
     """Return the job with ranges of activations, for the variants that are written from now on, and their record."""
     assert plan.images.calibration is not None
     calibrated = calibrate(
@@ -68,7 +70,7 @@ def _calibrated(plan: Plan, job: Job, float_onnx: Variant, on_step: OnStep, on_n
         plan.images.calibration,
         plan.preprocessing,
         plan.options,
-        takes=plan.takes,
+        input_spec=plan.input_spec,
         tolerance=next((recipe.tolerance for recipe in plan.recipes if recipe.budgeted), INT8_ACTIVATIONS),
         on_step=on_step,
         on_note=on_note,
@@ -82,7 +84,7 @@ def _calibrated(plan: Plan, job: Job, float_onnx: Variant, on_step: OnStep, on_n
     return job, calibrated.record
 
 
-def _write(recipe: Recipe, job: Job) -> Variant:
+def _write(recipe: VariantSpec, job: ExportContext) -> Variant:
     file = job.staging / recipe.file
     file.parent.mkdir()
     written = recipe.write(job, file)
@@ -104,12 +106,12 @@ def _write(recipe: Recipe, job: Job) -> Variant:
     )
 
 
-def _embedded(variant: Variant, job: Job, takes: Input) -> Variant:
+def _embedded(variant: Variant, job: ExportContext, input_spec: InputSpec) -> Variant:
     """Return ``variant`` with preprocessing in its ONNX file, where that is asked for; TorchScript has it already."""
     if job.embedded is None or variant.format != "onnx":
         return variant
     file = job.staging / variant.file
     before = file.stat().st_size
-    embed_preprocessing(file, job.embedded, takes)
+    embed_preprocessing(file, job.embedded, input_spec)
     bytes_ = variant.bytes + file.stat().st_size - before
     return replace(variant, bytes=bytes_, sha256=variant.sha256 | {variant.file: sha256_of(file)})

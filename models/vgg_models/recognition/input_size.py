@@ -8,7 +8,7 @@ from math import isqrt
 
 from torch import nn
 
-__all__ = ["COMMON_SIZES", "SizeReading", "feature_size", "read_input_size"]
+__all__ = ["COMMON_SIZES", "InputSizeCandidate", "feature_size", "read_input_size"]
 
 
 # Square sizes that lessons and published models train at, in pixels.
@@ -18,7 +18,7 @@ FeatureMapSize = Callable[[tuple[int, int]], tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class SizeReading:
+class InputSizeCandidate:
     """One way to understand the step from the feature map to the first Linear layer.
 
     Attributes:
@@ -35,7 +35,7 @@ class SizeReading:
 
 def read_input_size(
     feature_map_size: FeatureMapSize, positions: int, given: tuple[int, int] | None
-) -> list[SizeReading]:
+) -> list[InputSizeCandidate]:
     """Return the sizes that fit; several where the checkpoint leaves a choice, none where nothing fits.
 
     Args:
@@ -48,24 +48,24 @@ def read_input_size(
     if given is not None:
         return _with_given_size(feature_map_size(given), positions, square, given)
     if square is None:
-        return [SizeReading(None, question=f"feature maps of {positions} positions are not square{_ask()}")]
+        return [InputSizeCandidate(None, question=f"feature maps of {positions} positions are not square{_ask()}")]
     fitting = [size for size in COMMON_SIZES if feature_map_size((size, size)) == square]
     if side == 1:
         return _one_by_one(fitting)
     if len(fitting) == 1:
         return [_assumed(fitting[0], side)]
-    return [SizeReading(None, question=f"feature maps of {side}x{side} {_say_fitting(fitting)}{_ask()}")]
+    return [InputSizeCandidate(None, question=f"feature maps of {side}x{side} {_say_fitting(fitting)}{_ask()}")]
 
 
 def _with_given_size(
     found: tuple[int, int], positions: int, square: tuple[int, int] | None, given: tuple[int, int]
-) -> list[SizeReading]:
+) -> list[InputSizeCandidate]:
     if min(found) > 0 and found[0] * found[1] == positions:
-        return [SizeReading(given)]
+        return [InputSizeCandidate(given)]
     if min(found) == 0 or square is None:
         return []
     return [
-        SizeReading(
+        InputSizeCandidate(
             given,
             pooled_size=square,
             assumption=f"images of {given[0]}x{given[1]} give feature maps of {found[0]}x{found[1]}, the classifier "
@@ -74,24 +74,24 @@ def _with_given_size(
     ]
 
 
-def _assumed(size: int, side: int) -> SizeReading:
-    return SizeReading(
+def _assumed(size: int, side: int) -> InputSizeCandidate:
+    return InputSizeCandidate(
         (size, size),
         assumption=f"the images are {size}x{size}: of the common sizes the only one with feature maps of {side}x{side}",
     )
 
 
-def _one_by_one(fitting: list[int]) -> list[SizeReading]:
+def _one_by_one(fitting: list[int]) -> list[InputSizeCandidate]:
     """Features of 1x1 come from small images, or from the mean over the feature maps of images of any size."""
     small = [
-        SizeReading(
+        InputSizeCandidate(
             (size, size),
             assumption=f"the images are {size}x{size}, and the feature maps come out at 1x1",
             chosen_by=f"--input-size {size}" + " (or --preprocess cifar10)" * (size == 32),
         )
         for size in fitting
     ]
-    pooled = SizeReading(
+    pooled = InputSizeCandidate(
         None,
         pooled_size=(1, 1),
         question=f"global average pooling takes images of any size{_ask()}",

@@ -12,14 +12,14 @@ from vgg_models.architectures.head import Chain
 from vgg_models.recognition.gap_grammar import LAYERS, OPEN, Filling, fillings
 from vgg_models.recognition.saved_layers import Kind, SavedLayer
 
-__all__ = ["Row", "gaps_agree", "place", "rows", "same_layers"]
+__all__ = ["LayerSequence", "gaps_agree", "place", "rows", "same_layers"]
 
 
 _ABOUT_FEATURES = ("ReLU", "MaxPool", "GlobalPool")
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerSequence:
     """Saved layers, and what their keys do not tell.
 
     Attributes:
@@ -48,7 +48,7 @@ class Row:
     def pooled(self) -> bool:
         return any("MaxPool" in filling for filling in self.among_features)
 
-    def with_strides(self) -> Row:
+    def with_strides(self) -> LayerSequence:
         """The row that leaves the same keys with a ReLU for each pool, and stride 2 in the convolution before it."""
         pooled = [position for position, filling in enumerate(self.before) if "MaxPool" in filling]
         before = tuple(tuple("ReLU" if word == "MaxPool" else word for word in filling) for filling in self.before)
@@ -74,7 +74,7 @@ class Row:
         return ", ".join(words)
 
 
-def rows(saved: Sequence[SavedLayer]) -> Iterator[Row]:
+def rows(saved: Sequence[SavedLayer]) -> Iterator[LayerSequence]:
     """Yield every row that the grammar has for these layers; none where they do not follow from one another.
 
     Gaps of the same length between the same kinds of layer are all filled in the same way. A row that pools without
@@ -90,7 +90,7 @@ def rows(saved: Sequence[SavedLayer]) -> Iterator[Row]:
         chosen = dict(zip(kinds, choice, strict=True))
         if _activations_agree(chosen):
             for keeps_size in (True, False) if True in padded else (True,):
-                row = Row(tuple(saved), (first, *(chosen[slot] for slot in slots)), keeps_size)
+                row = LayerSequence(tuple(saved), (first, *(chosen[slot] for slot in slots)), keeps_size)
                 yield row
                 if row.pooled and not row.activated:
                     yield row.with_strides()

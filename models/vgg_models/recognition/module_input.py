@@ -23,7 +23,7 @@ ImageShape = tuple[int, Size]
 
 
 def find_module_input(
-    module: nn.Module, *, input_channels: int | None, input_size: Size | None, likely_size: Size | None
+    module: nn.Module, *, input_channels: int | None, input_size: Size | None, fallback_input_size: Size | None
 ) -> tuple[int, Size, tuple[str, ...]]:
     """Return (channels, (height, width), assumptions).
 
@@ -41,7 +41,7 @@ def find_module_input(
         return channels, input_size, ()
     fitting = fitting_inputs(module, channels, input_size)
     unpooled = [shape for shape in fitting if len(fitting) > 1 and _pool_does_nothing(module, shape)]
-    likely = [shape for shape in fitting if shape[1] == likely_size]
+    likely = [shape for shape in fitting if shape[1] == fallback_input_size]
     for chosen, reason in (
         (fitting, "of the common sizes the only one that fits"),
         (likely, "the size that goes with the preprocessing"),

@@ -37,7 +37,10 @@ _OWN_CODE = "Give your own class or a function that makes the module: --model MO
 
 
 def recognise(
-    state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None, likely_size: tuple[int, int] | None = None
+    state: Mapping[str, Tensor],
+    *,
+    input_size: tuple[int, int] | None,
+    fallback_input_size: tuple[int, int] | None = None,
 ) -> Reading:
     """Return the one reading of a state dict whose keys have no wrapper's prefix any more.
 
@@ -50,8 +53,8 @@ def recognise(
             and the flag that decides.
     """
     readings = _proven(state, input_size)
-    if likely_size is not None and (len(readings) > 1 or any(reading.question for reading in readings)):
-        readings = _proven(state, likely_size) or readings
+    if fallback_input_size is not None and (len(readings) > 1 or any(reading.question for reading in readings)):
+        readings = _proven(state, fallback_input_size) or readings
     if not readings:
         raise ArchitectureError(
             f"the architecture can't be read off this checkpoint: {_seen(state)}.{_nearest(state)}",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vgg_models.recognition.candidates import NOTHING_FOLLOWS, Reading
 from vgg_models.recognition.input_size import COMMON_SIZES, feature_size
-from vgg_models.recognition.layer_sequences import Row, rows
+from vgg_models.recognition.layer_sequences import LayerSequence, rows
 from vgg_models.recognition.saved_layers import SavedLayer, describe_layers, saved_layers
 from vgg_runtime._internal.validation import counted
 
@@ -55,7 +55,7 @@ def _is_one_row(saved: list[SavedLayer]) -> bool:
     return begins_well and parts[0][0].name.isdigit() and (len(parts) == 1 or features_only)
 
 
-def _readings(candidates: list[Row], input_size: Size | None) -> list[Reading]:
+def _readings(candidates: list[LayerSequence], input_size: Size | None) -> list[Reading]:
     sizes = [input_size] if input_size else [(side, side) for side in COMMON_SIZES]
     fitting = [(row, size) for row in candidates for size in sizes if _fits(row, size)]
     times = Counter(size for _, size in fitting)
@@ -65,22 +65,22 @@ def _readings(candidates: list[Row], input_size: Size | None) -> list[Reading]:
     return [_open_reading(row, sides) for row in candidates if (sides := _sides(row))]
 
 
-def _fits(row: Row, size: Size) -> bool:
+def _fits(row: LayerSequence, size: Size) -> bool:
     with torch.device("meta"):
         height, width = feature_size(row.layers(), size)
     last = next(before for before, after in zip(row.saved, row.saved[1:], strict=False) if after.kind == "linear")
     return height * width > 0 and height * width * last.shape[0] == _first_linear(row).shape[1]
 
 
-def _first_linear(row: Row) -> SavedLayer:
+def _first_linear(row: LayerSequence) -> SavedLayer:
     return next(layer for layer in row.saved if layer.kind == "linear")
 
 
-def _sides(row: Row) -> list[int]:
+def _sides(row: LayerSequence) -> list[int]:
     return [side for side in range(1, _LARGEST_SIDE) if _fits(row, (side, side))]
 
 
-def _reading(row: Row, size: Size, *, given: bool, rivals: Counter[Size]) -> Reading:
+def _reading(row: LayerSequence, size: Size, *, given: bool, rivals: Counter[Size]) -> Reading:
     """The row at one size.
 
     Args:
@@ -104,7 +104,7 @@ def _reading(row: Row, size: Size, *, given: bool, rivals: Counter[Size]) -> Rea
     )
 
 
-def _open_reading(row: Row, sides: list[int]) -> Reading:
+def _open_reading(row: LayerSequence, sides: list[int]) -> Reading:
     return Reading(
         name="cnn",
         description=f"a row of {describe_layers(row.saved)}",
@@ -118,7 +118,7 @@ def _open_reading(row: Row, sides: list[int]) -> Reading:
     )
 
 
-def _flat_reading(row: Row, input_size: Size | None) -> Reading:
+def _flat_reading(row: LayerSequence, input_size: Size | None) -> Reading:
     """Linear layers alone: the images are flattened, and the first width is channels times height times width."""
     width = row.saved[0].shape[1]
     channels, size = _image_of(width, input_size)
@@ -149,7 +149,7 @@ def _image_of(width: int, given: Size | None) -> tuple[int, Size | None]:
     return 1, None
 
 
-def _assumptions(row: Row) -> tuple[str, ...]:
+def _assumptions(row: LayerSequence) -> tuple[str, ...]:
     lines = []
     if any(layer.kind == "convolution" for layer in row.saved):
         lines.append(_convolutions(row))
@@ -159,7 +159,7 @@ def _assumptions(row: Row) -> tuple[str, ...]:
     return (*lines, NOTHING_FOLLOWS)
 
 
-def _convolutions(row: Row) -> str:
+def _convolutions(row: LayerSequence) -> str:
     if row.strided:
         padding = "are padded so that nothing else changes the size" if row.padded else "have no padding"
         return f"convolutions have stride 2 where the row says so, and {padding}"

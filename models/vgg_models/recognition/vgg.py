@@ -12,7 +12,7 @@ from torch import Tensor
 from vgg_models.architectures.head import paper_head
 from vgg_models.architectures.vgg import Configuration, configuration_of, describe, feature_map_size
 from vgg_models.recognition.candidates import NOTHING_FOLLOWS, Reading
-from vgg_models.recognition.input_size import SizeReading, read_input_size
+from vgg_models.recognition.input_size import InputSizeCandidate, read_input_size
 from vgg_models.recognition.saved_layers import SavedLayer, saved_layers
 from vgg_models.recognition.saved_vgg import SavedVGG, read_head, read_vgg
 from vgg_runtime._internal.validation import counted
@@ -46,7 +46,7 @@ def readings_of(saved: SavedVGG, *, input_size: tuple[int, int] | None) -> list[
     return [_reading(vgg, size) for size, vgg in readings]
 
 
-def _sized(saved: SavedVGG, input_size: tuple[int, int] | None) -> list[tuple[SizeReading, SavedVGG]]:
+def _sized(saved: SavedVGG, input_size: tuple[int, int] | None) -> list[tuple[InputSizeCandidate, SavedVGG]]:
     with torch.device("meta"):
         features = saved.features()
     channels = next(entry for entry in reversed(saved.configuration) if not isinstance(entry, str))
@@ -58,11 +58,11 @@ def _sized(saved: SavedVGG, input_size: tuple[int, int] | None) -> list[tuple[Si
     return [(size, saved) for size in read_input_size(measure, positions, input_size)]
 
 
-def _fits(size: SizeReading) -> bool:
+def _fits(size: InputSizeCandidate) -> bool:
     return size.pooled_size is None and size.input_size is not None
 
 
-def _reading(saved: SavedVGG, size: SizeReading) -> Reading:
+def _reading(saved: SavedVGG, size: InputSizeCandidate) -> Reading:
     return Reading(
         name=saved.name,
         description=_description(saved),
@@ -78,7 +78,7 @@ def _reading(saved: SavedVGG, size: SizeReading) -> Reading:
     )
 
 
-def _chosen_by(saved: SavedVGG, size: SizeReading) -> str:
+def _chosen_by(saved: SavedVGG, size: InputSizeCandidate) -> str:
     if not saved.normalized:
         return size.chosen_by or "--input-size"
     if saved.name == "vgg":

@@ -13,9 +13,9 @@ from vgg_bench.results import Estimate, Quality
 from vgg_runtime.bundle.manifest import Manifest
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import read_image
-from vgg_runtime.imaging.folders import choose_samples, name_below, true_classes
+from vgg_runtime.imaging.folders import choose_samples, classes_from_folders, relative_name
 
-__all__ = ["LabelledImages", "quality_of", "read_labelled", "share_right"]
+__all__ = ["LabelledImages", "accuracy_with_interval", "quality_from_manifest", "read_labelled"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class LabelledImages:
 
     def save(self, file: Path, manifest: Manifest) -> None:
         """Write the images as the variants of ``manifest`` take them into a ``.npy`` file, one after another."""
-        takes = manifest.input
-        images = np.lib.format.open_memmap(file, "w+", np.dtype(takes.dtype), (len(self.files), *takes.image_shape))
+        input_spec = manifest.input
+        images = np.lib.format.open_memmap(
+            file, "w+", np.dtype(input_spec.dtype), (len(self.files), *input_spec.image_shape)
+        )
         for i, image in enumerate(self.files):
             images[i] = manifest.prepare(read_image(image), name=str(image))
 
@@ -43,7 +45,7 @@ def read_labelled(folder: Path, manifest: Manifest, *, size: int | None = None, 
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}.", hint="Give a folder of class folders to --samples.")
     files = choose_samples(folder, size, seed=seed)
-    classes = true_classes([name_below(file, folder) for file in files], manifest.labels)
+    classes = classes_from_folders([relative_name(file, folder) for file in files], manifest.labels)
     if classes is None:
         known = "none" if manifest.labels is None else ", ".join(manifest.labels[:5])
         raise UsageError(
@@ -55,7 +57,7 @@ def read_labelled(folder: Path, manifest: Manifest, *, size: int | None = None, 
     return LabelledImages(tuple(files), tuple(classes))
 
 
-def quality_of(variant: str, manifest: Manifest) -> Quality:
+def quality_from_manifest(variant: str, manifest: Manifest) -> Quality:
     """Return what the manifest tells of a variant; nothing of a name that it does not know."""
     if variant == "eager":
         return Quality(top1_agreement=1.0)  # it is what the others are held against
@@ -63,7 +65,7 @@ def quality_of(variant: str, manifest: Manifest) -> Quality:
     return Quality() if parity is None else Quality(parity.top1_agreement, parity.snr_db)
 
 
-def share_right(answers: Sequence[int], classes: Sequence[int]) -> Estimate:
+def accuracy_with_interval(answers: Sequence[int], classes: Sequence[int]) -> Estimate:
     """Return the share of right answers with its 95 % interval by Wilson (JASA 22 (1927), 209-212)."""
     right = sum(a == b for a, b in zip(answers, classes, strict=True))
     interval = import_scipy_stats().binomtest(right, len(classes)).proportion_ci(method="wilson")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from vgg_bench.analysis.ranking import NOISE, SAME_SIZE, recommended
-from vgg_bench.formatting import figure, interval
-from vgg_bench.results import Estimate, Results, Row, Subject
+from vgg_bench.formatting import format_number, interval
+from vgg_bench.results import BenchmarkCase, Estimate, Results, Row
 from vgg_runtime._internal.json_codec import dump_json
 
 __all__ = ["COLD_START", "EQUAL", "LATENCY", "QUANTITIES", "Comparison", "Difference", "Quantity", "as_text", "compare"]
@@ -97,14 +97,14 @@ def _starts(before: Results, after: Results) -> int:
     return min(before.method.starts, after.method.starts)
 
 
-def _by_subject(before: Results, after: Results) -> tuple[dict[Subject, Row], dict[Subject, Row]]:
+def _by_subject(before: Results, after: Results) -> tuple[dict[BenchmarkCase, Row], dict[BenchmarkCase, Row]]:
     """Return the rows of both that did not fail, by what they are matched on.
 
     Where each run has one number of threads, such as all that its machine has, that number is no part of it.
     """
     one = all(len({row.subject.threads for row in results.rows}) == 1 for results in (before, after))
 
-    def rows(results: Results) -> dict[Subject, Row]:
+    def rows(results: Results) -> dict[BenchmarkCase, Row]:
         return {replace(row.subject, threads=0) if one else row.subject: row for row in results.measured}
 
     return rows(before), rows(after)
@@ -211,7 +211,7 @@ class Difference:
         verdict: "equal", or in which way the second run differs beyond noise.
     """
 
-    subject: Subject
+    subject: BenchmarkCase
     quantity: str
     unit: str
     before: Estimate
@@ -235,7 +235,7 @@ class Difference:
 
     def __str__(self) -> str:
         change = f"{self.quantity} {interval(self.before)} -> {interval(self.after)} {self.unit}".rstrip()
-        factor = f", {figure(self.after.value / self.before.value)} times" if self.before.value else ""
+        factor = f", {format_number(self.after.value / self.before.value)} times" if self.before.value else ""
         return f"{change}: {self.verdict}{factor}"
 
 

@@ -7,21 +7,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from vgg_bench.results import Estimate, Results, Row, Subject
+from vgg_bench.results import BenchmarkCase, Estimate, Results, Row
 
 __all__ = [
     "LEAST_AGREEMENT",
     "NOISE",
     "NOT_WORTHWHILE",
     "SAME_SIZE",
+    "Assessment",
     "Rank",
-    "Verdict",
     "candidates",
+    "describe_vs_baseline",
     "equally_fast",
-    "judge",
     "preferred",
+    "rank_results",
     "recommended",
-    "versus",
 ]
 
 # A difference of latency within this share is no reason to prefer a variant: timings of one machine repeat no better.
@@ -42,7 +42,7 @@ NOT_WORTHWHILE: Rank = "not worthwhile"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Assessment:
     """What a measured row is worth.
 
     Attributes:
@@ -53,7 +53,7 @@ class Verdict:
     """
 
     rank: Rank
-    beaten_by: Subject | None
+    beaten_by: BenchmarkCase | None
     why: str
 
     @property
@@ -69,7 +69,7 @@ class Verdict:
         return "on the front" if self.on_front else "dominated"
 
 
-def judge(results: Results) -> dict[Subject, Verdict]:
+def rank_results(results: Results) -> dict[BenchmarkCase, Assessment]:
     """Return a verdict on every row that did not fail.
 
     Recommended is, of the rows at the smallest batch size that run without PyTorch and answer as eager PyTorch does,
@@ -80,7 +80,7 @@ def judge(results: Results) -> dict[Subject, Verdict]:
     best = preferred(row for row in candidates(results) if _agreement(row) >= LEAST_AGREEMENT)
     baselines = {row.subject.setting: row for row in measured if results.is_baseline(row)}
     return {
-        row.subject: Verdict(
+        row.subject: Assessment(
             rank="recommended" if row is best else NOT_WORTHWHILE if _is_not_worthwhile(row) else "acceptable",
             beaten_by=_beaten_by(row, measured),
             why=_why(row, baselines),
@@ -89,9 +89,9 @@ def judge(results: Results) -> dict[Subject, Verdict]:
     }
 
 
-def recommended(results: Results) -> Subject | None:
+def recommended(results: Results) -> BenchmarkCase | None:
     """Return the row to take where nothing else is asked for; None where no row can be taken into use."""
-    return next((subject for subject, verdict in judge(results).items() if verdict.rank == "recommended"), None)
+    return next((subject for subject, verdict in rank_results(results).items() if verdict.rank == "recommended"), None)
 
 
 def candidates(results: Results) -> list[Row]:
@@ -116,7 +116,7 @@ def equally_fast(row: Row, other: Row) -> bool:
     return _equal(_p50(row), _p50(other))
 
 
-def versus(baseline: str, *, size: float, latency: Estimate) -> str:
+def describe_vs_baseline(baseline: str, *, size: float, latency: Estimate) -> str:
     """Return size and latency in units of those of ``baseline``, in words.
 
     It is faster or slower only where the interval does not contain 1; "as fast" only where all of the interval is
@@ -160,7 +160,7 @@ def _is_not_worthwhile(row: Row) -> bool:
 _ONE = Estimate(1.0, 1.0, 1.0)
 
 
-def _beaten_by(row: Row, measured: list[Row]) -> Subject | None:
+def _beaten_by(row: Row, measured: list[Row]) -> BenchmarkCase | None:
     rivals = [other for other in measured if other.subject.setting == row.subject.setting and _dominates(other, row)]
     return min(rivals, key=_latency).subject if rivals else None
 
@@ -180,7 +180,7 @@ def _why(row: Row, baselines: Mapping[tuple[int, int], Row]) -> str:
         return "the baseline"
     if baseline is None or row.ratio is None:
         return "the baseline was not measured at this setting"
-    return versus(
+    return describe_vs_baseline(
         baseline.subject.variant,
         size=row.bytes / baseline.bytes,
         latency=row.ratio,

@@ -10,7 +10,7 @@ from vgg_bench.analysis.ranking import LEAST_AGREEMENT, candidates, equally_fast
 from vgg_bench.results import Results, Row
 from vgg_runtime.errors import UsageError, VerificationError
 
-__all__ = ["Choice", "Constraints", "best"]
+__all__ = ["Constraints", "Selection", "best"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Miss:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """The row to take into use.
 
     Attributes:
@@ -98,7 +98,7 @@ class Choice:
 
 def best(
     results: Results, constraints: Constraints | None = None, *, bundle: str | os.PathLike[str] | None = None
-) -> Choice:
+) -> Selection:
     """Return the fastest row that satisfies ``constraints``; of equally fast ones the smallest.
 
     Rows are those at the smallest batch size that run without PyTorch. Without constraints it is the recommended one.
@@ -117,7 +117,7 @@ def best(
         raise _nothing(rows, constraints)
     path = os.fspath(bundle) if bundle is not None else results.bundle
     counts = f"{len(satisfying)} of the {len(rows)} that can be deployed; {len(results.measured)} rows measured"
-    return Choice(row, _why(row, satisfying, counts, constraints), _command(row, path), _python(row, path))
+    return Selection(row, _why(row, satisfying, counts, constraints), _command(row, path), _python(row, path))
 
 
 def _excess(what: str, value: float, limit: float, unit: str) -> Miss:

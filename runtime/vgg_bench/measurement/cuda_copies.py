@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["copies_of"]
 
 
-def copies_of(batch: Prepared, classes: int) -> Callable[[], object]:
+def copies_of(batch: InputArray, classes: int) -> Callable[[], object]:
     """Return a function that makes them; it returns once they are done, as a call of the model does.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from vgg_bench.measurement.peaks import Peaks
 from vgg_bench.results import Machine
-from vgg_runtime._internal.cpu import available_cpus, processor_name
+from vgg_runtime._internal.cpu import available_cpus, cpu_model_name
 from vgg_runtime.timing import nvml
 from vgg_runtime.timing.memory import machine_memory_gb
 
@@ -20,7 +20,7 @@ PACKAGES = ("vgg-deploy", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino",
 def describe_machine(peaks: Mapping[int, Peaks], noise: float | None) -> Machine:
     """Return this machine, with its measured peaks by number of threads."""
     return Machine(
-        processor=processor_name(),
+        processor=cpu_model_name(),
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         cpus=available_cpus(),
         memory_gb=machine_memory_gb(),

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from vgg_bench.engines import why_no_torch
-from vgg_runtime.backends.base import Backend, Placement
+from vgg_runtime.backends.base import Backend, SessionConfig
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.manifest import Manifest
 from vgg_runtime.errors import CheckpointError, MissingCapabilityError
@@ -20,7 +20,7 @@ CHECKPOINT_BACKENDS = "vgg_deploy.checkpoint_backends"
 IN_PYTORCH = ("eager", "compiled")
 
 
-def open_checkpoint(how: str, checkpoint: Path, placement: Placement, manifest: Manifest) -> Backend:
+def open_checkpoint(how: str, checkpoint: Path, placement: SessionConfig, manifest: Manifest) -> Backend:
     """Run the network that ``manifest`` describes from its checkpoint, ``how`` being "eager" or "compiled".
 
     Raises:

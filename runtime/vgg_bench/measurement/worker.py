@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vgg_runtime.bundle.directory import Bundle
-    from vgg_runtime.bundle.manifest import Input, Prepared
+    from vgg_runtime.bundle.manifest import InputArray, InputSpec
 
 __all__: list[str] = []
 
 
-Run = Callable[["Prepared"], "NDArray[np.float32]"]
+Run = Callable[["InputArray"], "NDArray[np.float32]"]
 
 
 def _classes(run: Run, file: str, batch_size: int) -> list[int]:
@@ -59,11 +59,11 @@ def _open(
 ) -> Run:
     """Open one of the three; a variant by the class that users open it by, so that its checks are in the figures."""
     from vgg_bench.measurement.pytorch import open_checkpoint
-    from vgg_runtime.backends.base import Placement
+    from vgg_runtime.backends.base import SessionConfig
     from vgg_runtime.backends.registry import open_backend
     from vgg_runtime.classifier import Classifier
 
-    placement = Placement(device, threads)
+    placement = SessionConfig(device, threads)
     if checkpoint is not None:
         return open_checkpoint(backend or "eager", checkpoint, placement, bundle.manifest).run
     if file is not None:
@@ -73,7 +73,7 @@ def _open(
     return Classifier.open(bundle.directory, variant=variant, device=device, threads=threads, backend=backend).logits
 
 
-def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: Input) -> None:
+def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: InputSpec) -> None:
     from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
     from vgg_runtime.bundle.manifest import Manifest
 
@@ -106,9 +106,9 @@ def main(bundle: str, batch_size: int, threads: int | None, device: Any, **what:
     opened = open_bundle(bundle)
     run = _open(opened, **what, device=device, threads=threads or available_threads())
     load_s = time.perf_counter() - begun
-    takes = opened.manifest.input
-    size = takes.batch_size or batch_size
-    batch = image_like_batch((size, *takes.image_shape), takes.dtype)
+    input_spec = opened.manifest.input
+    size = input_spec.batch_size or batch_size
+    batch = image_like_batch((size, *input_spec.image_shape), input_spec.dtype)
     copy = None
     if device == "cuda":
         from vgg_bench.measurement.cuda_copies import copies_of

@@ -9,18 +9,18 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vgg_bench.formatting import figure, interval
+from vgg_bench.formatting import format_number, interval
 from vgg_bench.report.html import Element, element
-from vgg_bench.results import Latency, Row, Subject
+from vgg_bench.results import BenchmarkCase, Latency, Row
 from vgg_runtime.timing.memory import Memory
 
-__all__ = ["Axis", "cold_start_chart", "latency_chart", "memory_chart"]
+__all__ = ["Scale", "cold_start_chart", "latency_chart", "memory_chart"]
 
 
 HISTOGRAM_HEIGHT, BAR_HEIGHT = 34.0, 14.0  # CSS pixels
 BINS = 80
 
-Numbers = Mapping[Subject, int]
+Numbers = Mapping[BenchmarkCase, int]
 
 
 def latency_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
@@ -28,10 +28,10 @@ def latency_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
     drawn = [(row, row.latency) for row in rows if row.latency is not None]
     # In units of each row's own median: on a scale of milliseconds the slowest row would hide the spread of all others.
     ends = [end.value / found.p50.value for _, found in drawn for end in (found.minimum, found.p90)]
-    axis = Axis.around((100 * end for end in ends), margin=0.2)
+    axis = Scale.around((100 * end for end in ends), margin=0.2)
     strips = []
     for row, latency in drawn:
-        p99 = f", p99 {figure(latency.p99.value)}" if latency.p99 else ""
+        p99 = f", p99 {format_number(latency.p99.value)}" if latency.p99 else ""
         text = f"p50 {interval(latency.p50)}{p99} ms"
         strips.append(_strip(row, numbers, text, _distribution(row, latency, axis), HISTOGRAM_HEIGHT))
     return _chart(
@@ -45,7 +45,7 @@ def latency_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
 def memory_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
     """Return the memory of each row's process: peak, steady and private as bars inside one another."""
     drawn = [(row, row.memory) for row in rows if row.memory is not None]
-    axis = Axis.from_zero(memory.peak for _, memory in drawn)
+    axis = Scale.from_zero(memory.peak for _, memory in drawn)
     strips = []
     for row, memory in drawn:
         bars = [
@@ -65,12 +65,12 @@ def memory_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
 def cold_start_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
     """Return the time from process start to the first answer of each of ``rows``, and the loading in it."""
     drawn = [(row, row.cold_start_s) for row in rows if row.cold_start_s is not None]
-    axis = Axis.from_zero(start.greatest for _, start in drawn)
+    axis = Scale.from_zero(start.greatest for _, start in drawn)
     strips = []
     for row, start in drawn:
         text, marks = f"{interval(start)} s", [_bar(axis, start.value, 9, "middle")]
         if row.load_s is not None:
-            text += f", loading {figure(row.load_s.value)} s"
+            text += f", loading {format_number(row.load_s.value)} s"
             marks.append(_bar(axis, row.load_s.value, BAR_HEIGHT, "dark"))
         if start.interval is not None:
             marks.append(_whisker(axis, *start.interval))
@@ -81,11 +81,12 @@ def cold_start_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
 
 
 def _memory_text(memory: Memory) -> str:
-    text = f"peak {figure(memory.peak)}, steady {figure(memory.steady)}, private {figure(memory.private)} MB"
-    return text if memory.gpu is None else f"{text}, GPU {figure(memory.gpu)} MB"
+    peak, steady, private = map(format_number, (memory.peak, memory.steady, memory.private))
+    text = f"peak {peak}, steady {steady}, private {private} MB"
+    return text if memory.gpu is None else f"{text}, GPU {format_number(memory.gpu)} MB"
 
 
-def _distribution(row: Row, latency: Latency, axis: Axis) -> Iterator[Element]:
+def _distribution(row: Row, latency: Latency, axis: Scale) -> Iterator[Element]:
     median = latency.p50.value
     yield from _histogram([100 * seconds * 1e3 / median for one in row.rounds for seconds in one], axis)
     p99 = [] if latency.p99 is None else [(latency.p99.value, HISTOGRAM_HEIGHT / 2)]
@@ -95,7 +96,7 @@ def _distribution(row: Row, latency: Latency, axis: Axis) -> Iterator[Element]:
             yield element("line", x1=x, x2=x, y1=top, y2=HISTOGRAM_HEIGHT, class_="mark")
 
 
-def _histogram(samples: Sequence[float], axis: Axis) -> Iterator[Element]:
+def _histogram(samples: Sequence[float], axis: Scale) -> Iterator[Element]:
     """Yield one bar per bin that holds a sample; the fullest is as high as the strip."""
     counts = [0] * BINS
     for sample in samples:
@@ -114,17 +115,17 @@ def _histogram(samples: Sequence[float], axis: Axis) -> Iterator[Element]:
             )
 
 
-def _bar(axis: Axis, value: float, height: float, shade: str) -> Element:
+def _bar(axis: Scale, value: float, height: float, shade: str) -> Element:
     return element("rect", x="0", width=_place(axis, value), y=(BAR_HEIGHT - height) / 2, height=height, class_=shade)
 
 
-def _whisker(axis: Axis, low: float, high: float) -> Element:
+def _whisker(axis: Scale, low: float, high: float) -> Element:
     middle = BAR_HEIGHT / 2
     ends = {"x1": _place(axis, low), "x2": _place(axis, high)}
     return element("line", **ends, y1=middle, y2=middle, class_="mark")
 
 
-def _place(axis: Axis, value: float) -> str:
+def _place(axis: Scale, value: float) -> str:
     return f"{axis.percent(value):.2f}%"
 
 
@@ -135,7 +136,7 @@ def _strip(row: Row, numbers: Numbers, text: str, marks: Iterable[Element], heig
     return element("li", name, element("span", text, class_="figures"), drawing)
 
 
-def _chart(strips: Sequence[Element], axis: Axis, caption: str) -> Element:
+def _chart(strips: Sequence[Element], axis: Scale, caption: str) -> Element:
     ticks = []
     for place, text in axis.labelled_ticks():
         x = f"{place:.2f}%"
@@ -152,7 +153,7 @@ LOGARITHMIC_FROM = 5.0
 
 
 @dataclass(frozen=True)
-class Axis:
+class Scale:
     """A linear or logarithmic scale from ``low`` to ``high``."""
 
     low: float
@@ -160,12 +161,12 @@ class Axis:
     logarithmic: bool = False
 
     @classmethod
-    def from_zero(cls, values: Iterable[float]) -> Axis:
+    def from_zero(cls, values: Iterable[float]) -> Scale:
         """Return a linear scale for lengths of bars."""
         return cls(0.0, max(values, default=0.0) * 1.02 or 1.0)
 
     @classmethod
-    def around(cls, values: Iterable[float], *, margin: float = 0.08) -> Axis:
+    def around(cls, values: Iterable[float], *, margin: float = 0.08) -> Scale:
         """Return a scale for positions, with ``margin`` of its length free at either end."""
         positive = [value for value in values if value > 0] or [1.0]
         low, high = min(positive), max(positive)

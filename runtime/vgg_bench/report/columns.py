@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vgg_bench.formatting import figure, interval
+from vgg_bench.formatting import format_number, interval
 from vgg_bench.results import Estimate, Results, Row
 
 __all__ = ["COLUMNS", "SETTINGS", "Column", "shown", "sorted_rows"]
@@ -46,7 +46,7 @@ def _number(
     title: str,
     about: str,
     of: Callable[[Row], float | None],
-    form: Callable[[float], str] = figure,
+    form: Callable[[float], str] = format_number,
     *,
     detail: bool = False,
 ) -> Column:

@@ -7,19 +7,19 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 
-from vgg_bench.analysis.ranking import Verdict, judge
-from vgg_bench.analysis.selection import Choice
+from vgg_bench.analysis.ranking import Assessment, rank_results
+from vgg_bench.analysis.selection import Selection
 from vgg_bench.report.charts import cold_start_chart, latency_chart, memory_chart
 from vgg_bench.report.columns import Column, shown, sorted_rows
 from vgg_bench.report.html import Element, as_html, element
 from vgg_bench.report.pareto_plot import pareto_plot
 from vgg_bench.report.table import notes
-from vgg_bench.results import Results, Row, Subject
+from vgg_bench.results import BenchmarkCase, Results, Row
 
 __all__ = ["page"]
 
 
-def page(results: Results, *, choice: Choice | None = None) -> str:
+def page(results: Results, *, choice: Selection | None = None) -> str:
     """Return the page as HTML text.
 
     It adapts to the width (from 360 px), to light and dark, and to paper.
@@ -28,7 +28,7 @@ def page(results: Results, *, choice: Choice | None = None) -> str:
         choice: the best row, which is named first, with the line that uses it.
     """
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    rows, verdicts = sorted_rows(results.rows), judge(results)
+    rows, verdicts = sorted_rows(results.rows), rank_results(results)
     numbers = {row.subject: number for number, row in enumerate(rows, 1)}
     head = element(
         "head",
@@ -60,9 +60,9 @@ def _digest(text: str) -> str:
 def _sections(
     results: Results,
     rows: Sequence[Row],
-    verdicts: Mapping[Subject, Verdict],
-    numbers: Mapping[Subject, int],
-    choice: Choice | None,
+    verdicts: Mapping[BenchmarkCase, Assessment],
+    numbers: Mapping[BenchmarkCase, int],
+    choice: Selection | None,
 ) -> Iterator[Element]:
     machine = results.machine
     yield element(
@@ -81,7 +81,7 @@ def _sections(
     yield element("section", element("h2", "Machine and versions"), _facts(results))
 
 
-def _recommendation(choice: Choice, verdicts: Mapping[Subject, Verdict]) -> Element:
+def _recommendation(choice: Selection, verdicts: Mapping[BenchmarkCase, Assessment]) -> Element:
     subject = choice.row.subject
     return element(
         "section",
@@ -93,7 +93,7 @@ def _recommendation(choice: Choice, verdicts: Mapping[Subject, Verdict]) -> Elem
 
 
 def _charts(
-    rows: Sequence[Row], verdicts: Mapping[Subject, Verdict], numbers: Mapping[Subject, int]
+    rows: Sequence[Row], verdicts: Mapping[BenchmarkCase, Assessment], numbers: Mapping[BenchmarkCase, int]
 ) -> Iterator[Element]:
     """Yield the plots for each batch size and number of threads, whose rows compare with one another."""
     settings = list(dict.fromkeys((row.subject.batch_size, row.subject.threads) for row in rows))
@@ -109,7 +109,10 @@ def _charts(
 
 
 def _table(
-    columns: Sequence[Column], rows: Sequence[Row], verdicts: Mapping[Subject, Verdict], numbers: Mapping[Subject, int]
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    verdicts: Mapping[BenchmarkCase, Assessment],
+    numbers: Mapping[BenchmarkCase, int],
 ) -> Element:
     titles = [("variant", "By its number in the plots."), ("verdict", "What it is worth on this machine.")]
     titles += [(column.title, column.about) for column in columns]
@@ -120,7 +123,9 @@ def _table(
     return element("div", table, class_="scroll", tabindex="0", role="region", aria_label="All figures")
 
 
-def _table_row(columns: Sequence[Column], row: Row, verdict: Verdict, numbers: Mapping[Subject, int]) -> Element:
+def _table_row(
+    columns: Sequence[Column], row: Row, verdict: Assessment, numbers: Mapping[BenchmarkCase, int]
+) -> Element:
     subject, number = row.subject, numbers[row.subject]
     name = element("b", f"{number} {subject.variant}")
     cells = [
@@ -133,7 +138,7 @@ def _table_row(columns: Sequence[Column], row: Row, verdict: Verdict, numbers: M
     return element("tr", *cells, class_=verdict.label.replace(" ", "-"))
 
 
-def _by(verdict: Verdict, numbers: Mapping[Subject, int]) -> Iterator[Element]:
+def _by(verdict: Assessment, numbers: Mapping[BenchmarkCase, int]) -> Iterator[Element]:
     """Yield what dominates a row, by its number."""
     if verdict.label == "dominated" and verdict.beaten_by is not None:
         yield element("small", f"by {numbers[verdict.beaten_by]} {verdict.beaten_by.variant}")

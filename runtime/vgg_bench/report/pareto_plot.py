@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
-from vgg_bench.analysis.ranking import LEAST_AGREEMENT, Verdict
-from vgg_bench.formatting import figure
-from vgg_bench.report.charts import Axis
+from vgg_bench.analysis.ranking import LEAST_AGREEMENT, Assessment
+from vgg_bench.formatting import format_number
+from vgg_bench.report.charts import Scale
 from vgg_bench.report.html import Element, element
-from vgg_bench.results import Row, Subject
+from vgg_bench.results import BenchmarkCase, Row
 
 __all__ = ["pareto_plot"]
 
@@ -38,14 +38,16 @@ class _Point:
     number: int
     x: float
     y: float
-    verdict: Verdict
+    verdict: Assessment
     outline: str
 
 
-def pareto_plot(rows: Sequence[Row], verdicts: Mapping[Subject, Verdict], numbers: Mapping[Subject, int]) -> Element:
+def pareto_plot(
+    rows: Sequence[Row], verdicts: Mapping[BenchmarkCase, Assessment], numbers: Mapping[BenchmarkCase, int]
+) -> Element:
     """Return the plot of ``rows``: shape by backend, hollow where agreement is low, the Pareto front joined."""
-    sizes = Axis.around(_size(row) for row in rows)
-    latencies = Axis.around(_latency(row) for row in rows)
+    sizes = Scale.around(_size(row) for row in rows)
+    latencies = Scale.around(_latency(row) for row in rows)
     outlines = dict(zip(dict.fromkeys(row.subject.backend for row in rows), cycle(SHAPES), strict=False))
     points = [
         _Point(
@@ -82,7 +84,7 @@ def _latency(row: Row) -> float:
     return row.latency.p50.value
 
 
-def _plot(points: Sequence[_Point], sizes: Axis, latencies: Axis) -> Element:
+def _plot(points: Sequence[_Point], sizes: Scale, latencies: Scale) -> Element:
     return element(
         "svg",
         *_grid(sizes, latencies),
@@ -121,10 +123,10 @@ def _front_list(points: Iterable[_Point]) -> Element:
 def _figures(row: Row) -> str:
     agreement = row.quality.top1_agreement
     agrees = "" if agreement is None else f", agrees {agreement:.1%}"
-    return f"{figure(_size(row))} MB, {figure(_latency(row))} ms{agrees}"
+    return f"{format_number(_size(row))} MB, {format_number(_latency(row))} ms{agrees}"
 
 
-def _grid(sizes: Axis, latencies: Axis) -> Iterator[Element]:
+def _grid(sizes: Scale, latencies: Scale) -> Iterator[Element]:
     for place, text in latencies.labelled_ticks():
         y = HEIGHT * (1 - place / 100)
         yield element("line", x1="0", x2="100%", y1=y, y2=y, class_="grid")

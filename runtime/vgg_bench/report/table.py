@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from vgg_bench.analysis.ranking import NOISE, NOT_WORTHWHILE, Verdict, judge
-from vgg_bench.analysis.selection import Choice
+from vgg_bench.analysis.ranking import NOISE, NOT_WORTHWHILE, Assessment, rank_results
+from vgg_bench.analysis.selection import Selection
 from vgg_bench.report.columns import shown, sorted_rows
-from vgg_bench.results import Results, Row, Subject
+from vgg_bench.results import BenchmarkCase, Results, Row
 from vgg_runtime.errors import MissingCapabilityError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ GAP = 2  # characters between two columns
 STYLES = {"recommended": "bold green", NOT_WORTHWHILE: "red", "dominated": "dim"}
 
 
-def show(results: Results, console: Console, *, choice: Choice | None = None) -> None:
+def show(results: Results, console: Console, *, choice: Selection | None = None) -> None:
     """Print ``results`` on ``console``, as several tables below one another where it is too narrow for one.
 
     Args:
@@ -39,7 +39,7 @@ def show(results: Results, console: Console, *, choice: Choice | None = None) ->
         raise MissingCapabilityError(
             "the table needs rich, which is not installed.", hint='pip install "vgg-deploy[report]"'
         ) from error
-    rows, verdicts = sorted_rows(results.rows), judge(results)
+    rows, verdicts = sorted_rows(results.rows), rank_results(results)
     if rows:
         names, figures = _names(rows), _figures(results, rows, verdicts)
         styles = [STYLES.get(verdicts[row.subject].label, "") for row in rows]
@@ -74,10 +74,10 @@ def notes(results: Results) -> list[str]:
 
 def _dominated(results: Results) -> Iterator[str]:
     """Yield what "dominated" means and by what each such row is, where there is one."""
-    verdicts = judge(results)
+    verdicts = rank_results(results)
     one_setting = len({subject.setting for subject in verdicts}) == 1
 
-    def name(subject: Subject) -> str:
+    def name(subject: BenchmarkCase) -> str:
         return f"{subject.variant} on {subject.backend}" if one_setting else subject.name
 
     pairs = [
@@ -96,7 +96,7 @@ def _gpu(results: Results) -> str:
     return f", {results.machine.gpu}" if results.machine.gpu else ""
 
 
-def _use(choice: Choice | None) -> list[str]:
+def _use(choice: Selection | None) -> list[str]:
     if choice is None:
         return []
     return ["", f"Take {choice.row.subject.name}: {choice.why}.", f"  {choice.command}", f"  {choice.python}"]
@@ -107,7 +107,7 @@ def _names(rows: Sequence[Row]) -> list[Cells]:
     return [["variant", *(row.subject.variant for row in rows)], ["backend", *(row.subject.backend for row in rows)]]
 
 
-def _figures(results: Results, rows: Sequence[Row], verdicts: Mapping[Subject, Verdict]) -> list[Cells]:
+def _figures(results: Results, rows: Sequence[Row], verdicts: Mapping[BenchmarkCase, Assessment]) -> list[Cells]:
     columns = [column for column in shown(results) if not column.detail]
     figures = [[column.title, *(column.text(row) for row in rows)] for column in columns]
     return [*figures, ["verdict", *(verdicts[row.subject].label for row in rows)]]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-__all__ = ["available_cpus", "available_threads", "cpu_quota", "processor_name"]
+__all__ = ["available_cpus", "available_threads", "cpu_model_name", "cpu_quota"]
 
 
 def available_threads() -> int:
@@ -67,7 +67,7 @@ def _quota(group: Path) -> float | None:
 
 
 @cache
-def processor_name() -> str:
+def cpu_model_name() -> str:
     """Return what the CPU calls itself, such as "AMD EPYC 7763"; its architecture where it does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from vgg_runtime.errors import UsageError
 
-__all__ = ["checked_count", "counted"]
+__all__ = ["check_positive_int", "counted"]
 
 
-def checked_count(name: str, value: int, *, most: int | None = None) -> int:
+def check_positive_int(name: str, value: int, *, most: int | None = None) -> int:
     """Return ``value``, which the caller gave as ``name``.
 
     Raises:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
-__all__ = ["PROFILES", "Backend", "Choice", "CudaOptions", "Device", "Placement", "Profile", "ProfileName"]
+__all__ = ["PROFILES", "Backend", "BackendChoice", "CudaOptions", "Device", "Profile", "ProfileName", "SessionConfig"]
 
 
 ProfileName = Literal["latency", "throughput", "low-memory"]
@@ -100,7 +100,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
-class Placement:
+class SessionConfig:
     """Where and how wide a model is to run.
 
     Attributes:
@@ -119,7 +119,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Choice:
+class BackendChoice:
     """A backend, and why it is that one.
 
     Attributes:
@@ -138,6 +138,6 @@ class Backend(Protocol):
     device_reason: str
     metadata: Mapping[str, str]
 
-    def run(self, batch: Prepared) -> NDArray[np.float32]:
+    def run(self, batch: InputArray) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
         ...

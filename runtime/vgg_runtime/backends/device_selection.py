@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from vgg_runtime.backends.base import Backend, Placement
+from vgg_runtime.backends.base import Backend, SessionConfig
 from vgg_runtime.errors import MissingCapabilityError
 
 __all__ = ["open_on_device"]
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 _process_on_cuda: int | None = None
 
 
-def open_on_device(model: Path, placement: Placement) -> Backend:
+def open_on_device(model: Path, placement: SessionConfig) -> Backend:
     """Load the ONNX file ``model`` on the device of ``placement``.
 
     Raises:
@@ -49,13 +49,13 @@ def _require_no_fork() -> None:
         )
 
 
-def _on_cpu(model: Path, placement: Placement, reason: str) -> Backend:
+def _on_cpu(model: Path, placement: SessionConfig, reason: str) -> Backend:
     from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(model, placement, reason)
 
 
-def _on_cuda(model: Path, placement: Placement) -> Backend:
+def _on_cuda(model: Path, placement: SessionConfig) -> Backend:
     global _process_on_cuda
     from vgg_runtime.backends.cuda_presence import require_cuda
 

@@ -14,7 +14,7 @@ from vgg_runtime.errors import BundleError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["KEPT_BATCH_SIZES", "BoundSession"]
 
@@ -56,7 +56,7 @@ class BoundSession:
         """What the exporter wrote into the file."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def run(self, batch: Prepared) -> NDArray[np.float32]:
+    def run(self, batch: InputArray) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for ``batch``, in memory of their own.
 
         Raises:
@@ -71,7 +71,7 @@ class BoundSession:
         outputs: NDArray[np.float32] = buffers.output.numpy().copy()
         return outputs
 
-    def _check(self, batch: Prepared) -> None:
+    def _check(self, batch: InputArray) -> None:
         """Refuse ``batch`` before buffers are made for it."""
         wanted = self._input.shape
         sizes_fit = len(wanted) == batch.ndim and all(
@@ -84,7 +84,7 @@ class BoundSession:
                 hint="The model does not fit the manifest; export the checkpoint again.",
             )
 
-    def _buffers_of(self, batch: Prepared) -> _Buffers:
+    def _buffers_of(self, batch: InputArray) -> _Buffers:
         size = len(batch)
         if size not in self._buffers:
             while len(self._buffers) >= KEPT_BATCH_SIZES:
@@ -93,7 +93,7 @@ class BoundSession:
         self._buffers.move_to_end(size)
         return self._buffers[size]
 
-    def _make_buffers(self, batch: Prepared) -> _Buffers:
+    def _make_buffers(self, batch: InputArray) -> _Buffers:
         make = import_onnxruntime().OrtValue.ortvalue_from_shape_and_type
         buffers = _Buffers(
             self._session.io_binding(),

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vgg_runtime._internal.cpu import cpu_quota
 from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
-from vgg_runtime.backends.base import PROFILES, Placement
+from vgg_runtime.backends.base import PROFILES, SessionConfig
 from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = [
     "OnnxRuntimeBackend",
@@ -76,7 +76,7 @@ class OnnxRuntimeBackend:
         BundleError: onnxruntime refuses the file.
     """
 
-    def __init__(self, model: Path, placement: Placement, device_reason: str = "as asked") -> None:
+    def __init__(self, model: Path, placement: SessionConfig, device_reason: str = "as asked") -> None:
         self.device: Literal["cpu", "cuda"] = "cpu"
         self.device_reason = device_reason
         try:
@@ -88,7 +88,7 @@ class OnnxRuntimeBackend:
         self._input = self._session.get_inputs()[0].name
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
-    def run(self, batch: Prepared) -> NDArray[np.float32]:
+    def run(self, batch: InputArray) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
@@ -101,7 +101,7 @@ class OnnxRuntimeBackend:
             raise run_refusal(batch.shape, error) from error
 
 
-def session_options(placement: Placement) -> Any:
+def session_options(placement: SessionConfig) -> Any:
     """Return the ``SessionOptions`` for ``placement``."""
     options = import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = placement.threads
@@ -110,7 +110,7 @@ def session_options(placement: Placement) -> Any:
     return options
 
 
-def _cpu_options(placement: Placement) -> Any:
+def _cpu_options(placement: SessionConfig) -> Any:
     profile, options = PROFILES[placement.profile], session_options(placement)
     packs = profile.packs_floats or placement.precision not in _FLOATS
     # Threads that wait in a loop use up the time that a quota grants.

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vgg_runtime.backends.base import CudaOptions, Placement
+from vgg_runtime.backends.base import CudaOptions, SessionConfig
 from vgg_runtime.backends.cuda_presence import CUDA_PROVIDER
 from vgg_runtime.backends.io_binding import BoundSession
 from vgg_runtime.backends.onnxruntime_cpu import (
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["CudaBackend", "provider_settings"]
 
@@ -66,7 +66,7 @@ class CudaBackend:
 
     device: Literal["cpu", "cuda"] = "cuda"
 
-    def __init__(self, model: Path, placement: Placement) -> None:
+    def __init__(self, model: Path, placement: SessionConfig) -> None:
         self._model = model
         self._placement = placement
         self._graph_sizes = placement.cuda.graph_batch_sizes
@@ -77,7 +77,7 @@ class CudaBackend:
         self.device_reason = "CUDA is available" + (", with TF32" if placement.cuda.tf32 else "")
         self.metadata: Mapping[str, str] = self._session(self._graph_sizes[0] if self._graph_sizes else None).metadata
 
-    def run(self, batch: Prepared) -> NDArray[np.float32]:
+    def run(self, batch: InputArray) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
@@ -90,7 +90,7 @@ class CudaBackend:
         with self._lock:
             return self._run(batch)
 
-    def _run(self, batch: Prepared) -> NDArray[np.float32]:
+    def _run(self, batch: InputArray) -> NDArray[np.float32]:
         try:
             return self._session(len(batch) if len(batch) in self._graph_sizes else None).run(batch)
         except VggDeployError:

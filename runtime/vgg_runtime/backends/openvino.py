@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.onnxruntime_cpu import abandon_after_fork
 from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vgg_runtime.bundle.manifest import Prepared
+    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["OpenVinoBackend", "import_openvino"]
 
@@ -45,7 +45,7 @@ class OpenVinoBackend:
         BundleError: openvino refuses the file, or has no operator of its kind.
     """
 
-    def __init__(self, model: Path, placement: Placement) -> None:
+    def __init__(self, model: Path, placement: SessionConfig) -> None:
         if placement.device == "cuda":
             raise MissingCapabilityError("OpenVINO does not run on CUDA.", hint="Take --backend onnxruntime.")
         self.device: Literal["cpu", "cuda"] = "cpu"
@@ -60,7 +60,7 @@ class OpenVinoBackend:
         abandon_after_fork(self._model)
         self._idle: list[Any] = []
 
-    def run(self, batch: Prepared) -> NDArray[np.float32]:
+    def run(self, batch: InputArray) -> NDArray[np.float32]:
         """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
 
         Raises:
@@ -117,7 +117,7 @@ def _load_refusal(model: Path, error: Exception) -> BundleError:
     return BundleError(f"openvino cannot load {model}: {_last_line(error)}", hint="Run vgg-run verify on the bundle.")
 
 
-def _run_refusal(batch: Prepared, error: Exception) -> BundleError | OutOfMemoryError:
+def _run_refusal(batch: InputArray, error: Exception) -> BundleError | OutOfMemoryError:
     text = f"openvino cannot run the model on a batch of {batch.dtype} {list(batch.shape)}: {_last_line(error)}"
     if isinstance(error, MemoryError) or "bad_alloc" in str(error):
         return OutOfMemoryError(text, hint="Take a smaller batch, or a device with more memory.")

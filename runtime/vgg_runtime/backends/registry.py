@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vgg_runtime.backends.base import Backend, Placement
+from vgg_runtime.backends.base import Backend, SessionConfig
 from vgg_runtime.errors import MissingCapabilityError
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "ENTRY_POINTS", "open_backend"]
 
 
-def _onnxruntime(model: Path, placement: Placement) -> Backend:
+def _onnxruntime(model: Path, placement: SessionConfig) -> Backend:
     from vgg_runtime.backends.device_selection import open_on_device
 
     return open_on_device(model, placement)
 
 
-def _openvino(model: Path, placement: Placement) -> Backend:
+def _openvino(model: Path, placement: SessionConfig) -> Backend:
     from vgg_runtime.backends.openvino import OpenVinoBackend
 
     return OpenVinoBackend(model, placement)
@@ -33,13 +33,13 @@ def _openvino(model: Path, placement: Placement) -> Backend:
 
 ENTRY_POINTS = "vgg_deploy.backends"
 
-BACKENDS: dict[str, Callable[[Path, Placement], Backend]] = {
+BACKENDS: dict[str, Callable[[Path, SessionConfig], Backend]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
 
 
-def open_backend(name: str, model: Path, placement: Placement) -> Backend:
+def open_backend(name: str, model: Path, placement: SessionConfig) -> Backend:
     """Load the file ``model`` with the backend called ``name``.
 
     Raises:

@@ -53,7 +53,7 @@ class Bundle:
         golden = {GOLDEN: self.manifest.golden} if self.manifest.golden else {}
         return golden | {name: digest for variant in self.manifest.variants for name, digest in variant.sha256.items()}
 
-    def strange_files(self) -> list[str]:
+    def unexpected_files(self) -> list[str]:
         """Return the names of the files and links in the directory that are no part of the bundle."""
         return sorted(_names_below(self.directory) - self.checksums.keys() - _UNCHECKED)
 
@@ -149,7 +149,7 @@ def _check_files(bundle: Bundle) -> None:
     again = f"Copy the bundle to {bundle.directory} again, from where it was exported."
     if missing := sorted(named - present):
         raise BundleError(f"the bundle lacks {', '.join(missing)}, which its manifest names.", hint=again)
-    if extra := bundle.strange_files():
+    if extra := bundle.unexpected_files():
         raise BundleError(f"the bundle has files that its manifest does not name: {', '.join(extra)}.", hint=again)
     if links := [name for name in sorted(present) if not _is_plain_file(bundle.path(name))]:
         raise BundleError(f"the bundle has links or special files: {', '.join(links)}.", hint=again)

@@ -10,7 +10,7 @@ from vgg_runtime.bundle.directory import MANIFEST
 from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
 from vgg_runtime.errors import BundleError, VggDeployError
 
-__all__ = ["METADATA_KEY", "differing_fields", "refuse_edited", "torchscript_metadata"]
+__all__ = ["METADATA_KEY", "check_manifest_unchanged", "differing_fields", "torchscript_metadata"]
 
 # Where an ONNX or TorchScript file carries the manifest, as JSON.
 METADATA_KEY = "vgg_deploy.json"
@@ -37,7 +37,7 @@ def differing_fields(manifest: Manifest, metadata: Mapping[str, str], *, source:
     return [name for name in names if getattr(manifest, name) != getattr(carried, name)]
 
 
-def refuse_edited(
+def check_manifest_unchanged(
     manifest: Manifest, metadata: Mapping[str, str], *, source: str, as_error: type[VggDeployError]
 ) -> None:
     """Raise ``as_error`` where ``manifest`` is not what a model file carries; arguments as of :func:`differing_fields`.

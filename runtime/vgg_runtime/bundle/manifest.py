@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     # An image, or a batch of them, as a variant takes it: of the dtype and layout of the manifest's input.
-    Prepared = NDArray[np.float32 | np.uint8]
+    InputArray = NDArray[np.float32 | np.uint8]
 
 __all__ = [
     "MAX_MANIFEST_BYTES",
@@ -26,12 +26,12 @@ __all__ = [
     "Accuracy",
     "Architecture",
     "Calibration",
-    "Input",
+    "InputSpec",
     "LeftOutVariant",
     "Manifest",
     "Origin",
-    "Output",
     "OutputKind",
+    "OutputSpec",
     "ParityFigures",
     "Source",
     "Tolerance",
@@ -95,7 +95,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Input:
+class InputSpec:
     """What every variant takes: one tensor of images.
 
     Attributes:
@@ -142,13 +142,13 @@ class Input:
         """(height, width) in pixels."""
         return int(self.shape[self.layout.index("H")]), int(self.shape[self.layout.index("W")])
 
-    def as_pixels(self) -> Input:
+    def as_pixels(self) -> InputSpec:
         """Return the same as uint8 NHWC."""
-        return Input((self.shape[0], *self.size, self.channels), self.name, "uint8", "NHWC")
+        return InputSpec((self.shape[0], *self.size, self.channels), self.name, "uint8", "NHWC")
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputSpec:
     """What every variant gives: one float32 tensor (batch, classes)."""
 
     kind: OutputKind
@@ -371,8 +371,8 @@ class Manifest:
 
     architecture: Architecture
     source: Source
-    input: Input
-    output: Output
+    input: InputSpec
+    output: OutputSpec
     preprocessing: Preprocessing
     labels: tuple[str, ...] | None
     variants: tuple[Variant, ...]
@@ -402,7 +402,7 @@ class Manifest:
         if permuted not in (0, math.prod(self.input.size)):
             raise ValueError(f"preprocessing permutes {permuted} pixels, input has {self.input.size}")
 
-    def prepare(self, image: Image.Image, *, name: str = "the image") -> Prepared:
+    def prepare(self, image: Image.Image, *, name: str = "the image") -> InputArray:
         """Return a decoded image as the variants take it: one entry of a batch, of ``input.dtype`` and ``.layout``.
 
         Args:

@@ -22,10 +22,10 @@ __all__ = [
     "choose_images",
     "choose_samples",
     "class_of_each",
-    "enough_to_judge",
+    "classes_from_folders",
+    "evaluation_sample_count",
     "find_images",
-    "name_below",
-    "true_classes",
+    "relative_name",
 ]
 
 
@@ -115,12 +115,12 @@ def choose_samples(folder: Path, size: int | None, *, seed: int = 0) -> list[Pat
     return files[:size]
 
 
-def enough_to_judge(macs: int) -> int:
+def evaluation_sample_count(macs: int) -> int:
     """Return how many images to hold out to judge a network by that takes ``macs`` multiply-accumulates for one."""
     return min(max(SAMPLE_MACS // max(macs, 1), LEAST_SAMPLES), MOST_SAMPLES)
 
 
-def name_below(file: Path, folder: Path) -> str:
+def relative_name(file: Path, folder: Path) -> str:
     """Return what to call ``file``, which lies below ``folder`` or is it, with "/" on every system.
 
     Bytes that are not UTF-8 become U+FFFD: no JSON could hold them.
@@ -129,7 +129,7 @@ def name_below(file: Path, folder: Path) -> str:
     return os.fsencode(name.as_posix()).decode("utf-8", "replace")
 
 
-def true_classes(names: Sequence[str], labels: Sequence[str] | None) -> list[int] | None:
+def classes_from_folders(names: Sequence[str], labels: Sequence[str] | None) -> list[int] | None:
     """Return the class of each image as :func:`class_of_each` does, or None where one of them is not known."""
     classes = [None] if labels is None else class_of_each(names, labels)
     return [index for index in classes if index is not None] if None not in classes else None

@@ -8,13 +8,13 @@ from typing import Literal
 
 from vgg_runtime.timing import nvml
 
-__all__ = ["Reading", "joules_between", "read_counters"]
+__all__ = ["EnergyReading", "joules_between", "read_counters"]
 
 POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
-class Reading:
+class EnergyReading:
     """A counter at one moment.
 
     Attributes:
@@ -26,26 +26,26 @@ class Reading:
     wraps_at: float
 
 
-def read_counters(device: Literal["cpu", "cuda"], *, powercap: Path = POWERCAP) -> tuple[Reading, ...]:
+def read_counters(device: Literal["cpu", "cuda"], *, powercap: Path = POWERCAP) -> tuple[EnergyReading, ...]:
     """Return the counters of the processor's packages, or of the GPU; none where they are absent or not readable.
 
     They count the whole package or board, idle power and other processes included.
     """
     if device == "cuda":
         joules = nvml.energy_joules()
-        return () if joules is None else (Reading(joules, float("inf")),)
+        return () if joules is None else (EnergyReading(joules, float("inf")),)
     # "intel-rapl:0" is a package, on AMD too; "intel-rapl:0:0" is a part of it.
     packages = sorted(zone for zone in powercap.glob("intel-rapl:*") if zone.name.count(":") == 1)
     try:
         return tuple(
-            Reading(_microjoules(zone / "energy_uj") / 1e6, _microjoules(zone / "max_energy_range_uj") / 1e6)
+            EnergyReading(_microjoules(zone / "energy_uj") / 1e6, _microjoules(zone / "max_energy_range_uj") / 1e6)
             for zone in packages
         )
     except (OSError, ValueError):  # only root may read it, as a rule
         return ()
 
 
-def joules_between(before: tuple[Reading, ...], after: tuple[Reading, ...]) -> float | None:
+def joules_between(before: tuple[EnergyReading, ...], after: tuple[EnergyReading, ...]) -> float | None:
     """Return the joules that were spent, over all counters; None without any."""
     if not before or len(before) != len(after):
         return None

@@ -11,7 +11,7 @@ from vgg_runtime.errors import VggDeployError
 from vgg_runtime.timing.memory import available_share
 from vgg_runtime.timing.process import Failure, Turn, Worker, WorkerEndedError
 
-__all__ = ["Effort", "Ratio", "Timings", "measure", "turns"]
+__all__ = ["Ratio", "Schedule", "Timings", "measure", "turns"]
 
 
 # A process is kept for its next turn while this share of the machine's memory is left.
@@ -19,7 +19,7 @@ LEAST_AVAILABLE = 0.25
 
 
 @dataclass(frozen=True)
-class Effort:
+class Schedule:
     """How much is measured.
 
     Attributes:
@@ -86,14 +86,14 @@ def measure(subjects: Mapping[str, Sequence[str]], *, rounds: int = 5, seconds: 
         VggDeployError: a worker fails; the message holds what it said.
     """
     taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in subjects}
-    for name, turn in turns(subjects, Effort(rounds, seconds, least)):
+    for name, turn in turns(subjects, Schedule(rounds, seconds, least)):
         if isinstance(turn, Failure):
             raise VggDeployError(f"the process that measures {name} failed: {turn.message}")
         taken[name].append(turn.latencies)
     return Timings(taken)
 
 
-def turns(subjects: Mapping[str, Sequence[str]], effort: Effort) -> Generator[tuple[str, Turn | Failure]]:
+def turns(subjects: Mapping[str, Sequence[str]], effort: Schedule) -> Generator[tuple[str, Turn | Failure]]:
     """Yield each turn as it is done: every subject once a round, one after another.
 
     A subject that fails has no more turns. Closing the generator ends every process.

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.quantizers.fp16 import conv_weights_fp16, float16
 
 LAYERS = ["conv1", "conv2", "fc1", "fc2"]
@@ -22,7 +22,7 @@ class TestFloat16:
         self, network: onnx.ModelProto, images: np.ndarray, run, constants
     ) -> None:
         expected = run(network, images)
-        assert set(LAYERS) <= set(float16(network, Context()))
+        assert set(LAYERS) <= set(float16(network, QuantizationContext()))
         assert {value.dtype for value in constants(network).values()} == {np.dtype(np.float16)}
         found = run(network, images)
         assert found.dtype == np.float32
@@ -32,13 +32,13 @@ class TestFloat16:
 
     def test_weights_are_rounded_to_nearest(self, network: onnx.ModelProto, constants) -> None:
         before = constants(network)
-        float16(network, Context())
+        float16(network, QuantizationContext())
         for name, value in constants(network).items():
             np.testing.assert_array_equal(value, before[name].astype(np.float16))
 
     def test_a_layer_in_float_stays_as_it_is(self, network: onnx.ModelProto, constants) -> None:
         before = constants(network)
-        changed = float16(network, Context(in_float=frozenset({"conv1", "fc2"})))
+        changed = float16(network, QuantizationContext(in_float=frozenset({"conv1", "fc2"})))
         assert set(LAYERS) & set(changed) == {"conv2", "fc1"}
         for name in ("conv1.weight", "conv1.bias", "fc2.weight"):
             np.testing.assert_array_equal(constants(network)[name], before[name])
@@ -56,7 +56,7 @@ class TestConvWeights:
             if tensor.name in ("conv1.weight", "conv2.weight"):
                 value = before[tensor.name].astype(np.float16).astype(np.float32)
                 tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
-        assert conv_weights_fp16(network, Context()) == ["conv1", "conv2"]
+        assert conv_weights_fp16(network, QuantizationContext()) == ["conv1", "conv2"]
         np.testing.assert_array_equal(run(network, images), run(rounded, images))
         kept = {name: value.dtype for name, value in constants(network).items()}
         assert kept.pop("conv1.weight_fp16") == kept.pop("conv2.weight_fp16") == np.float16
@@ -64,7 +64,7 @@ class TestConvWeights:
 
     def test_a_layer_in_float_stays_as_it_is(self, network: onnx.ModelProto, constants) -> None:
         before = constants(network)
-        assert conv_weights_fp16(network, Context(in_float=frozenset({"conv1"}))) == ["conv2"]
+        assert conv_weights_fp16(network, QuantizationContext(in_float=frozenset({"conv1"}))) == ["conv2"]
         np.testing.assert_array_equal(constants(network)["conv1.weight"], before["conv1.weight"])
 
     @pytest.mark.parametrize("weight", [65504, 65519, 70000])
@@ -74,7 +74,7 @@ class TestConvWeights:
             [helper.make_node("Conv", ["x", "weight"], ["y"], name="conv")], {"weight": kernel}, [1, 1, 1, 1]
         )
         fits = weight < 65520  # what rounds to the greatest float16, 65504
-        assert conv_weights_fp16(model, Context()) == (["conv"] if fits else [])
+        assert conv_weights_fp16(model, QuantizationContext()) == (["conv"] if fits else [])
         found = run(model, np.ones((1, 1, 1, 1), np.float32)).item()
         assert found == (65504 if fits else weight)
         assert list(constants(model)) == (["weight_fp16"] if fits else ["weight"])
@@ -85,5 +85,5 @@ class TestConvWeights:
             helper.make_node("Conv", ["a", "weight"], ["y"], name="second"),
         ]
         model = make_model(nodes, {"weight": np.full((1, 1, 1, 1), 3, np.float32)}, [1, 1, 1, 1])
-        assert conv_weights_fp16(model, Context()) == ["first", "second"]
+        assert conv_weights_fp16(model, QuantizationContext()) == ["first", "second"]
         assert run(model, np.full((1, 1, 1, 1), 2, np.float32)).item() == 18

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 
-from vgg_calibration.quantizers.base import Context
-from vgg_calibration.quantizers.int8_dynamic import linear_int8_dynamic
+from vgg_calibration.quantizers.base import QuantizationContext
+from vgg_calibration.quantizers.int8_dynamic import quantize_linear_dynamic
 from vgg_calibration.targets import ANY_CPU, TARGETS
 
 FORMS = {
@@ -35,7 +35,7 @@ def test_what_8_bits_hold_is_computed_exactly(linear, run, form: str, biased: bo
     x = RANDOM.integers(-100, 156, (4, 20)).astype(np.float32)
     x[:, :2] = [-100, 155]
     model = linear(weight, bias, **FORMS[form])
-    assert linear_int8_dynamic(model, Context(TARGETS[target])) == ["fc"]
+    assert quantize_linear_dynamic(model, QuantizationContext(TARGETS[target])) == ["fc"]
     for row in x:  # the input's step is taken over the whole batch
         np.testing.assert_array_equal(run(model, row[np.newaxis])[0], row @ weight + (0 if bias is None else bias))
 
@@ -47,7 +47,7 @@ def test_rounding_is_all_that_is_lost(linear, run, form: str, biased: bool) -> N
     x = RANDOM.standard_normal((3, 200)).astype(np.float32)
     model = linear(weight, bias, **FORMS[form])
     expected = run(model, x)
-    linear_int8_dynamic(model, Context(TARGETS["vnni"]))
+    quantize_linear_dynamic(model, QuantizationContext(TARGETS["vnni"]))
     x_step, w_step = (x.max() - x.min()) / 255, np.abs(weight).max(axis=0) / 127
     bound = x_step * np.abs(weight).sum(axis=0) + np.abs(x).sum(axis=1, keepdims=True) * w_step / 2
     bound = bound + 200 * x_step * w_step / 2
@@ -59,7 +59,7 @@ def test_rounding_is_all_that_is_lost(linear, run, form: str, biased: bool) -> N
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_weights_are_int8_in_the_range_of_the_target(network: onnx.ModelProto, constants, target: str) -> None:
-    linear_int8_dynamic(network, Context(TARGETS[target]))
+    quantize_linear_dynamic(network, QuantizationContext(TARGETS[target]))
     most = 63 if TARGETS[target].reduce_range else 127
     for name, width in (("fc1", 24), ("fc2", 6)):
         weight = constants(network)[f"{name}_weight_int8"]
@@ -78,14 +78,14 @@ def test_an_output_whose_weights_are_all_zero(linear, run) -> None:
     weight = np.zeros((4, 2), np.float32)
     weight[:, 1] = 127
     model = linear(weight, np.float32([7, 0]))
-    linear_int8_dynamic(model, Context(TARGETS["vnni"]))
+    quantize_linear_dynamic(model, QuantizationContext(TARGETS["vnni"]))
     np.testing.assert_allclose(run(model, np.float32([[0, 255, 1, 2]])), [[7, 127 * 258]], rtol=1e-6)
 
 
 def test_nothing_but_the_linear_layers_changes(network: onnx.ModelProto, images: np.ndarray, run, constants) -> None:
     before, nodes = constants(network), {node.name: node.SerializeToString() for node in network.graph.node}
     inside = run(network, images, "e")
-    assert linear_int8_dynamic(network, Context()) == ["fc1", "fc2"]
+    assert quantize_linear_dynamic(network, QuantizationContext()) == ["fc1", "fc2"]
     after = {node.name: node.SerializeToString() for node in network.graph.node}
     assert all(after[name] == nodes[name] for name in nodes if not name.startswith("fc"))
     for name in ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.bias"):
@@ -96,7 +96,7 @@ def test_nothing_but_the_linear_layers_changes(network: onnx.ModelProto, images:
 
 def test_a_layer_in_float_stays_as_it_is(network: onnx.ModelProto, images: np.ndarray, run, constants) -> None:
     weight, inside = constants(network)["fc1.weight"], run(network, images, "g")
-    assert linear_int8_dynamic(network, Context(in_float=frozenset({"fc1"}))) == ["fc2"]
+    assert quantize_linear_dynamic(network, QuantizationContext(in_float=frozenset({"fc1"}))) == ["fc2"]
     np.testing.assert_array_equal(constants(network)["fc1.weight"], weight)
     np.testing.assert_array_equal(run(network, images, "g"), inside)
 
@@ -104,5 +104,5 @@ def test_a_layer_in_float_stays_as_it_is(network: onnx.ModelProto, images: np.nd
 def test_a_network_without_linear_layers_is_unchanged(make_model) -> None:
     model = make_model([onnx.helper.make_node("Relu", ["x"], ["y"])], {}, [1, 2])
     before = model.SerializeToString()
-    assert linear_int8_dynamic(model, Context()) == []
+    assert quantize_linear_dynamic(model, QuantizationContext()) == []
     assert model.SerializeToString() == before

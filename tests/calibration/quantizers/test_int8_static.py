@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from vgg_calibration.quantizers.base import Context
-from vgg_calibration.quantizers.int8_static import activations_int8
+from vgg_calibration.quantizers.base import QuantizationContext
+from vgg_calibration.quantizers.int8_static import quantize_static_int8
 from vgg_calibration.ranges.methods import Range
 from vgg_calibration.targets import TARGETS
 
@@ -17,15 +17,15 @@ ALL = ("conv1", "conv2", "fc1", "fc2")
 
 
 @pytest.fixture
-def calibrated(network: onnx.ModelProto, images: np.ndarray, run) -> Callable[..., Context]:
+def calibrated(network: onnx.ModelProto, images: np.ndarray, run) -> Callable[..., QuantizationContext]:
     """Make a context with the ranges that the network's activations have on the images."""
     ranges = {"x": Range(float(images.min()), float(images.max()))}
     for name in "abcdefghy":
         values = run(network, images, name)
         ranges[name] = Range(min(0.0, float(values.min())), max(0.0, float(values.max())))
 
-    def make(target: str = "vnni", in_float: tuple[str, ...] = ()) -> Context:
-        return Context(TARGETS[target], ranges, frozenset(in_float))
+    def make(target: str = "vnni", in_float: tuple[str, ...] = ()) -> QuantizationContext:
+        return QuantizationContext(TARGETS[target], ranges, frozenset(in_float))
 
     return make
 
@@ -56,14 +56,14 @@ def test_what_8_bits_hold_is_computed_exactly(linear, run, target: str, transpos
     bias = np.float32([1, -2, 3, 4, 1000])
     x = RANDOM.integers(low, low + 256, (4, 20)).astype(np.float32)
     model = linear(weight, bias, transposed=transposed)
-    context = Context(TARGETS[target], {"x": Range(low, low + 255), "y": Range(-1e6, 1e6)})
-    assert activations_int8(model, context) == ["fc"]
+    context = QuantizationContext(TARGETS[target], {"x": Range(low, low + 255), "y": Range(-1e6, 1e6)})
+    assert quantize_static_int8(model, context) == ["fc"]
     np.testing.assert_allclose(run(model, x), x @ weight + bias, rtol=1e-6)
 
 
 def test_what_lies_outside_the_range_is_clipped(linear, run) -> None:
     model = linear(np.float32([[127]]), np.float32([0]))
-    activations_int8(model, Context(TARGETS["vnni"], {"x": Range(0, 255), "y": Range(0, 1e5)}))
+    quantize_static_int8(model, QuantizationContext(TARGETS["vnni"], {"x": Range(0, 255), "y": Range(0, 1e5)}))
     found = run(model, np.float32([[-50], [0], [255], [256], [1e6]])).ravel()
     np.testing.assert_allclose(found, np.float32([0, 0, 255, 255, 255]) * 127, rtol=1e-6)
 
@@ -71,7 +71,7 @@ def test_what_lies_outside_the_range_is_clipped(linear, run) -> None:
 def test_a_convolutions_output_takes_the_steps_of_its_range(make_model, run) -> None:
     node = helper.make_node("Conv", ["x", "weight"], ["y"], name="conv")
     model = make_model([node], {"weight": np.full((1, 1, 1, 1), 127, np.float32)}, [1, 1, 1, "width"])
-    activations_int8(model, Context(TARGETS["vnni"], {"x": Range(0, 255), "y": Range(0, 255 * 256)}))
+    quantize_static_int8(model, QuantizationContext(TARGETS["vnni"], {"x": Range(0, 255), "y": Range(0, 255 * 256)}))
     x = np.arange(256, dtype=np.float32).reshape(1, 1, 1, 256)
     error = np.abs(run(model, x) - 127 * x)
     assert error.max() <= 128  # half a step
@@ -80,7 +80,7 @@ def test_a_convolutions_output_takes_the_steps_of_its_range(make_model, run) -> 
 
 def test_the_whole_network_loses_little(network: onnx.ModelProto, images: np.ndarray, run, calibrated) -> None:
     expected = run(network, images)
-    assert activations_int8(network, calibrated()) == list(ALL)
+    assert quantize_static_int8(network, calibrated()) == list(ALL)
     found = run(network, images)
     assert found.dtype == np.float32
     assert 25 < snr_db(found, expected) < 60
@@ -92,7 +92,7 @@ def test_a_range_that_is_wrong_costs_what_it_should(
 ) -> None:
     expected, context = run(network, images), calibrated()
     narrow = {name: Range(found.low / 10, found.high / 10) for name, found in context.ranges.items()}
-    activations_int8(network, Context(context.target, narrow))
+    quantize_static_int8(network, QuantizationContext(context.target, narrow))
     assert snr_db(run(network, images), expected) < 10
 
 
@@ -100,7 +100,7 @@ def test_a_range_that_is_wrong_costs_what_it_should(
 def test_weights_are_int8_per_channel_in_the_range_of_the_target(
     network: onnx.ModelProto, constants, calibrated, target: str
 ) -> None:
-    activations_int8(network, calibrated(target))
+    quantize_static_int8(network, calibrated(target))
     weights = quantized_weights(network, constants)
     assert set(weights) == {f"{name}.weight" for name in ALL}
     most = 64 if TARGETS[target].reduce_range else 127
@@ -117,7 +117,7 @@ def test_layers_in_float_keep_their_weights(
     network: onnx.ModelProto, images: np.ndarray, run, constants, calibrated, kept: tuple[str, ...]
 ) -> None:
     before, expected = constants(network), run(network, images)
-    names = activations_int8(network, calibrated(in_float=kept))
+    names = quantize_static_int8(network, calibrated(in_float=kept))
     assert names == [name for name in ALL if name not in kept]
     assert set(quantized_weights(network, constants)) == {f"{name}.weight" for name in names}
     for name in kept:
@@ -133,7 +133,7 @@ def test_only_the_layer_types_asked_for(
     network: onnx.ModelProto, images: np.ndarray, run, constants, calibrated
 ) -> None:
     before, expected = constants(network), run(network, images)
-    assert activations_int8(network, calibrated(), layer_types=("Conv",)) == ["conv1", "conv2"]
+    assert quantize_static_int8(network, calibrated(), layer_types=("Conv",)) == ["conv1", "conv2"]
     for name in ("fc1.weight", "fc1.bias", "fc2.weight"):
         np.testing.assert_array_equal(constants(network)[name], before[name])
     assert snr_db(run(network, images), expected) > 25
@@ -141,13 +141,13 @@ def test_only_the_layer_types_asked_for(
 
 def test_an_activation_that_was_zero_on_every_image(linear, run) -> None:
     model = linear(np.float32([[127, 0], [0, 127]]), np.float32([5, 6]))
-    activations_int8(model, Context(TARGETS["vnni"], {"x": Range(0, 0), "y": Range(0, 10)}))
+    quantize_static_int8(model, QuantizationContext(TARGETS["vnni"], {"x": Range(0, 0), "y": Range(0, 10)}))
     np.testing.assert_allclose(run(model, np.zeros((1, 2), np.float32)), [[5, 6]], rtol=0.02)
 
 
 def test_no_operator_is_lost_on_the_way(network: onnx.ModelProto, calibrated) -> None:
     before = [node.name for node in network.graph.node]
-    activations_int8(network, calibrated())
+    quantize_static_int8(network, calibrated())
     after = {node.name for node in network.graph.node}
     # A ReLU is what its output's range, which begins at zero, already does.
     assert {name for name in before if name not in after} <= {"relu1", "relu2", "relu3"}

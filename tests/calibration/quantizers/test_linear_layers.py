@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.quantizers.linear_layers import find_linear_layers, replace_nodes
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -14,13 +14,13 @@ WEIGHT = np.arange(6, dtype=np.float32).reshape(3, 2)
 @pytest.mark.parametrize("form", ["Gemm", "transposed", "MatMul"])
 def test_the_weight_is_found_in_every_form(linear, form: str) -> None:
     model = linear(WEIGHT, form="MatMul") if form == "MatMul" else linear(WEIGHT, transposed=form == "transposed")
-    (layer,) = find_linear_layers(model, Context())
+    (layer,) = find_linear_layers(model, QuantizationContext())
     np.testing.assert_array_equal(layer.weight, WEIGHT)
     assert (layer.node.name, layer.taken, layer.given, layer.bias) == ("fc", "x", "y", None)
 
 
 def test_the_bias_is_named(linear) -> None:
-    (layer,) = find_linear_layers(linear(WEIGHT, np.ones(2, np.float32)), Context())
+    (layer,) = find_linear_layers(linear(WEIGHT, np.ones(2, np.float32)), QuantizationContext())
     assert layer.bias == "fc.bias"
     (added,) = layer.with_bias("product")
     assert (added.op_type, list(added.input), list(added.output)) == ("Add", ["product", "fc.bias"], ["y"])
@@ -28,7 +28,7 @@ def test_the_bias_is_named(linear) -> None:
 
 def test_a_bias_that_is_left_out_is_none(make_model) -> None:
     node = helper.make_node("Gemm", ["x", "weight", ""], ["y"], name="fc")
-    (layer,) = find_linear_layers(make_model([node], {"weight": WEIGHT}, ["batch", 3]), Context())
+    (layer,) = find_linear_layers(make_model([node], {"weight": WEIGHT}, ["batch", 3]), QuantizationContext())
     assert layer.bias is None
     assert layer.with_bias("product")[0].op_type == "Identity"
 
@@ -36,7 +36,7 @@ def test_a_bias_that_is_left_out_is_none(make_model) -> None:
 @pytest.mark.parametrize("attributes", [{"alpha": 0.5}, {"beta": 2.0}, {"transA": 1}], ids=str)
 def test_a_scaled_or_turned_gemm_is_left_alone(make_model, attributes) -> None:
     node = helper.make_node("Gemm", ["x", "weight"], ["y"], name="fc", **attributes)
-    assert not find_linear_layers(make_model([node], {"weight": WEIGHT}, [3, 3]), Context())
+    assert not find_linear_layers(make_model([node], {"weight": WEIGHT}, [3, 3]), QuantizationContext())
 
 
 def test_products_of_two_activations_or_of_stacks_are_left_alone(make_model) -> None:
@@ -44,12 +44,12 @@ def test_products_of_two_activations_or_of_stacks_are_left_alone(make_model) -> 
     stack = make_model(
         [helper.make_node("MatMul", ["x", "weight"], ["y"], name="stack")], {"weight": WEIGHT[np.newaxis]}, [2, 3]
     )
-    assert not find_linear_layers(square, Context())
-    assert not find_linear_layers(stack, Context())
+    assert not find_linear_layers(square, QuantizationContext())
+    assert not find_linear_layers(stack, QuantizationContext())
 
 
 def test_what_stays_in_float_is_left_alone(network: onnx.ModelProto) -> None:
-    found = find_linear_layers(network, Context(in_float=frozenset({"fc1", "conv1"})))
+    found = find_linear_layers(network, QuantizationContext(in_float=frozenset({"fc1", "conv1"})))
     assert [layer.node.name for layer in found] == ["fc2"]
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vgg_calibration.quantizers.base import Context
-from vgg_calibration.quantizers.weight_only import linear_weights_blockwise, pack_blockwise
+from vgg_calibration.quantizers.base import QuantizationContext
+from vgg_calibration.quantizers.weight_only import pack_blockwise, quantize_linear_weights_blockwise
 
 RANDOM = np.random.default_rng(0)
 BOTH = pytest.mark.parametrize("bits", [4, 8])
@@ -69,7 +69,7 @@ def test_what_the_bits_hold_is_computed_exactly(
     x = RANDOM.integers(-127, 128, (3, rows)).astype(np.float32)
     x[:, ::16] = 127
     model = linear(weight, bias, form=form, transposed=transposed)
-    assert linear_weights_blockwise(model, Context(), bits=bits, block_size=16) == ["fc"]
+    assert quantize_linear_weights_blockwise(model, QuantizationContext(), bits=bits, block_size=16) == ["fc"]
     expected = x @ weight + (0 if bias is None else bias)
     np.testing.assert_allclose(run(model, x), expected, rtol=1e-6, atol=1e-3)
 
@@ -83,7 +83,7 @@ def test_the_engine_computes_with_the_packed_weights(linear, run, bits, block_si
     x = RANDOM.standard_normal((4, rows)).astype(np.float32)
     expected = x.astype(np.float64) @ unpacked(*pack_blockwise(weight, bits, block_size), bits, rows)
     model = linear(weight)
-    linear_weights_blockwise(model, Context(), bits=bits, block_size=block_size)
+    quantize_linear_weights_blockwise(model, QuantizationContext(), bits=bits, block_size=block_size)
     step = np.abs(x).max() / 127
     error = np.abs(run(model, x) - expected)
     assert (error <= step / 2 * np.abs(weight).sum(axis=0) * 1.2).all()
@@ -93,7 +93,7 @@ def test_the_engine_computes_with_the_packed_weights(linear, run, bits, block_si
 @BOTH
 def test_files_shrink_to_the_bits_and_a_scale_of_two_bytes_per_block(linear, constants, bits) -> None:
     model = linear(RANDOM.standard_normal((256, 10)).astype(np.float32))
-    linear_weights_blockwise(model, Context(), bits=bits, block_size=32)
+    quantize_linear_weights_blockwise(model, QuantizationContext(), bits=bits, block_size=32)
     assert sum(value.nbytes for value in constants(model).values()) == 2560 * bits // 8 + 2 * 80
 
 
@@ -102,8 +102,8 @@ def test_nothing_but_the_linear_layers_changes(
     network: onnx.ModelProto, images: np.ndarray, run, constants, bits
 ) -> None:
     before, inside, outside = constants(network), run(network, images, "e"), run(network, images)
-    quantize = partial(linear_weights_blockwise, bits=bits, block_size=16)
-    assert quantize(network, Context()) == ["fc1", "fc2"]
+    quantize = partial(quantize_linear_weights_blockwise, bits=bits, block_size=16)
+    assert quantize(network, QuantizationContext()) == ["fc1", "fc2"]
     for name in ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.bias"):
         np.testing.assert_array_equal(constants(network)[name], before[name])
     np.testing.assert_array_equal(run(network, images, "e"), inside)
@@ -114,20 +114,20 @@ def test_nothing_but_the_linear_layers_changes(
 
 def test_a_layer_in_float_stays_as_it_is(network: onnx.ModelProto, images: np.ndarray, run) -> None:
     inside = run(network, images, "g")
-    context = Context(in_float=frozenset({"fc1"}))
-    assert linear_weights_blockwise(network, context, bits=4, block_size=16) == ["fc2"]
+    context = QuantizationContext(in_float=frozenset({"fc1"}))
+    assert quantize_linear_weights_blockwise(network, context, bits=4, block_size=16) == ["fc2"]
     np.testing.assert_array_equal(run(network, images, "g"), inside)
 
 
 def test_a_network_without_linear_layers_is_unchanged(make_model) -> None:
     model = make_model([onnx.helper.make_node("Relu", ["x"], ["y"])], {}, [1, 2])
     before = model.SerializeToString()
-    assert linear_weights_blockwise(model, Context(), bits=4, block_size=32) == []
+    assert quantize_linear_weights_blockwise(model, QuantizationContext(), bits=4, block_size=32) == []
     assert model.SerializeToString() == before
 
 
 @BOTH
 def test_zeros_stay_zeros(linear, run, bits) -> None:
     model = linear(np.zeros((20, 3), np.float32), np.float32([1, 2, 3]))
-    linear_weights_blockwise(model, Context(), bits=bits, block_size=16)
+    quantize_linear_weights_blockwise(model, QuantizationContext(), bits=bits, block_size=16)
     np.testing.assert_array_equal(run(model, np.ones((1, 20), np.float32)), [[1, 2, 3]])

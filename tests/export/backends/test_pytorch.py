@@ -13,7 +13,7 @@ from torch import nn
 
 from vgg_bench.measurement.pytorch import open_checkpoint
 from vgg_models import load_model
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.manifest import Architecture, Manifest
 from vgg_runtime.metrics import snr_db
@@ -41,7 +41,7 @@ def test_the_checkpoint_answers_as_the_module_does(
     if shutil.which("g++") is None:  # the graph that was captured is run as it is, instead of C++ made of it
         monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
     batch = np.random.default_rng(0).random((2, 1, 28, 28), dtype=np.float32)
-    backend = open_checkpoint(how, example.checkpoint, Placement("cpu", 1), manifest)
+    backend = open_checkpoint(how, example.checkpoint, SessionConfig("cpu", 1), manifest)
     with torch.inference_mode():
         expected = load_model(example.checkpoint).module(torch.from_numpy(batch)).numpy()
     assert snr_db(expected, backend.run(batch)) > 100
@@ -68,7 +68,7 @@ def test_the_users_own_class_is_known_to_the_manifest(manifest: Manifest, tmp_pa
     weights = {"layers.0.weight": torch.rand(2, 1, 3, 3), "layers.0.bias": torch.zeros(2)}
     torch.save(weights | {"layers.1.weight": torch.rand(10, 2), "layers.1.bias": torch.rand(10)}, "net.pth")
     named = replace(manifest, architecture=Architecture("ownnet:Net", "", "user code"))
-    backend = open_checkpoint("eager", tmp_path / "net.pth", Placement("cpu", 1), named)
+    backend = open_checkpoint("eager", tmp_path / "net.pth", SessionConfig("cpu", 1), named)
     blank = np.zeros((1, 1, 28, 28), np.float32)
     np.testing.assert_allclose(backend.run(blank)[0], torch.load("net.pth")["layers.1.bias"], rtol=1e-6)
 
@@ -79,7 +79,7 @@ def test_averaged_weights_are_known_to_the_manifest(example, manifest: Manifest,
     torch.save({"model": weights, "ema": average}, tmp_path / "last.pth")
     averaged = replace(manifest, source=replace(manifest.source, averaged=True))
     batch = np.random.default_rng(0).random((1, 1, 28, 28), dtype=np.float32)
-    outputs = open_checkpoint("eager", tmp_path / "last.pth", Placement("cpu", 1), averaged).run(batch)
+    outputs = open_checkpoint("eager", tmp_path / "last.pth", SessionConfig("cpu", 1), averaged).run(batch)
     with torch.inference_mode():
         expected = load_model(tmp_path / "last.pth", weights="ema").module(torch.from_numpy(batch)).numpy()
     assert snr_db(expected, outputs) > 100

@@ -10,13 +10,13 @@ from torch import nn
 
 from vgg_export.eager import eager_function
 from vgg_export.exporters.onnx import torch2onnx
-from vgg_export.exporters.preprocessing import embed_preprocessing, with_preprocessing
-from vgg_runtime.backends.base import Placement
+from vgg_export.exporters.preprocessing import embed_preprocessing, prepend_preprocessing
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.registry import open_backend
-from vgg_runtime.bundle.manifest import Input, Output
+from vgg_runtime.bundle.manifest import InputSpec, OutputSpec
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
-TAKES, GIVES = Input(("batch", 3, 12, 10)), Output("logits", 7)
+TAKES, GIVES = InputSpec(("batch", 3, 12, 10)), OutputSpec("logits", 7)
 PREPROCESSINGS = {
     "scaled": Preprocessing(),
     "scaled and normalized": Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
@@ -57,11 +57,11 @@ def test_an_onnx_file_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
     network: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray, tmp_path: Path
 ) -> None:
     file = tmp_path / "model.onnx"
-    torch2onnx(network, file, takes=TAKES, gives=GIVES, metadata={"kept": "yes"})
-    before = open_backend("onnxruntime", file, Placement("cpu", 1)).run(planes_of(pixels, preprocessing))
+    torch2onnx(network, file, input_spec=TAKES, output_spec=GIVES, metadata={"kept": "yes"})
+    before = open_backend("onnxruntime", file, SessionConfig("cpu", 1)).run(planes_of(pixels, preprocessing))
     embed_preprocessing(file, preprocessing, TAKES.as_pixels())
     onnx.checker.check_model(str(file), full_check=True)
-    after = open_backend("onnxruntime", file, Placement("cpu", 1))
+    after = open_backend("onnxruntime", file, SessionConfig("cpu", 1))
     np.testing.assert_array_equal(after.run(pixels), before)
     assert after.metadata["kept"] == "yes"
     (taken,) = onnx.load(file, load_external_data=False).graph.input
@@ -79,13 +79,13 @@ def test_names_of_the_network_stay_its_own(tmp_path: Path, pixels: np.ndarray) -
             return ((planes - self.input_mean) / self.input__std).flatten(1)
 
     preprocessing, file = PREPROCESSINGS["scaled and normalized"], tmp_path / "model.onnx"
-    torch2onnx(Normalizing().eval(), file, takes=TAKES, gives=GIVES, metadata={})
-    before = open_backend("onnxruntime", file, Placement("cpu", 1)).run(planes_of(pixels, preprocessing))
+    torch2onnx(Normalizing().eval(), file, input_spec=TAKES, output_spec=GIVES, metadata={})
+    before = open_backend("onnxruntime", file, SessionConfig("cpu", 1)).run(planes_of(pixels, preprocessing))
     embed_preprocessing(file, preprocessing, TAKES.as_pixels())
     names = [tensor.name for tensor in onnx.load(file).graph.initializer]
     assert {"input_mean", "input__std"} < set(names)
     assert len(set(names)) == len(names)
-    np.testing.assert_array_equal(open_backend("onnxruntime", file, Placement("cpu", 1)).run(pixels), before)
+    np.testing.assert_array_equal(open_backend("onnxruntime", file, SessionConfig("cpu", 1)).run(pixels), before)
 
 
 def test_one_channel_reaches_convolutions_in_the_layout_that_they_had(pixels: np.ndarray) -> None:
@@ -95,7 +95,7 @@ def test_one_channel_reaches_convolutions_in_the_layout_that_they_had(pixels: np
     network.register_forward_pre_hook(lambda module, given: seen.append(given[0].stride()))
     grey = pixels[..., :1]
     before = eager_function(network)(planes_of(grey, preprocessing))
-    np.testing.assert_array_equal(eager_function(with_preprocessing(network, preprocessing))(grey), before)
+    np.testing.assert_array_equal(eager_function(prepend_preprocessing(network, preprocessing))(grey), before)
     assert seen == [(120, 120, 10, 1)] * 2
 
 
@@ -103,7 +103,7 @@ def test_a_module_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
     network: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray
 ) -> None:
     before = eager_function(network)(planes_of(pixels, preprocessing))
-    after = eager_function(with_preprocessing(network, preprocessing))(pixels)
+    after = eager_function(prepend_preprocessing(network, preprocessing))(pixels)
     np.testing.assert_array_equal(after, before)
 
 
@@ -111,10 +111,10 @@ def test_every_8_bit_value_of_every_channel_becomes_what_preprocessing_says(
     preprocessing: Preprocessing, all_values: np.ndarray, tmp_path: Path
 ) -> None:
     expected = planes_of(all_values, preprocessing)
-    found = eager_function(with_preprocessing(nn.Identity(), preprocessing))(all_values)
+    found = eager_function(prepend_preprocessing(nn.Identity(), preprocessing))(all_values)
     np.testing.assert_array_equal(found, expected)
     file = tmp_path / "model.onnx"
-    torch2onnx(nn.Flatten(), file, takes=TAKES, gives=GIVES, metadata={})
+    torch2onnx(nn.Flatten(), file, input_spec=TAKES, output_spec=GIVES, metadata={})
     embed_preprocessing(file, preprocessing, TAKES.as_pixels())
-    found = open_backend("onnxruntime", file, Placement("cpu", 1)).run(all_values)
+    found = open_backend("onnxruntime", file, SessionConfig("cpu", 1)).run(all_values)
     np.testing.assert_array_equal(found, expected.reshape(3, -1))

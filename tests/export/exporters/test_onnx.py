@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from vgg_export.exporters.onnx import DEFAULT_OPSET, torch2onnx
-from vgg_runtime.bundle.manifest import Input, Output
+from vgg_runtime.bundle.manifest import InputSpec, OutputSpec
 from vgg_runtime.errors import ArchitectureError, UsageError
 
-GIVES = Output("logits", 6)
+GIVES = OutputSpec("logits", 6)
 
 
-def export(network: nn.Module, file: Path, takes: Input, **options) -> onnx.ModelProto:
-    torch2onnx(network, file, takes=takes, gives=GIVES, **({"metadata": {}} | options))
+def export(network: nn.Module, file: Path, input_spec: InputSpec, **options) -> onnx.ModelProto:
+    torch2onnx(network, file, input_spec=input_spec, output_spec=GIVES, **({"metadata": {}} | options))
     model = onnx.load(file)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -37,14 +37,16 @@ class Branching(nn.Module):
 
 
 def test_input_and_output_have_their_names_and_a_readable_batch_dimension(
-    small_network, takes: Input, tmp_path: Path
+    small_network, input_spec: InputSpec, tmp_path: Path
 ) -> None:
-    model = export(small_network(), tmp_path / "model.onnx", takes)
+    model = export(small_network(), tmp_path / "model.onnx", input_spec)
     assert shapes(model) == {"input": ["batch", 1, 8, 8], "output": ["batch", 6]}
 
 
 @pytest.mark.parametrize("name", ["input", "output"])
-def test_a_parameter_may_have_the_name_of_the_input_or_the_output(name: str, takes: Input, tmp_path: Path) -> None:
+def test_a_parameter_may_have_the_name_of_the_input_or_the_output(
+    name: str, input_spec: InputSpec, tmp_path: Path
+) -> None:
     class Offset(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -53,79 +55,85 @@ def test_a_parameter_may_have_the_name_of_the_input_or_the_output(name: str, tak
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.flatten(1) - getattr(self, name)
 
-    model = export(Offset().eval(), tmp_path / "model.onnx", takes)
+    model = export(Offset().eval(), tmp_path / "model.onnx", input_spec)
     assert shapes(model) == {"input": ["batch", 1, 8, 8], "output": ["batch", 64]}
 
 
 def test_a_fixed_batch(small_network, tmp_path: Path) -> None:
-    model = export(small_network(), tmp_path / "model.onnx", Input((3, 1, 8, 8)))
+    model = export(small_network(), tmp_path / "model.onnx", InputSpec((3, 1, 8, 8)))
     assert shapes(model) == {"input": [3, 1, 8, 8], "output": [3, 6]}
 
 
-def test_batchnorm_is_folded_and_nothing_else_is_added(small_network, takes: Input, tmp_path: Path) -> None:
-    nodes = Counter(node.op_type for node in export(small_network(), tmp_path / "model.onnx", takes).graph.node)
+def test_batchnorm_is_folded_and_nothing_else_is_added(small_network, input_spec: InputSpec, tmp_path: Path) -> None:
+    nodes = Counter(node.op_type for node in export(small_network(), tmp_path / "model.onnx", input_spec).graph.node)
     assert nodes.keys() <= {"Conv", "Relu", "MaxPool", "Flatten", "Reshape", "Gemm"}
     assert nodes["Conv"] == nodes["Gemm"] == 1
 
 
-def test_large_weights_lie_beside_the_model_unless_a_single_file_is_asked_for(takes: Input, tmp_path: Path) -> None:
+def test_large_weights_lie_beside_the_model_unless_a_single_file_is_asked_for(
+    input_spec: InputSpec, tmp_path: Path
+) -> None:
     large = nn.Sequential(nn.Flatten(), nn.Linear(64, 1000)).eval()
-    beside = torch2onnx(large, tmp_path / "model.onnx", takes=takes, gives=GIVES, metadata={})
-    single = torch2onnx(large, tmp_path / "lone.onnx", takes=takes, gives=GIVES, metadata={}, single_file=True)
+    beside = torch2onnx(large, tmp_path / "model.onnx", input_spec=input_spec, output_spec=GIVES, metadata={})
+    single = torch2onnx(
+        large, tmp_path / "lone.onnx", input_spec=input_spec, output_spec=GIVES, metadata={}, single_file=True
+    )
     assert (beside, single) == (tmp_path / "model.onnx.data", None)
     assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data", "lone.onnx"}
     assert (tmp_path / "model.onnx").stat().st_size < 256_000 < (tmp_path / "lone.onnx").stat().st_size
 
 
 @pytest.mark.parametrize("opset", [18, DEFAULT_OPSET, 21])
-def test_the_opset_is_the_one_asked_for(small_network, takes: Input, tmp_path: Path, opset: int) -> None:
-    model = export(small_network(), tmp_path / "model.onnx", takes, opset=opset)
+def test_the_opset_is_the_one_asked_for(small_network, input_spec: InputSpec, tmp_path: Path, opset: int) -> None:
+    model = export(small_network(), tmp_path / "model.onnx", input_spec, opset=opset)
     assert [entry.version for entry in model.opset_import if not entry.domain] == [opset]
 
 
 @pytest.mark.parametrize("opset", [0, 13])
-def test_an_opset_that_cannot_be_written_is_refused(small_network, takes: Input, tmp_path: Path, opset: int) -> None:
+def test_an_opset_that_cannot_be_written_is_refused(
+    small_network, input_spec: InputSpec, tmp_path: Path, opset: int
+) -> None:
     with pytest.raises(UsageError, match=rf"opset {opset} was asked for.*writes opset \d+ instead"):
-        export(small_network(), tmp_path / "model.onnx", takes, opset=opset)
+        export(small_network(), tmp_path / "model.onnx", input_spec, opset=opset)
     assert not list(tmp_path.iterdir())
 
 
-def test_metadata_reaches_the_runtime(small_network, takes: Input, tmp_path: Path) -> None:
-    model = export(small_network(), tmp_path / "model.onnx", takes, metadata={"labels": "größe"})
+def test_metadata_reaches_the_runtime(small_network, input_spec: InputSpec, tmp_path: Path) -> None:
+    model = export(small_network(), tmp_path / "model.onnx", input_spec, metadata={"labels": "größe"})
     assert {entry.key: entry.value for entry in model.metadata_props} == {"labels": "größe"}
 
 
-def test_no_trace_of_the_build_machine(small_network, takes: Input, tmp_path: Path) -> None:
-    model = export(small_network(), tmp_path / "model.onnx", takes)
+def test_no_trace_of_the_build_machine(small_network, input_spec: InputSpec, tmp_path: Path) -> None:
+    model = export(small_network(), tmp_path / "model.onnx", input_spec)
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     assert not re.search(rb"\.py\b|site-packages|/home/|/root/|torch\.nn", (tmp_path / "model.onnx").read_bytes())
 
 
 def test_a_forward_that_branches_on_values_is_refused_in_a_few_lines(
-    takes: Input, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    input_spec: InputSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ArchitectureError, match="cannot export this network to ONNX") as refusal:
-        export(Branching().eval(), tmp_path / "model.onnx", takes)
+        export(Branching().eval(), tmp_path / "model.onnx", input_spec)
     assert len(refusal.value.message.splitlines()) == 1
     assert capfd.readouterr() == ("", "")  # the exporter prints whole graphs, and logs
 
 
 def test_an_interrupt_is_no_failure_to_export(
-    small_network, takes: Input, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_network, input_spec: InputSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch.onnx, "export", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export(small_network(), tmp_path / "model.onnx", takes)
+        export(small_network(), tmp_path / "model.onnx", input_spec)
 
 
-def test_dropout_and_batchnorm_are_those_of_inference(takes: Input, tmp_path: Path) -> None:
+def test_dropout_and_batchnorm_are_those_of_inference(input_spec: InputSpec, tmp_path: Path) -> None:
     import onnxruntime
 
     network = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Dropout(0.9), nn.Linear(64, 6)).eval()
-    export(network, tmp_path / "model.onnx", takes)
+    export(network, tmp_path / "model.onnx", input_spec)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     batch = np.random.default_rng(0).normal(size=(5, 1, 8, 8)).astype(np.float32)
     with torch.no_grad():

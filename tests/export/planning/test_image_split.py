@@ -9,7 +9,7 @@ from PIL import Image
 
 from vgg_export.planning.image_split import DEFAULT_CALIBRATION_SIZE, ImageSplit, split_images
 from vgg_runtime.errors import CalibrationError, ImageError, UsageError
-from vgg_runtime.imaging.folders import LEAST_SAMPLES, MOST_SAMPLES, enough_to_judge
+from vgg_runtime.imaging.folders import LEAST_SAMPLES, MOST_SAMPLES, evaluation_sample_count
 
 MakeFolder = Callable[..., Path]
 MANY_MACS = 10**15
@@ -171,7 +171,7 @@ def test_samples_that_are_not_there_are_left_to_who_reads_them(folder_of: MakeFo
     ("macs", "held_out"), [(0, MOST_SAMPLES), (10**6, MOST_SAMPLES), (5 * 10**9, 200), (10**11, LEAST_SAMPLES)]
 )
 def test_of_a_cheap_network_more_is_held_out(macs: int, held_out: int) -> None:
-    assert enough_to_judge(macs) == held_out
+    assert evaluation_sample_count(macs) == held_out
 
 
 def test_all_samples_count_whatever_the_network_costs(folder_of: MakeFolder) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vgg_calibration.mixed_precision import Budget
+from vgg_calibration.mixed_precision import AccuracyTarget
 from vgg_export.planning.plan import FEW_IMAGES, Options, make_plan
 from vgg_runtime.errors import LabelsError, RefusedInputError, UsageError
 
@@ -23,13 +23,13 @@ def test_the_usual_preprocessing_is_taken_and_told(small_checkpoint, example) ->
 def test_a_size_in_a_preprocessing_file_is_certain_that_of_a_preset_is_not(example, tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text('{"channels": "L", "resize": [32, 32]}')
     stated = make_plan(example.checkpoint, Options(preprocess=str(tmp_path / "own.json")))
-    assert stated.takes.size == (32, 32)
-    assert make_plan(example.checkpoint, Options(preprocess="half")).takes.size == (28, 28)
+    assert stated.input_spec.size == (32, 32)
+    assert make_plan(example.checkpoint, Options(preprocess="half")).input_spec.size == (28, 28)
 
 
 @pytest.mark.parametrize(("batch", "shape"), [("dynamic", ("batch", 1, 28, 28)), (4, (4, 1, 28, 28))])
 def test_the_batch_dimension(example, batch, shape) -> None:
-    assert make_plan(example.checkpoint, Options(batch=batch)).takes.shape == shape
+    assert make_plan(example.checkpoint, Options(batch=batch)).input_spec.shape == shape
 
 
 def test_formats_choose_the_recipes(example) -> None:
@@ -41,9 +41,9 @@ def test_formats_choose_the_recipes(example) -> None:
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_budget_that_is_no_number_is_refused(number: float) -> None:
     with pytest.raises(UsageError, match="it is a number of dB"):
-        Options(quantize=("static",), budget=Budget(min_snr_db=number))
+        Options(quantize=("static",), budget=AccuracyTarget(min_snr_db=number))
     with pytest.raises(UsageError, match="it is a share"):
-        Options(quantize=("static",), budget=Budget(min_agreement=number))
+        Options(quantize=("static",), budget=AccuracyTarget(min_agreement=number))
 
 
 @pytest.mark.parametrize(("count", "said"), [(FEW_IMAGES, []), (FEW_IMAGES - 1, ["taken from 15 alone"])])
@@ -82,7 +82,7 @@ def test_what_the_checkpoint_states_is_taken_and_told(telling: Path) -> None:
     plan = make_plan(telling, Options())
     assert plan.labels == tuple("abcdef")
     assert (plan.preprocessing.mean, plan.preprocessing.std) == ((0.5,), (0.25,))
-    assert plan.takes.size == (8, 8)
+    assert plan.input_spec.size == (8, 8)
     assert plan.remarks == (
         "input size: 8x8, taken from 'img_size' in the checkpoint",
         "normalization: taken from 'mean' in the checkpoint",

@@ -8,7 +8,7 @@ from torch import nn
 from vgg_export.eager import eager_function
 from vgg_export.verification.reference import Reference, run_eager
 from vgg_export.verification.samples import Samples
-from vgg_runtime.bundle.manifest import Input
+from vgg_runtime.bundle.manifest import InputSpec
 from vgg_runtime.errors import ArchitectureError, ParityError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -31,8 +31,8 @@ class Returning(nn.Module):
 
 
 @pytest.fixture
-def reference(small_network, takes: Input) -> Reference:
-    return run_eager(small_network(), samples(), takes)
+def reference(small_network, input_spec: InputSpec) -> Reference:
+    return run_eager(small_network(), samples(), input_spec)
 
 
 def test_every_sample_runs_alone_and_some_in_larger_batches(reference: Reference) -> None:
@@ -42,7 +42,7 @@ def test_every_sample_runs_alone_and_some_in_larger_batches(reference: Reference
 
 @pytest.mark.parametrize(("fixed", "batches"), [(1, 5), (2, 3), (4, 2), (5, 1), (8, 1)])
 def test_a_fixed_batch_size_still_covers_every_sample(small_network, fixed: int, batches: int) -> None:
-    reference = run_eager(small_network(), samples(), Input((fixed, 1, 8, 8)))
+    reference = run_eager(small_network(), samples(), InputSpec((fixed, 1, 8, 8)))
     assert [len(batch) for batch in reference.batches] == [fixed] * batches
     assert {index for batch in reference.batches for index in batch} == set(range(5))
 
@@ -50,7 +50,7 @@ def test_a_fixed_batch_size_still_covers_every_sample(small_network, fixed: int,
 @pytest.mark.parametrize("fixed", [1, 3, 4, 8])
 def test_golden_inputs_and_outputs_belong_together(small_network, fixed: int) -> None:
     network = small_network()
-    inputs, outputs = run_eager(network, samples(), Input((fixed, 1, 8, 8))).golden
+    inputs, outputs = run_eager(network, samples(), InputSpec((fixed, 1, 8, 8))).golden
     assert len(inputs) >= fixed
     np.testing.assert_allclose(eager_function(network)(inputs), outputs, atol=1e-6)
 
@@ -83,12 +83,12 @@ def test_an_engine_that_fails_on_a_batch_is_a_miss(reference: Reference) -> None
     assert "\n" not in miss.value.message
 
 
-def test_a_network_that_fails_is_told_in_one_line(takes: Input) -> None:
+def test_a_network_that_fails_is_told_in_one_line(input_spec: InputSpec) -> None:
     def fail(batch: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("shapes do not fit\n  at line 1\n  at line 2")
 
     with pytest.raises(ArchitectureError, match="shapes do not fit") as refused:
-        run_eager(Returning(fail), samples(), takes)
+        run_eager(Returning(fail), samples(), input_spec)
     assert "\n" not in refused.value.message
 
 
@@ -107,21 +107,21 @@ def test_outputs_of_another_shape_are_a_miss(reference: Reference) -> None:
         (lambda x: x.flatten(1) / 0, "NaN or infinity"),
     ],
 )
-def test_a_network_that_is_no_classifier_is_refused(takes: Input, function, message: str) -> None:
+def test_a_network_that_is_no_classifier_is_refused(input_spec: InputSpec, function, message: str) -> None:
     with pytest.raises(ArchitectureError, match=message):
-        run_eager(Returning(function), samples(), takes)
+        run_eager(Returning(function), samples(), input_spec)
 
 
-def test_a_network_that_changes_its_input_in_place_leaves_the_samples_alone(takes: Input) -> None:
+def test_a_network_that_changes_its_input_in_place_leaves_the_samples_alone(input_spec: InputSpec) -> None:
     images = samples()
     before = images.pixels.copy()
-    run_eager(Returning(lambda x: x.mul_(2).flatten(1)), images, takes)
+    run_eager(Returning(lambda x: x.mul_(2).flatten(1)), images, input_spec)
     np.testing.assert_array_equal(images.pixels, before)
 
 
-def test_each_batch_is_told_of_how_many(small_network, takes: Input) -> None:
+def test_each_batch_is_told_of_how_many(small_network, input_spec: InputSpec) -> None:
     told: list[tuple[str, int, int]] = []
-    reference = run_eager(small_network(), samples(), takes, lambda *step: told.append(step))
+    reference = run_eager(small_network(), samples(), input_spec, lambda *step: told.append(step))
     assert told == [("running eager PyTorch", done, 7) for done in range(1, 8)]
     told.clear()
     reference.run("itself", eager_function(small_network()), lambda *step: told.append(step))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from vgg_export.planning.image_split import Chosen
 from vgg_export.verification.samples import Samples, pink_noise_samples, real_samples
-from vgg_runtime.bundle.manifest import Input
+from vgg_runtime.bundle.manifest import InputSpec
 from vgg_runtime.errors import ImageError, PreprocessingError
 from vgg_runtime.imaging.decode import read_image
 from vgg_runtime.imaging.folders import find_images
@@ -18,12 +18,12 @@ from vgg_runtime.imaging.preprocessing import Preprocessing
 SIZE = (24, 32)
 
 
-def takes(preprocessing: Preprocessing, size: tuple[int, int] = SIZE) -> Input:
-    return Input(("batch", preprocessing.channel_count, *size))
+def input_spec(preprocessing: Preprocessing, size: tuple[int, int] = SIZE) -> InputSpec:
+    return InputSpec(("batch", preprocessing.channel_count, *size))
 
 
 def read(folder: Path, preprocessing: Preprocessing, size: tuple[int, int] = SIZE) -> Samples:
-    return real_samples(Chosen(folder, tuple(find_images([folder]))), preprocessing, takes(preprocessing, size))
+    return real_samples(Chosen(folder, tuple(find_images([folder]))), preprocessing, input_spec(preprocessing, size))
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,21 @@ def read(folder: Path, preprocessing: Preprocessing, size: tuple[int, int] = SIZ
     ],
 )
 def test_noise_ends_in_the_size_of_the_network(preprocessing: Preprocessing) -> None:
-    samples = pink_noise_samples(preprocessing, takes(preprocessing), seed=0)
+    samples = pink_noise_samples(preprocessing, input_spec(preprocessing), seed=0)
     assert samples.planes(range(5)).shape == (len(samples.names), preprocessing.channel_count, *SIZE)
     assert not samples.real
 
 
 def test_noise_is_the_same_for_the_same_seed_only() -> None:
-    first, again, other = (pink_noise_samples(Preprocessing(), takes(Preprocessing()), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        pink_noise_samples(Preprocessing(), input_spec(Preprocessing()), seed=seed) for seed in (1, 1, 2)
+    )
     assert first.files == again.files
     assert not np.array_equal(first.pixels, other.pixels)
 
 
 def test_the_power_of_noise_falls_as_one_over_the_squared_frequency() -> None:
-    file = pink_noise_samples(Preprocessing(), takes(Preprocessing(), (256, 256)), seed=0).files[0]
+    file = pink_noise_samples(Preprocessing(), input_spec(Preprocessing(), (256, 256)), seed=0).files[0]
     plane = np.asarray(read_image(file), np.float64)[:, :, 0]
     power = np.abs(np.fft.fft2(plane)) ** 2
     radius = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256)))
@@ -99,9 +101,9 @@ def test_variants_are_given_the_planes_or_the_pixels_that_become_them(tmp_path: 
     Image.fromarray(pixels).save(tmp_path / "x.png")
     preprocessing = Preprocessing("BGR", mean=(0.1, 0.2, 0.3))
     chosen = Chosen(tmp_path, (tmp_path / "x.png",))
-    planes = real_samples(chosen, preprocessing, takes(preprocessing))
+    planes = real_samples(chosen, preprocessing, input_spec(preprocessing))
     np.testing.assert_array_equal(planes.inputs([0]), planes.planes([0]))
-    given = real_samples(chosen, preprocessing, takes(preprocessing).as_pixels())
+    given = real_samples(chosen, preprocessing, input_spec(preprocessing).as_pixels())
     np.testing.assert_array_equal(given.inputs([0]), pixels[np.newaxis, :, :, ::-1])
     np.testing.assert_array_equal(given.planes([0]), planes.planes([0]))
 

@@ -9,7 +9,7 @@ import pytest
 from vgg_export.writing import atomic_directory
 from vgg_export.writing.atomic_directory import check_destination, staged_directory
 from vgg_runtime.bundle.directory import MANIFEST, REPORT
-from vgg_runtime.bundle.manifest import Architecture, Input, Manifest, Output, Source, Variant
+from vgg_runtime.bundle.manifest import Architecture, InputSpec, Manifest, OutputSpec, Source, Variant
 from vgg_runtime.errors import MissingCapabilityError, UsageError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -20,8 +20,8 @@ def manifest(name: str) -> str:
     return Manifest(
         architecture=Architecture(name, "a network", "named"),
         source=Source("state dict", "trained"),
-        input=Input(("batch", 1, 8, 8)),
-        output=Output("logits", 6),
+        input=InputSpec(("batch", 1, 8, 8)),
+        output=OutputSpec("logits", 6),
         preprocessing=Preprocessing("L"),
         labels=None,
         variants=(Variant("onnx-fp32", "onnx", "fp32", MODEL, 5, {MODEL: "00" * 32}),),

@@ -35,7 +35,7 @@ def test_an_interrupted_measurement_ends_the_export(example_bundle: Bundle, monk
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_take_turns", interrupt)
+    monkeypatch.setattr(module, "_run_rounds", interrupt)
     with pytest.raises(KeyboardInterrupt):
         time_variants(example_bundle.directory, example_bundle.manifest)
 

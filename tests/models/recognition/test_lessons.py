@@ -268,7 +268,7 @@ def test_row_14_cifar_vgg(saved: Save) -> None:
     loaded = load_model(path, input_size=(32, 32))
     assert loaded.architecture.name == "vgg11_bn"
     assert_same(loaded, owner)
-    assert load_model(path, likely_size=(32, 32)).input_size == (32, 32)
+    assert load_model(path, fallback_input_size=(32, 32)).input_size == (32, 32)
     with pytest.raises(ArchitectureError, match=r"--input-size 32 \(or --preprocess cifar10\)"):
         load_model(path)
 

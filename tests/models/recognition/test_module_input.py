@@ -14,7 +14,7 @@ from vgg_runtime.errors import ArchitectureError
 
 
 def _find(module: nn.Module, **stated: object) -> tuple[int, tuple[int, int]]:
-    arguments = {"input_channels": None, "input_size": None, "likely_size": None} | stated
+    arguments = {"input_channels": None, "input_size": None, "fallback_input_size": None} | stated
     return find_module_input(module.eval(), **arguments)[:2]  # type: ignore[arg-type]
 
 
@@ -30,7 +30,7 @@ def test_flattened_images_of_any_size(numbers: int, found: tuple[int, tuple[int,
 def test_of_many_sizes_the_one_that_the_adaptive_pool_leaves_as_it_is() -> None:
     model = VGG(make_features((4, "M") * 5), make_head(paper_head(4 * 49, 3, hidden=5)), pooled_size=(7, 7))
     assert _find(model) == (3, (224, 224))
-    assert _find(model, likely_size=(96, 96)) == (3, (96, 96))
+    assert _find(model, fallback_input_size=(96, 96)) == (3, (96, 96))
 
 
 def test_global_pooling_leaves_a_question() -> None:
@@ -39,7 +39,7 @@ def test_global_pooling_leaves_a_question() -> None:
     with pytest.raises(ArchitectureError, match="3x224x224, 3x256x256") as caught:
         _find(model)
     assert "--input-size" in caught.value.hint
-    assert _find(model, likely_size=(224, 224)) == (3, (224, 224))
+    assert _find(model, fallback_input_size=(224, 224)) == (3, (224, 224))
 
 
 def test_a_pool_to_1x1_says_nothing_about_the_size() -> None:
@@ -50,7 +50,7 @@ def test_a_pool_to_1x1_says_nothing_about_the_size() -> None:
 
 def test_a_likely_size_that_does_not_run_is_not_taken() -> None:
     model = nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 28 * 28, 4))
-    assert _find(model, likely_size=(224, 224)) == (3, (32, 32))
+    assert _find(model, fallback_input_size=(224, 224)) == (3, (32, 32))
 
 
 class _Wrapped(nn.Module):

@@ -88,7 +88,7 @@ def test_the_size_decides_between_padding_and_none() -> None:
     assert any("have no padding" in line for line in bare.assumptions)
     with pytest.raises(ArchitectureError, match=r"--input-size 28: .*\n.*--input-size 32: "):
         recognise(state, input_size=None)
-    assert recognise(state, input_size=None, likely_size=(32, 32)).input_size == (32, 32)
+    assert recognise(state, input_size=None, fallback_input_size=(32, 32)).input_size == (32, 32)
 
 
 def test_where_the_gap_is_a_pool_or_a_relu_the_size_tells() -> None:

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from vgg_runtime._internal.cpu import processor_name
+from vgg_runtime._internal.cpu import cpu_model_name
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    processor_name.cache_clear()
+    cpu_model_name.cache_clear()
     yield
-    processor_name.cache_clear()
+    cpu_model_name.cache_clear()
 
 
 def test_linux_tells_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nprocessor\t: 1\nmodel name\t: Some CPU @ 2 GHz\n"
     monkeypatch.setattr(Path, "read_text", lambda path, **options: lines)
-    assert processor_name() == "Some CPU @ 2 GHz"
+    assert cpu_model_name() == "Some CPU @ 2 GHz"
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, None])
@@ -31,4 +31,4 @@ def test_elsewhere_the_architecture_has_to_do(monkeypatch: pytest.MonkeyPatch, e
 
     monkeypatch.setattr(Path, "read_text", read)
     monkeypatch.setattr(platform, "processor", lambda: "")
-    assert processor_name() == platform.machine()
+    assert cpu_model_name() == platform.machine()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vgg_runtime.backends.base import Backend, Placement
+from vgg_runtime.backends.base import Backend, SessionConfig
 from vgg_runtime.backends.registry import BACKENDS, open_backend
 from vgg_runtime.errors import MissingCapabilityError, RefusedInputError
 
@@ -21,7 +21,7 @@ OpenModel = Callable[[Path], Backend]
 
 @pytest.fixture(params=BACKENDS)
 def open_model(request: pytest.FixtureRequest) -> OpenModel:
-    return lambda model: open_backend(request.param, model, Placement("cpu", 2))
+    return lambda model: open_backend(request.param, model, SessionConfig("cpu", 2))
 
 
 def check(backend: Backend, batch: np.ndarray) -> None:
@@ -31,7 +31,7 @@ def check(backend: Backend, batch: np.ndarray) -> None:
 
 def test_an_unknown_backend_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(MissingCapabilityError, match=r"no backend is called 'none'\.\s*There is onnxruntime, openvino"):
-        open_backend("none", tmp_path / "model.onnx", Placement("cpu", 1))
+        open_backend("none", tmp_path / "model.onnx", SessionConfig("cpu", 1))
 
 
 def test_a_model_runs_on_the_cpu_as_asked(open_model: OpenModel, model: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.io_binding import KEPT_BATCH_SIZES, BoundSession
 from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend, create_session, session_options
 from vgg_runtime.errors import BundleError
 
 BATCH = np.random.default_rng(0).random((32, 3, 6, 8), dtype=np.float32)
-CPU = Placement("cpu", 1)
+CPU = SessionConfig("cpu", 1)
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend, import_onnxruntime
 from vgg_runtime.errors import MissingCapabilityError
 
-CPU = Placement("cpu", 1)
+CPU = SessionConfig("cpu", 1)
 BATCH = np.random.default_rng(0).random((2, 3, 6, 8), dtype=np.float32)
 
 
 def test_threads_are_those_of_the_placement(model: Path) -> None:
     for threads in (1, 2):
-        options = OnnxRuntimeBackend(model, Placement("cpu", threads))._session.get_session_options()
+        options = OnnxRuntimeBackend(model, SessionConfig("cpu", threads))._session.get_session_options()
         assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
 
 

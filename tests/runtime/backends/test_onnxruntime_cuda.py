@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from vgg_runtime.backends.base import CudaOptions, Placement
+from vgg_runtime.backends.base import CudaOptions, SessionConfig
 from vgg_runtime.backends.io_binding import KEPT_BATCH_SIZES, BoundSession
 from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend, session_options
 from vgg_runtime.backends.onnxruntime_cuda import CudaBackend
@@ -44,12 +44,12 @@ def switch_often() -> Iterator[None]:
 
 
 def open_backend(model: Path, **options: Any) -> CudaBackend:
-    return CudaBackend(model, Placement("cuda", 1, cuda=CudaOptions(**options)))
+    return CudaBackend(model, SessionConfig("cuda", 1, cuda=CudaOptions(**options)))
 
 
 def test_outputs_and_metadata_are_those_of_the_model(model: Path, graph_batch_sizes: tuple[int, ...]) -> None:
     backend = open_backend(model, graph_batch_sizes=graph_batch_sizes)
-    plain = OnnxRuntimeBackend(model, Placement("cpu", 1))
+    plain = OnnxRuntimeBackend(model, SessionConfig("cpu", 1))
     assert (backend.device, backend.device_reason, backend.metadata["key"]) == ("cuda", "CUDA is available", "value")
     for size in (1, 2, 5, 2, 1):
         np.testing.assert_array_equal(backend.run(BATCH[:size]), plain.run(BATCH[:size]))
@@ -90,7 +90,7 @@ class TestConcurrency:
         self, model: Path, graph_batch_sizes: tuple[int, ...], switch_often: None
     ) -> None:
         backend = open_backend(model, graph_batch_sizes=graph_batch_sizes)
-        plain = OnnxRuntimeBackend(model, Placement("cpu", 1))
+        plain = OnnxRuntimeBackend(model, SessionConfig("cpu", 1))
         # Often the same size, so that threads want the same buffers; else more sizes than buffers are kept for.
         sizes = [4 if i % 4 else i // 4 % (KEPT_BATCH_SIZES + 3) + 1 for i in range(1600)]
         batches = [BATCH[i % 20 : i % 20 + size] for i, size in enumerate(sizes)]
@@ -215,7 +215,7 @@ class TestOtherFailures:
             open_backend(tmp_path / "broken.onnx")
 
     def test_operators_that_cuda_lacks_are_told_from_a_missing_device(self, model: Path, cuda_on_cpu: Any) -> None:
-        options = session_options(Placement("cuda", 1))
+        options = session_options(SessionConfig("cuda", 1))
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         with pytest.raises(Exception, match="CPU EP") as raised:
             onnxruntime.InferenceSession(str(model), options, providers=[], enable_fallback=0)

@@ -13,23 +13,23 @@ from onnx import TensorProto, helper
 
 from vgg_export.variants.registry import VARIANTS
 from vgg_runtime import Classifier
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.openvino import OpenVinoBackend, import_openvino
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.errors import MissingCapabilityError, RefusedInputError, VggDeployError
-from vgg_runtime.verification import golden_misses
+from vgg_runtime.verification import golden_mismatches
 
-CPU = Placement("cpu", 1)
+CPU = SessionConfig("cpu", 1)
 BATCH = np.random.default_rng(0).random((2, 3, 6, 8), dtype=np.float32)
 
 
 def test_auto_takes_the_cpu_and_says_why(model: Path) -> None:
-    assert OpenVinoBackend(model, Placement("auto", 1)).device_reason == "OpenVINO runs on the CPU"
+    assert OpenVinoBackend(model, SessionConfig("auto", 1)).device_reason == "OpenVINO runs on the CPU"
 
 
 def test_cuda_is_never_replaced_by_the_cpu(model: Path) -> None:
     with pytest.raises(MissingCapabilityError, match="does not run on CUDA"):
-        OpenVinoBackend(model, Placement("cuda", 1))
+        OpenVinoBackend(model, SessionConfig("cuda", 1))
 
 
 def test_a_model_without_metadata_has_none(tmp_path: Path, write_model: Callable[..., None]) -> None:
@@ -39,7 +39,7 @@ def test_a_model_without_metadata_has_none(tmp_path: Path, write_model: Callable
 
 def test_threads_are_those_of_the_placement_and_nothing_is_rounded(model: Path) -> None:
     for threads in (1, 2):
-        compiled = OpenVinoBackend(model, Placement("cpu", threads))._model
+        compiled = OpenVinoBackend(model, SessionConfig("cpu", threads))._model
         assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
         assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
         assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
@@ -65,7 +65,7 @@ def test_an_operator_that_openvino_lacks_is_named(tmp_path: Path) -> None:
 def test_every_onnx_variant_gives_the_golden_outputs(whole_bundle: Bundle, variant: str) -> None:
     with Classifier.open(whole_bundle.directory, variant=variant, backend="openvino") as classifier:
         assert (classifier.backend, classifier.backend_reason) == ("openvino", "as asked")
-        assert golden_misses(whole_bundle, classifier) == []
+        assert golden_mismatches(whole_bundle, classifier) == []
 
 
 def test_a_lone_file_still_knows_its_preprocessing_and_labels(example, example_bundle: Bundle) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from vgg_runtime import Classifier
 from vgg_runtime.backends import onnxruntime_cpu
-from vgg_runtime.backends.base import PROFILES, Placement, ProfileName
+from vgg_runtime.backends.base import PROFILES, ProfileName, SessionConfig
 from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from vgg_runtime.errors import UsageError
 
@@ -24,7 +24,7 @@ def options(tmp_path: Path, write_model: Callable[..., None], monkeypatch: pytes
 
     def of(profile: ProfileName, precision: str | None = "fp32", *, quota: float | None = None) -> Any:
         monkeypatch.setattr(onnxruntime_cpu, "cpu_quota", lambda: quota)
-        placement = Placement("cpu", 1, profile, precision)
+        placement = SessionConfig("cpu", 1, profile, precision)
         return OnnxRuntimeBackend(tmp_path / "model.onnx", placement)._session.get_session_options()
 
     return of

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vgg_bench.results import Estimate, Latency, Machine, Method, Quality, Results, Roofline, Row, Subject
+from vgg_bench.results import BenchmarkCase, Estimate, Latency, Machine, Method, Quality, Results, Roofline, Row
 from vgg_runtime.timing.memory import Memory
 
 MakeResults = Callable[..., Results]
@@ -60,7 +60,7 @@ def made_up_row(
     rounds = tuple(tuple(float(x) for x in one) for one in scale * drift[:, None] * tail)
     latency = latency_of(rounds, batch_size)
     return Row(
-        Subject(variant, backend, batch_size, threads),
+        BenchmarkCase(variant, backend, batch_size, threads),
         round(megabytes * 1e6),
         rounds,
         latency,
@@ -101,7 +101,9 @@ def make_results() -> MakeResults:
         generator = np.random.default_rng(seed)
         baseline = ("onnx-fp32", "onnxruntime")
         rows = [made_up_row(generator, *subject, *setting, noise) for setting in settings for subject in subjects]
-        failed = [Row(Subject(*subject, 1, 2), 138_000_000, failure=why) for subject, why in (failures or {}).items()]
+        failed = [
+            Row(BenchmarkCase(*subject, 1, 2), 138_000_000, failure=why) for subject, why in (failures or {}).items()
+        ]
         results = Results(
             bundle="vgg16.bundle",
             architecture="vgg16",

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from vgg_bench import engines
-from vgg_bench.cases import Request, choose
+from vgg_bench.cases import BenchmarkRequest, choose
 from vgg_bench.engines import ENGINES
 from vgg_bench.measurement import pytorch
 from vgg_bench.measurement.pytorch import open_checkpoint
 from vgg_runtime._internal.cpu import available_threads
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Source
 from vgg_runtime.errors import BundleError, CheckpointError, MissingCapabilityError, UsageError
@@ -39,7 +39,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def found(bundle: Bundle, **request: object) -> list[tuple[str, str, int, int]]:
-    chosen = [each.subject for each in choose(bundle, Request(**request))[0]]
+    chosen = [each.subject for each in choose(bundle, BenchmarkRequest(**request))[0]]
     return [(each.variant, each.backend, each.batch_size, each.threads) for each in chosen]
 
 
@@ -52,7 +52,7 @@ def test_by_default_each_variant_runs_on_each_backend_that_is_there(opened: Bund
         ("onnx-int8-static", "openvino", 1, ALL),
     ]
     # What runs no variant of the bundle is not missed.
-    assert choose(opened, Request())[1] == {"onnxruntime-cuda": "no onnxruntime-cuda here"}
+    assert choose(opened, BenchmarkRequest())[1] == {"onnxruntime-cuda": "no onnxruntime-cuda here"}
 
 
 def test_settings_are_combined(opened: Bundle, installed) -> None:
@@ -68,12 +68,12 @@ def test_a_fixed_batch_size_is_the_default_and_the_only_one(make_bundle, install
     assert found(fixed) == [("onnx-fp32", "onnxruntime", 4, ALL)]
     assert found(fixed, batch_sizes=[4]) == [("onnx-fp32", "onnxruntime", 4, ALL)]
     with pytest.raises(UsageError, match="fixed to 4; 1 was asked for"):
-        choose(fixed, Request(batch_sizes=[1, 4]))
+        choose(fixed, BenchmarkRequest(batch_sizes=[1, 4]))
 
 
 def test_the_worker_is_told_what_to_run(opened: Bundle, installed) -> None:
     installed("onnxruntime-cuda")
-    (candidate,) = choose(opened, Request(variants=["onnx-int8-static"], batch_sizes=[8], threads=[2]))[0]
+    (candidate,) = choose(opened, BenchmarkRequest(variants=["onnx-int8-static"], batch_sizes=[8], threads=[2]))[0]
     assert candidate.bytes == opened.manifest.variant("onnx-int8-static").bytes
     told = dict(zip(candidate.command[-10::2], candidate.command[-9::2], strict=True))
     assert told == {
@@ -88,7 +88,7 @@ def test_the_worker_is_told_what_to_run(opened: Bundle, installed) -> None:
 def test_a_lone_file_stands_beside_the_variants(opened: Bundle, installed, tmp_path: Path) -> None:
     installed("onnxruntime")
     (tmp_path / "lone.onnx").write_bytes(b"12345")
-    candidates, _ = choose(opened, Request(variants=["onnx-fp32"], also={"lone": tmp_path / "lone.onnx"}))
+    candidates, _ = choose(opened, BenchmarkRequest(variants=["onnx-fp32"], also={"lone": tmp_path / "lone.onnx"}))
     assert (candidates[1].subject.variant, candidates[1].subject.backend, candidates[1].bytes) == (
         "lone",
         "onnxruntime",
@@ -99,20 +99,20 @@ def test_a_lone_file_stands_beside_the_variants(opened: Bundle, installed, tmp_p
 def test_a_backend_that_was_asked_for_and_is_absent_is_an_error(opened: Bundle, installed) -> None:
     installed("onnxruntime")
     with pytest.raises(MissingCapabilityError, match="this machine lacks openvino: no openvino here"):
-        choose(opened, Request(backends=["onnxruntime", "openvino"]))
+        choose(opened, BenchmarkRequest(backends=["onnxruntime", "openvino"]))
     installed()
     with pytest.raises(MissingCapabilityError, match="nothing can be measured here: onnxruntime: no onnxruntime here"):
-        choose(opened, Request())
+        choose(opened, BenchmarkRequest())
 
 
 def test_names_that_are_unknown_are_refused(opened: Bundle) -> None:
     with pytest.raises(UsageError, match="no backend is called tensorrt") as refused:
-        choose(opened, Request(backends=["tensorrt"]))
+        choose(opened, BenchmarkRequest(backends=["tensorrt"]))
     assert "onnxruntime-cuda" in refused.value.hint
     with pytest.raises(BundleError, match="no variant 'onnx-fp64'"):
-        choose(opened, Request(variants=["onnx-fp64"]))
+        choose(opened, BenchmarkRequest(variants=["onnx-fp64"]))
     with pytest.raises(UsageError, match="runs none of the variants"):
-        choose(opened, Request(backends=["torchscript"]))
+        choose(opened, BenchmarkRequest(backends=["torchscript"]))
 
 
 def test_the_checkpoint_is_run_in_pytorch_both_ways(make_bundle, installed, tmp_path: Path) -> None:
@@ -129,19 +129,19 @@ def test_the_checkpoint_is_run_in_pytorch_both_ways(make_bundle, installed, tmp_
     ]
     checkpoint.write_bytes(b"others!")
     with pytest.raises(CheckpointError, match="is not the checkpoint that the bundle was exported from"):
-        choose(bundle, Request(checkpoint=checkpoint))
+        choose(bundle, BenchmarkRequest(checkpoint=checkpoint))
     with pytest.raises(CheckpointError, match="cannot be read"):
-        choose(bundle, Request(checkpoint=tmp_path / "nowhere.pth"))
+        choose(bundle, BenchmarkRequest(checkpoint=tmp_path / "nowhere.pth"))
 
 
 def test_a_checkpoint_without_pytorch_is_an_error(opened: Bundle, installed, tmp_path: Path, monkeypatch) -> None:
     installed("onnxruntime")
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(MissingCapabilityError, match=r"runs a checkpoint: torch is not installed: pip install"):
-        choose(opened, Request(checkpoint=tmp_path / "net.pth"))
+        choose(opened, BenchmarkRequest(checkpoint=tmp_path / "net.pth"))
     monkeypatch.setattr(pytorch, "entry_points", lambda group: ())
     with pytest.raises(MissingCapabilityError, match="runs a checkpoint eager"):
-        open_checkpoint("eager", tmp_path / "net.pth", Placement("cpu", 1), opened.manifest)
+        open_checkpoint("eager", tmp_path / "net.pth", SessionConfig("cpu", 1), opened.manifest)
 
 
 def test_this_machine_tells_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,15 @@ from PIL import Image
 
 from vgg_bench import runner as module
 from vgg_bench.analysis.accuracy import LabelledImages
-from vgg_bench.cases import Candidate, Request, choose
+from vgg_bench.cases import BenchmarkRequest, CaseCommand, choose
 from vgg_bench.measurement.peaks import Peaks
 from vgg_bench.results import Estimate, Results
 from vgg_bench.runner import run, steps
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Architecture
-from vgg_runtime.timing.rounds import Effort
+from vgg_runtime.timing.rounds import Schedule
 
-TINY = Effort(rounds=2, seconds=0, least=2, most=2, starts=1)
+TINY = Schedule(rounds=2, seconds=0, least=2, most=2, starts=1)
 
 
 @pytest.fixture(autouse=True)
@@ -32,17 +32,17 @@ def opened(make_bundle) -> Bundle:
 
 
 @pytest.fixture
-def candidates(opened: Bundle) -> list[Candidate]:
-    return choose(opened, Request(backends=["onnxruntime"], threads=[1]))[0]
+def candidates(opened: Bundle) -> list[CaseCommand]:
+    return choose(opened, BenchmarkRequest(backends=["onnxruntime"], threads=[1]))[0]
 
 
 @pytest.fixture
-def broken(candidates: list[Candidate]) -> Candidate:
+def broken(candidates: list[CaseCommand]) -> CaseCommand:
     command = tuple("onnx-fp64" if word == "onnx-int8-static" else word for word in candidates[1].command)
     return replace(candidates[1], command=command)
 
 
-def test_every_figure_of_a_run(opened: Bundle, candidates: list[Candidate]) -> None:
+def test_every_figure_of_a_run(opened: Bundle, candidates: list[CaseCommand]) -> None:
     done: list[int] = []
     results = run(opened, candidates, effort=TINY, absent={"x": "y"}, on_step=lambda _, count: done.append(count))
     assert sum(done) == steps(candidates, TINY, None) == 6  # two subjects and the baseline again
@@ -62,7 +62,7 @@ def test_every_figure_of_a_run(opened: Bundle, candidates: list[Candidate]) -> N
     assert Results.parse(results.dump(), source="the test") == results
 
 
-def test_what_fails_has_its_reason_and_the_rest_goes_on(opened: Bundle, candidates, broken: Candidate) -> None:
+def test_what_fails_has_its_reason_and_the_rest_goes_on(opened: Bundle, candidates, broken: CaseCommand) -> None:
     done: list[int] = []
     results = run(opened, [candidates[0], broken], effort=TINY, on_step=lambda _, count: done.append(count))
     good, bad = results.rows
@@ -72,14 +72,14 @@ def test_what_fails_has_its_reason_and_the_rest_goes_on(opened: Bundle, candidat
     assert results.method.finished
 
 
-def test_without_its_baseline_a_run_has_no_ratios(opened: Bundle, candidates, broken: Candidate) -> None:
+def test_without_its_baseline_a_run_has_no_ratios(opened: Bundle, candidates, broken: CaseCommand) -> None:
     first = replace(broken, subject=candidates[0].subject)
     results = run(opened, [first, candidates[1]], effort=TINY)
     assert results.rows[1].latency is not None
     assert results.rows[1].ratio is results.machine.noise is None
 
 
-def test_what_was_measured_before_an_interruption_is_kept(opened: Bundle, candidates: list[Candidate]) -> None:
+def test_what_was_measured_before_an_interruption_is_kept(opened: Bundle, candidates: list[CaseCommand]) -> None:
     def interrupt(name: str, count: int) -> None:
         raise KeyboardInterrupt
 
@@ -93,7 +93,7 @@ def test_what_was_measured_before_an_interruption_is_kept(opened: Bundle, candid
 
 
 def test_accuracy_is_measured_once_per_variant_and_backend(opened: Bundle, tmp_path: Path) -> None:
-    candidates, _ = choose(opened, Request(backends=["onnxruntime"], threads=[1], batch_sizes=[1, 2]))
+    candidates, _ = choose(opened, BenchmarkRequest(backends=["onnxruntime"], threads=[1], batch_sizes=[1, 2]))
     files = [tmp_path / f"{i}.png" for i in range(4)]
     for file, colour in zip(files, ("red", "lime", "blue", "red"), strict=True):
         Image.new("RGB", (8, 6), colour).save(file)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, differing_fields, torchscript_metadata
-from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest, Output, Variant
+from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest, OutputSpec, Variant
 from vgg_runtime.errors import BundleError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -23,7 +23,7 @@ def test_what_is_known_only_once_a_file_is_written_is_not_compared(make_manifest
 
 def test_every_field_that_differs_is_named(make_manifest: MakeManifest) -> None:
     carried = {METADATA_KEY: make_manifest().dump()}
-    edited = make_manifest(output=Output("probabilities", 3), preprocessing=Preprocessing(divide_by=1), labels=None)
+    edited = make_manifest(output=OutputSpec("probabilities", 3), preprocessing=Preprocessing(divide_by=1), labels=None)
     assert differing_fields(edited, carried, source=MODEL) == ["output", "preprocessing", "labels"]
 
 

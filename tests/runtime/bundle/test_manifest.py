@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vgg_runtime.bundle.manifest import Input, Manifest, Output, ParityFigures, Tolerance, Variant
+from vgg_runtime.bundle.manifest import InputSpec, Manifest, OutputSpec, ParityFigures, Tolerance, Variant
 from vgg_runtime.errors import BundleError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -89,7 +89,7 @@ def test_a_variant_is_found_by_name_or_the_names_are_listed(make_manifest: MakeM
 
 @pytest.mark.parametrize(("batch", "fixed"), [("batch", None), (4, 4)])
 def test_the_batch_is_dynamic_or_fixed(batch: str | int, fixed: int | None) -> None:
-    shape = Input((batch, 3, 6, 8))
+    shape = InputSpec((batch, 3, 6, 8))
     assert (shape.batch_size, shape.channels, shape.size) == (fixed, 3, (6, 8))
 
 
@@ -115,5 +115,5 @@ def test_preprocessing_of_unknown_output_size_is_left_to_the_image(make_manifest
 
 def test_output_kinds_are_the_three(make_manifest: MakeManifest) -> None:
     for kind in ("logits", "log_probabilities", "probabilities"):
-        manifest = make_manifest(output=Output(kind, 3))
+        manifest = make_manifest(output=OutputSpec(kind, 3))
         assert Manifest.parse(manifest.dump(), source="test").output.kind == kind

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vgg_runtime.imaging.folders import true_classes
+from vgg_runtime.imaging.folders import classes_from_folders
 
 LABELS = ("T-shirt/top", "ankle boot", "bag")
 
@@ -19,15 +19,15 @@ LABELS = ("T-shirt/top", "ankle boot", "bag")
     ],
 )
 def test_the_folder_tells_the_class(names: list[str], found: list[int] | None) -> None:
-    assert true_classes(names, LABELS) == found
+    assert classes_from_folders(names, LABELS) == found
 
 
 def test_without_labels_nothing_is_known() -> None:
-    assert true_classes(["bag/1.png"], None) is None
+    assert classes_from_folders(["bag/1.png"], None) is None
 
 
 def test_a_folder_that_fits_two_labels_is_named_after_none() -> None:
     """ImageNet has the bird and the machine."""
     labels = ("crane", "bag", "Crane")
-    assert true_classes(["bag/1.png"], labels) == [1]
-    assert true_classes(["crane/1.png"], labels) is None
+    assert classes_from_folders(["bag/1.png"], labels) == [1]
+    assert classes_from_folders(["crane/1.png"], labels) is None

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from vgg_runtime.timing import nvml
-from vgg_runtime.timing.energy import Reading, joules_between, read_counters
+from vgg_runtime.timing.energy import EnergyReading, joules_between, read_counters
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def powercap(tmp_path: Path) -> Path:
 
 def test_packages_are_counted_once_and_wrap(powercap: Path) -> None:
     before = read_counters("cpu", powercap=powercap)
-    assert before == (Reading(4, 10), Reading(9, 10))
+    assert before == (EnergyReading(4, 10), EnergyReading(9, 10))
     (powercap / "intel-rapl:0" / "energy_uj").write_text("4500000\n")
     (powercap / "intel-rapl:1" / "energy_uj").write_text("1000000\n")
     assert joules_between(before, read_counters("cpu", powercap=powercap)) == pytest.approx(0.5 + 2)
@@ -55,8 +55,8 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_a_gpu_is_asked_by_nvml(driver: SimpleNamespace) -> None:
-    assert read_counters("cuda") == (Reading(7.0, float("inf")),)
-    assert joules_between((Reading(7.0, float("inf")),), (Reading(9.5, float("inf")),)) == 2.5
+    assert read_counters("cuda") == (EnergyReading(7.0, float("inf")),)
+    assert joules_between((EnergyReading(7.0, float("inf")),), (EnergyReading(9.5, float("inf")),)) == 2.5
     assert nvml.used_megabytes() == 3000
     assert nvml.gpu_name() == "NVIDIA A10"
 

@@ -11,9 +11,9 @@ from vgg_bench.cases import bundle_subject
 from vgg_runtime.errors import VggDeployError
 from vgg_runtime.timing import rounds
 from vgg_runtime.timing.process import Failure, Turn
-from vgg_runtime.timing.rounds import Effort, Ratio, Timings, measure, turns
+from vgg_runtime.timing.rounds import Ratio, Schedule, Timings, measure, turns
 
-TINY = Effort(rounds=4, seconds=0, least=2, most=2, starts=2)
+TINY = Schedule(rounds=4, seconds=0, least=2, most=2, starts=2)
 
 
 def worker(code: str) -> list[str]:
@@ -49,7 +49,7 @@ def test_without_memory_for_all_no_process_is_kept(tmp_path: Path, monkeypatch: 
 
 
 def test_closing_ends_every_process(tmp_path: Path) -> None:
-    outcomes = turns(logging(tmp_path / "log", "a", "b"), Effort(rounds=9, seconds=0, least=1))
+    outcomes = turns(logging(tmp_path / "log", "a", "b"), Schedule(rounds=9, seconds=0, least=1))
     for _ in range(3):
         next(outcomes)
     outcomes.close()
@@ -69,7 +69,7 @@ def test_ctrl_c_in_the_terminal_reaches_no_worker(tmp_path: Path) -> None:
 def test_a_turn_takes_the_time_it_was_given() -> None:
     found = measure({"a": worker("serve(lambda: None)")}, rounds=1, seconds=0.001, least=1)
     (latencies,) = found.rounds["a"]
-    assert len(latencies) == Effort.most or math.fsum(latencies) >= 0.00099
+    assert len(latencies) == Schedule.most or math.fsum(latencies) >= 0.00099
 
 
 FAILING = {

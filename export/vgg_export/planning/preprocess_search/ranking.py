@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from vgg_bench.analysis.accuracy import share_right
+from vgg_bench.analysis.accuracy import accuracy_with_interval
 from vgg_bench.results import Estimate
 from vgg_export.accuracy import compare_accuracy
 from vgg_export.planning.preprocess_search.candidates import Candidate
@@ -111,7 +111,7 @@ def rank_answers(
         answers: for each candidate the class (images,) that the network gives.
         truth: class of each image.
     """
-    accuracies = [share_right(answer.tolist(), truth) for answer in answers]
+    accuracies = [accuracy_with_interval(answer.tolist(), truth) for answer in answers]
     best = max(range(len(tried)), key=lambda i: accuracies[i].value)  # the first of equals
     common, count = Counter(truth).most_common(1)[0]
     rivals = [*answers, np.full(len(truth), common)]

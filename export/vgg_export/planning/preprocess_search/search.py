@@ -24,7 +24,7 @@ from vgg_export.planning.preprocess_search.ranking import PreprocessingSearch, r
 from vgg_export.progress import OnStep
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import read_image
-from vgg_runtime.imaging.folders import enough_to_judge, name_below, true_classes
+from vgg_runtime.imaging.folders import classes_from_folders, evaluation_sample_count, relative_name
 from vgg_runtime.imaging.preprocessing import Channels, Preprocessing
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def split_labelled(chosen: Chosen | None, labels: Sequence[str] | None, *, macs:
     for file in chosen.files:
         halves[seen[file.parent] % 2].append(file)
         seen[file.parent] += 1
-    search = tuple(halves[0] if len(chosen.files) >= ENOUGH_TO_HALVE else chosen.files)[: enough_to_judge(macs)]
+    search = tuple(halves[0] if len(chosen.files) >= ENOUGH_TO_HALVE else chosen.files)[: evaluation_sample_count(macs)]
     searched = set(search)
     rest = tuple(file for file in chosen.files if file not in searched)
     judged = Chosen(chosen.folder, rest, chosen.spare) if len(rest) >= HELD_OUT else chosen
@@ -122,11 +122,11 @@ def search_preprocessing(
 
 
 def _classes(files: Iterable[Path], folder: Path, labels: Sequence[str]) -> tuple[int, ...]:
-    names = [name_below(file, folder) for file in files]
-    classes = true_classes(names, labels)
+    names = [relative_name(file, folder) for file in files]
+    classes = classes_from_folders(names, labels)
     if classes is None:
         strange = sorted(
-            {name.rpartition("/")[0] or "(no folder)" for name in names if true_classes([name], labels) is None}
+            {name.rpartition("/")[0] or "(no folder)" for name in names if classes_from_folders([name], labels) is None}
         )
         raise UsageError(
             f"--preprocess find needs labelled samples, and these folders in {folder} are not named after a label: "

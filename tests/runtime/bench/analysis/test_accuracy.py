@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_bench.analysis.accuracy import quality_of, read_labelled, share_right
+from vgg_bench.analysis.accuracy import accuracy_with_interval, quality_from_manifest, read_labelled
 from vgg_bench.results import Quality
 from vgg_runtime.bundle.directory import open_bundle
 from vgg_runtime.bundle.manifest import Architecture, ParityFigures
@@ -61,7 +61,7 @@ def test_an_image_that_does_not_fit_is_refused(class_folders: Path, make_manifes
 )
 def test_wilsons_interval(right: int, images: int, low: float, high: float) -> None:
     """Expected values from statsmodels' proportion_confint(method="wilson")."""
-    found = share_right([1] * right + [0] * (images - right), [1] * images)
+    found = accuracy_with_interval([1] * right + [0] * (images - right), [1] * images)
     assert found.value == right / images
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
 
@@ -70,6 +70,6 @@ def test_agreement_is_what_the_manifest_says(bundle: Path) -> None:
     manifest = open_bundle(bundle).manifest
     figures = ParityFigures(64, (1,), 0.1, 0.1, 30.0, 0.99, 0.97, 0.98, 0.96, "worst")
     verified = replace(manifest, variants=tuple(replace(each, parity=figures) for each in manifest.variants))
-    assert quality_of("onnx-fp32", verified) == Quality(0.97, 30.0)
-    assert quality_of("onnx-fp32", manifest) == quality_of("a lone file", manifest) == Quality()
-    assert quality_of("eager", manifest) == Quality(1.0)
+    assert quality_from_manifest("onnx-fp32", verified) == Quality(0.97, 30.0)
+    assert quality_from_manifest("onnx-fp32", manifest) == quality_from_manifest("a lone file", manifest) == Quality()
+    assert quality_from_manifest("eager", manifest) == Quality(1.0)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from vgg_bench.analysis.ranking import NOISE, candidates, equally_fast, judge, preferred, versus
-from vgg_bench.results import Estimate, Latency, Quality, Results, Row, Subject
+from vgg_bench.analysis.ranking import NOISE, candidates, describe_vs_baseline, equally_fast, preferred, rank_results
+from vgg_bench.results import BenchmarkCase, Estimate, Latency, Quality, Results, Row
 from vgg_runtime.timing.memory import Memory
 
 
@@ -24,7 +24,7 @@ def row(
     p50 = Estimate(milliseconds, milliseconds * (1 - spread), milliseconds * (1 + spread))
     latency = Latency(p50, p50, p50, p50, p50, p50)
     ratio = Estimate(p50.value / 100, p50.low / 100, p50.high / 100)
-    subject = Subject(variant, backend, batch_size, threads)
+    subject = BenchmarkCase(variant, backend, batch_size, threads)
     return Row(subject, round(megabytes * 1e6), latency=latency, ratio=ratio, quality=Quality(agreement))
 
 
@@ -34,13 +34,13 @@ def judged(make_results):
 
     def labels(*rows: Row) -> dict[str, str]:
         results = replace(make_results(subjects=()), rows=(row("onnx-fp32", 100, 100), *rows))
-        return {subject.variant: verdict.label for subject, verdict in judge(results).items()}
+        return {subject.variant: verdict.label for subject, verdict in rank_results(results).items()}
 
     return labels
 
 
 def test_a_vgg16_as_it_was_measured(make_results) -> None:
-    verdicts = judge(make_results())
+    verdicts = rank_results(make_results())
     assert {f"{s.variant} {s.backend}": verdict.label for s, verdict in verdicts.items()} == {
         "onnx-int8-static onnxruntime": "recommended",
         "onnx-int8-static openvino": "on the front",
@@ -63,7 +63,7 @@ def test_a_vgg16_as_it_was_measured(make_results) -> None:
 
 def test_failed_rows_are_out(make_results) -> None:
     results = make_results(failures={("onnx-int8-static", "onnxruntime-cuda"): "no device"})
-    assert len(judge(results)) == len(results.rows) - 1
+    assert len(rank_results(results)) == len(results.rows) - 1
 
 
 def test_of_equally_fast_ones_the_smallest_is_recommended(judged) -> None:
@@ -109,7 +109,7 @@ def test_dominated_is_what_another_at_the_same_setting_beats_in_all(make_results
         row("onnx-int8-weights", 60, 25.1, agreement=0.999),
         row("onnx-int8-static", 20, 25, threads=4),
     ]
-    verdicts = judge(replace(make_results(subjects=()), rows=tuple(rows)))
+    verdicts = rank_results(replace(make_results(subjects=()), rows=tuple(rows)))
     beaten_by = {verdict: verdicts[each.subject].beaten_by for verdict, each in enumerate(rows)}
     assert beaten_by == {0: rows[1].subject, 1: None, 2: rows[1].subject, 3: None}
 
@@ -130,7 +130,7 @@ def test_not_worthwhile_is_slower_beyond_noise(judged) -> None:
 
 def test_one_not_worthwhile_is_not_on_the_front(make_results) -> None:
     small = row("onnx-int8-static", 300, 1)
-    verdict = judge(replace(make_results(subjects=()), rows=(row("onnx-fp32", 100, 100), small)))[small.subject]
+    verdict = rank_results(replace(make_results(subjects=()), rows=(row("onnx-fp32", 100, 100), small)))[small.subject]
     assert verdict.beaten_by is None
     assert verdict.label == "not worthwhile"
     assert not verdict.on_front
@@ -149,7 +149,7 @@ def test_nothing_is_preferred_of_nothing() -> None:
 
 def test_without_a_measured_baseline_nothing_is_said_of_it(make_results) -> None:
     results: Results = make_results(subjects=(("onnx-int8-static", "onnxruntime"),))
-    (verdict,) = judge(results).values()
+    (verdict,) = rank_results(results).values()
     assert verdict.rank == "recommended"
     assert verdict.why == "the baseline was not measured at this setting"
 
@@ -172,7 +172,7 @@ def test_candidates_are_at_the_smallest_batch_size_of_those_that_ran(make_result
     ],
 )
 def test_faster_and_slower_are_said_of_intervals(ratio: Estimate, words: str) -> None:
-    assert versus("onnx-fp32", size=0.5, latency=ratio) == f"50% of the size of onnx-fp32{words}"
+    assert describe_vs_baseline("onnx-fp32", size=0.5, latency=ratio) == f"50% of the size of onnx-fp32{words}"
 
 
 def test_an_interval_that_holds_1_keeps_a_row_worthwhile(judged) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vgg_bench.analysis.ranking import judge
+from vgg_bench.analysis.ranking import rank_results
 from vgg_bench.analysis.selection import Constraints, best
 from vgg_bench.results import Quality, Results
 from vgg_runtime.cli import group
@@ -16,7 +16,7 @@ from vgg_runtime.errors import UsageError, VerificationError
 def test_without_constraints_it_is_the_recommended_one(make_results) -> None:
     results = make_results()
     choice = best(results)
-    assert judge(results)[choice.row.subject].rank == "recommended"
+    assert rank_results(results)[choice.row.subject].rank == "recommended"
     assert choice.why == (
         "the fastest with agreement of at least 0.98 (8 of the 9 that can be deployed; 11 rows measured); "
         "equally fast and no smaller: onnx-int8-static on openvino"

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vgg_bench.report.charts import Axis
+from vgg_bench.report.charts import Scale
 
 VALUES = st.lists(st.floats(1e-2, 1e4), min_size=1, max_size=9)
 
 
 @given(VALUES)
 def test_every_value_lies_on_its_axis_in_order(values: list[float]) -> None:
-    for axis in (Axis.around(values), Axis.from_zero(values)):
+    for axis in (Scale.around(values), Scale.from_zero(values)):
         places = [axis.percent(value) for value in sorted(values)]
         assert places == sorted(places)
         assert places[0] >= 0
@@ -20,7 +20,7 @@ def test_every_value_lies_on_its_axis_in_order(values: list[float]) -> None:
 
 @given(VALUES)
 def test_ticks_lie_inside_and_are_few(values: list[float]) -> None:
-    for axis in (Axis.around(values), Axis.from_zero(values)):
+    for axis in (Scale.around(values), Scale.from_zero(values)):
         ticks = axis.ticks()
         assert 2 <= len(ticks) <= 8
         assert ticks == sorted(set(ticks))
@@ -38,19 +38,19 @@ def test_ticks_lie_inside_and_are_few(values: list[float]) -> None:
     ],
 )
 def test_round_ticks(values: tuple[float, ...], texts: list[str]) -> None:
-    assert [text for _, text in Axis.around(values, margin=0.03).labelled_ticks()] == texts
+    assert [text for _, text in Scale.around(values, margin=0.03).labelled_ticks()] == texts
 
 
 def test_what_lies_outside_is_put_at_the_end() -> None:
-    assert [Axis(1, 100, logarithmic=True).percent(value) for value in (0, 1, 10, 100, 1e9)] == [0, 0, 50, 100, 100]
+    assert [Scale(1, 100, logarithmic=True).percent(value) for value in (0, 1, 10, 100, 1e9)] == [0, 0, 50, 100, 100]
 
 
 def test_bars_start_at_zero() -> None:
-    axis = Axis.from_zero([4.0])
+    axis = Scale.from_zero([4.0])
     assert axis.percent(0) == 0
     assert [text for _, text in axis.labelled_ticks()] == ["0", "1", "2", "3", "4"]
 
 
 def test_nothing_to_show_makes_an_axis_all_the_same() -> None:
-    assert Axis.around([]).ticks()
-    assert Axis.from_zero([]).percent(0.5) == 50
+    assert Scale.around([]).ticks()
+    assert Scale.from_zero([]).percent(0.5) == 50

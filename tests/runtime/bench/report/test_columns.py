@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from vgg_bench.formatting import figure, interval
+from vgg_bench.formatting import format_number, interval
 from vgg_bench.report.columns import shown, sorted_rows
 from vgg_bench.results import Estimate
 
@@ -22,7 +22,7 @@ from vgg_bench.results import Estimate
     ],
 )
 def test_three_digits_and_no_exponent(value: float, text: str) -> None:
-    assert figure(value) == text
+    assert format_number(value) == text
 
 
 @pytest.mark.parametrize(

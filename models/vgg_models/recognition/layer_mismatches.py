@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["contradictions"]
+__all__ = ["layer_mismatches"]
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softmax, nn.LogSoftmax)
 
 
-def contradictions(saved: nn.Module, built: nn.Module) -> list[str]:
+def layer_mismatches(saved: nn.Module, built: nn.Module) -> list[str]:
     """Return the layers of ``saved`` that ``built`` does not run in the same way, described.
 
     A function that ``forward`` called left no layer, so ``built`` may well have layers that ``saved`` lacks.
