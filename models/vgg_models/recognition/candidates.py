@@ -24,6 +24,7 @@ class Reading:
         reasons: what in the checkpoint speaks for this reading.
         assumptions: what the checkpoint cannot prove.
         question: what is open, and which flag answers it.
+        answer: what to do about the question, for the hint.
         needs_a_pool: whether it fits only with an adaptive pool of which the keys say nothing.
         chosen_by: what to give in order to get this reading where there are others.
     """
@@ -36,6 +37,7 @@ class Reading:
     reasons: tuple[str, ...]
     assumptions: tuple[str, ...]
     question: str = ""
+    answer: str = "Give --input-size."
     chosen_by: str = "--model MODULE:CALLABLE"
     needs_a_pool: bool = False
 

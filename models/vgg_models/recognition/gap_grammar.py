@@ -16,7 +16,7 @@ __all__ = ["LAYERS", "OPEN", "Filling", "Word", "fillings"]
 Word = Literal["ReLU", "MaxPool", "GlobalPool", "Flatten", "Dropout"]
 Filling = tuple[Word, ...]
 
-# The length of a gap between two Sequentials, which no index tells.
+# The length of a gap that no index tells: at the end of a Sequential, or between attributes.
 OPEN: Final = -1
 
 LAYERS: Final[Mapping[Word, Callable[[], nn.Module]]] = {
@@ -32,6 +32,7 @@ _BEFORE_CONVOLUTION: Final[Mapping[int, tuple[Filling, ...]]] = {
     1: (("ReLU",), ("MaxPool",)),
     2: (("ReLU", "MaxPool"),),
     3: (("ReLU", "MaxPool", "Dropout"),),
+    OPEN: (("ReLU",), ("ReLU", "MaxPool")),  # a block without an activation is too rare to be asked about
 }
 _BEFORE_NORM: Final[Mapping[int, tuple[Filling, ...]]] = {0: ((),), 1: (("ReLU",),)}
 _BEFORE_FIRST_LINEAR: Final[Mapping[int, tuple[Filling, ...]]] = {
@@ -45,9 +46,15 @@ _BEFORE_FIRST_LINEAR: Final[Mapping[int, tuple[Filling, ...]]] = {
         ("MaxPool", "Flatten"),
         ("ReLU", "MaxPool", "Flatten"),
         ("ReLU", "GlobalPool", "Flatten"),
+        ("ReLU", "MaxPool", "GlobalPool", "Flatten"),
     ),
 }
-_BEFORE_LINEAR: Final[Mapping[int, tuple[Filling, ...]]] = {0: ((),), 1: (("ReLU",),), 2: (("ReLU", "Dropout"),)}
+_BEFORE_LINEAR: Final[Mapping[int, tuple[Filling, ...]]] = {
+    0: ((),),
+    1: (("ReLU",),),
+    2: (("ReLU", "Dropout"),),
+    OPEN: (("ReLU",), ()),  # both are usual between fc1 and fc2
+}
 
 
 def fillings(before: str, after: str, gap: int, *, flat: bool) -> tuple[Filling, ...]:

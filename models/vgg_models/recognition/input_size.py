@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import isqrt
 
 from torch import nn
 
-__all__ = ["COMMON_SIZES", "InputSizeCandidate", "feature_size", "read_input_size"]
+__all__ = ["COMMON_SIZES", "InputSizeCandidate", "Size", "feature_size", "reachable_sizes", "read_input_size"]
 
 
 # Square sizes that lessons and published models train at, in pixels.
@@ -127,6 +127,24 @@ def feature_size(layers: Iterable[nn.Module], size: Size) -> Size:
         if min(size) < 1:
             return (0, 0)
     return size
+
+
+def reachable_sizes(steps: Sequence[Sequence[nn.Module]], size: Size, endings: Collection[int]) -> set[Size]:
+    """Return the sizes of feature maps after the steps where each of some steps may begin with one more pool.
+
+    They are few, however many the ways are: each step starts from the sizes that the one before can give.
+
+    Args:
+        steps: layers as for feature_size.
+        size: (height, width) of the images.
+        endings: the positions of the steps that may begin with a max pool of 2x2.
+    """
+    sizes = {size}
+    for position, step in enumerate(steps):
+        if position in endings:
+            sizes |= {(height // 2, width // 2) for height, width in sizes}
+        sizes = {after for before in sizes if min(after := feature_size(step, before)) > 0}
+    return sizes
 
 
 def _after(layer: nn.Module, size: Size) -> Size:

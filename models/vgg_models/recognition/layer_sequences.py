@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
+from math import prod
 
 from torch import nn
 
 from vgg_models.architectures.head import Chain
-from vgg_models.recognition.gap_grammar import LAYERS, OPEN, Filling, fillings
+from vgg_models.recognition.gap_grammar import LAYERS, Filling, fillings
 from vgg_models.recognition.saved_layers import Kind, SavedLayer
+from vgg_models.recognition.slots import activations_agree, endings_agree, find_slots
 
 __all__ = ["LayerSequence", "gaps_agree", "place", "rows", "same_layers"]
 
 
-_ABOUT_FEATURES = ("ReLU", "MaxPool", "GlobalPool")
+_MOST_CHOICES = 1024  # a network whose blocks all differ may have more; it is not read
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,53 @@ class LayerSequence:
     def pooled(self) -> bool:
         return any("MaxPool" in filling for filling in self.among_features)
 
+    @property
+    def open_endings(self) -> frozenset[int]:
+        """The positions before which feature maps end a Sequential, so that nothing tells of a pool there."""
+        slots = enumerate(find_slots(self.saved), start=1)
+        return frozenset(position for position, slot in slots if slot.open_features)
+
+    @property
+    def may_be_strided(self) -> bool:
+        """Whether convolutions of stride 2 are as usual as these pools, and leave the same keys.
+
+        They are where no ReLU stands beside a pool; and where kernels have an even size, which a stride of 1 seldom has
+        and no index tells of the pools.
+        """
+        pools = {position for position, filling in enumerate(self.before) if "MaxPool" in filling}
+        even = any(side % 2 == 0 for layer in self.saved if layer.kind == "convolution" for side in layer.shape[2:])
+        return self.pooled and (not self.activated or (even and pools <= self.open_endings))
+
     def with_strides(self) -> LayerSequence:
         """The row that leaves the same keys with a ReLU for each pool, and stride 2 in the convolution before it."""
         pooled = [position for position, filling in enumerate(self.before) if "MaxPool" in filling]
-        before = tuple(tuple("ReLU" if word == "MaxPool" else word for word in filling) for filling in self.before)
+        before = tuple(
+            tuple(dict.fromkeys("ReLU" if word == "MaxPool" else word for word in filling)) for filling in self.before
+        )
         strided = {_last_convolution(self.saved[:position]) for position in pooled}
         return replace(self, before=before, strided=frozenset(strided))
 
-    def layers(self) -> list[nn.Module]:
-        layers: list[nn.Module] = []
+    def steps(self) -> list[list[nn.Module]]:
+        """Each saved layer with the layers before it."""
+        steps: list[list[nn.Module]] = []
         flat = False
         for saved, filling in zip(self.saved, self.before, strict=True):
-            layers += [LAYERS[word]() for word in filling]
-            layers.append(_build(saved, padded=self.padded, strided=saved in self.strided, flat=flat))
+            layer = _build(saved, padded=self.padded, strided=saved in self.strided, flat=flat)
+            steps.append([*(LAYERS[word]() for word in filling), layer])
             flat = flat or saved.kind == "linear"
-        return layers
+        return steps
+
+    @property
+    def takes_any_size(self) -> bool:
+        return any("GlobalPool" in filling for filling in self.before)
+
+    @property
+    def pools_told(self) -> bool:
+        """Whether feature maps end no Sequential in a pool."""
+        return not any("Pool" in word for position in self.open_endings for word in self.before[position])
+
+    def layers(self) -> list[nn.Module]:
+        return [layer for step in self.steps() for layer in step]
 
     def build(self) -> Chain:
         return place(self.layers(), self.saved)
@@ -77,47 +111,31 @@ class LayerSequence:
 def rows(saved: Sequence[SavedLayer]) -> Iterator[LayerSequence]:
     """Yield every row that the grammar has for these layers; none where they do not follow from one another.
 
-    Gaps of the same length between the same kinds of layer are all filled in the same way. A row that pools without
-    any ReLU is followed by the one with strides: strides of 2 are the more usual, and nothing in the keys tells.
+    Gaps with the same slot are all filled in the same way. A row whose pools may as well be strides is followed by the
+    one with strides.
     """
     if not saved or saved[-1].kind != "linear" or not all(map(_follows, saved, saved[1:])):
         return
     first: Filling = ("Flatten",) if saved[0].kind == "linear" else ()
-    slots = [_slot(saved, position) for position in range(1, len(saved))]
+    slots = find_slots(saved)
     kinds = list(dict.fromkeys(slots))
-    padded = {layer.shape[2:] != (1, 1) for layer in saved if layer.kind == "convolution"}
-    for choice in product(*(fillings(before, after, gap, flat=flat) for before, after, gap, flat in kinds)):
+    contents = [fillings(slot.before, slot.after, slot.gap, flat=slot.flat) for slot in kinds]
+    if prod(map(len, contents)) > _MOST_CHOICES:
+        return
+    for choice in product(*contents):
         chosen = dict(zip(kinds, choice, strict=True))
-        if _activations_agree(chosen):
-            for keeps_size in (True, False) if True in padded else (True,):
-                row = LayerSequence(tuple(saved), (first, *(chosen[slot] for slot in slots)), keeps_size)
+        if activations_agree(chosen) and endings_agree(chosen):
+            for padded in _paddings(saved):
+                row = LayerSequence(tuple(saved), (first, *(chosen[slot] for slot in slots)), padded)
                 yield row
-                if row.pooled and not row.activated:
+                if row.may_be_strided:
                     yield row.with_strides()
 
 
-Slot = tuple[str, str, int, bool]
-
-
-def _slot(saved: Sequence[SavedLayer], position: int) -> Slot:
-    before, after = saved[position - 1], saved[position]
-    gap = before.gap_to(after)
-    flat = any(layer.kind == "linear" for layer in saved[:position])
-    return before.kind, after.kind, OPEN if gap is None else gap, flat
-
-
-def _activations_agree(chosen: dict[Slot, Filling]) -> bool:
-    """Whether a ReLU lies in all gaps between feature maps that hold anything, or in none.
-
-    Where no index tells, it is taken to be there, unless the indices elsewhere show that this network has none.
-    """
-    told, untold = set(), set()
-    for (_, _, gap, flat), filling in chosen.items():
-        if not flat and gap == OPEN:
-            untold.add("ReLU" in filling)
-        elif not flat and any(word in _ABOUT_FEATURES for word in filling):
-            told.add("ReLU" in filling)
-    return len(told) <= 1 and untold <= (told or {True})
+def _paddings(saved: Sequence[SavedLayer]) -> tuple[bool, ...]:
+    """Whether the convolutions are padded: both ways, unless a padding of 1x1 kernels alone is none."""
+    kernels = {layer.shape[2:] for layer in saved if layer.kind == "convolution"}
+    return (True, False) if kernels - {(1, 1)} else (True,)
 
 
 def _follows(before: SavedLayer, after: SavedLayer) -> bool:
@@ -193,7 +211,7 @@ def gaps_agree(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool
 
 def place(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> Chain:
     """Return the layers as a module whose keys are the saved ones."""
-    taken = {layer.path for layer in saved}
+    taken = {path for layer in saved for path in _with_parents(layer.path)}
     paths = iter(saved)
     steps: list[tuple[str, nn.Module]] = []
     for layer in layers:
@@ -201,6 +219,11 @@ def place(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> Chain:
         taken.add(path)
         steps.append((path, layer))
     return Chain(steps)
+
+
+def _with_parents(path: str) -> list[str]:
+    names = path.split(".")
+    return [".".join(names[:count]) for count in range(1, len(names) + 1)]
 
 
 def _weightless_before(layers: Sequence[nn.Module]) -> list[list[nn.Module]]:

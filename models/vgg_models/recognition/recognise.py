@@ -84,7 +84,7 @@ def sole(readings: list[Reading]) -> Reading:
         )
     (reading,) = readings
     if reading.question:
-        raise ArchitectureError(f"{reading.description}: {reading.question}.", hint="Give --input-size.")
+        raise ArchitectureError(f"{reading.description}: {reading.question}.", hint=reading.answer)
     return reading
 
 

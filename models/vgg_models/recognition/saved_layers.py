@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice, permutations
+from itertools import groupby, islice, permutations, takewhile
 from typing import Literal
 
 from torch import Tensor
@@ -43,11 +43,34 @@ class SavedLayer:
     def name(self) -> str:
         return self.path.rpartition(".")[2]
 
-    def gap_to(self, other: SavedLayer) -> int | None:
-        """How many layers without weights lie between the two; None where no indices of one Sequential tell."""
-        if self.parent != other.parent or not (self.name.isdigit() and other.name.isdigit()):
+    @property
+    def root(self) -> str:
+        """The outermost Sequential: the path without the indices at its end. A layer outside of any is its own."""
+        names = self.path.split(".")
+        return ".".join(names[: len(names) - len(self.indices)])
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The numbers at the end of the path: (2, 0) of "features.2.0", a Sequential inside a Sequential."""
+        numbers = takewhile(str.isdigit, reversed(self.path.split(".")))
+        return tuple(map(int, numbers))[::-1]
+
+    def depth_shared_with(self, other: SavedLayer) -> int | None:
+        """How many indices the two have in common from the left; None where they have no Sequential in common."""
+        if self.root != other.root:
             return None
-        return int(other.name) - int(self.name) - 1
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(self.indices, other.indices, strict=False))
+        return len(list(same))
+
+    def gap_to(self, other: SavedLayer) -> int | None:
+        """How many layers without weights lie between the two; None where no indices tell.
+
+        They tell nothing of what lies at the end of an inner Sequential.
+        """
+        depth = self.depth_shared_with(other)
+        if depth is None or len(self.indices) != depth + 1:
+            return None
+        return sum(other.indices[depth:]) - self.indices[depth] - 1
 
 
 def saved_layers(state: Mapping[str, Tensor]) -> list[SavedLayer]:
@@ -61,7 +84,7 @@ def saved_layers(state: Mapping[str, Tensor]) -> list[SavedLayer]:
         grouped.setdefault(path, {})[name] = tensor
     layers = [_layer(path, tensors) for path, tensors in grouped.items()]
     groups = list(dict.fromkeys(_group(layer) for layer in layers))
-    return sorted(layers, key=lambda layer: (groups.index(_group(layer)), _index(layer)))
+    return sorted(layers, key=lambda layer: (groups.index(_group(layer)), layer.indices))
 
 
 def other_orders(layers: Sequence[SavedLayer]) -> Iterator[list[SavedLayer]]:
@@ -73,11 +96,7 @@ def other_orders(layers: Sequence[SavedLayer]) -> Iterator[list[SavedLayer]]:
 
 
 def _group(layer: SavedLayer) -> str:
-    return f"{layer.parent}.N" if layer.name.isdigit() else layer.path
-
-
-def _index(layer: SavedLayer) -> int:
-    return int(layer.name) if layer.name.isdigit() else 0
+    return f"{layer.root}.N" if layer.indices else layer.path
 
 
 def describe_layers(layers: Sequence[SavedLayer]) -> str:

@@ -1,0 +1,100 @@
+"""The gaps of a row of saved layers, and which of them are filled alike.
+
+What lies at the end of a Sequential leaves no key, so that a gap there is open. Blocks that are alike, with the same
+kinds of layers at the same indices, end alike: that is taken for granted, and sequential.py says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vgg_models.recognition.gap_grammar import OPEN, Filling
+from vgg_models.recognition.saved_layers import SavedLayer
+
+__all__ = ["Slot", "activations_agree", "endings_agree", "find_slots"]
+
+_ABOUT_FEATURES = ("ReLU", "MaxPool", "GlobalPool")
+
+Block = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What decides the content of a gap: gaps of which all of this is the same are filled in the same way.
+
+    Attributes:
+        before, after: the kinds of the layers around it.
+        gap: its length in layers, or OPEN.
+        flat: whether a Linear layer came before, so that there are no feature maps any more.
+        block: kinds and indices of the layers in the Sequential that ends here; empty where the gap is not open.
+        ends: how many Sequentials end here, one inside the other.
+        room: how many layers fit between those Sequentials and the next; None where they have no Sequential around
+            them.
+    """
+
+    before: str
+    after: str
+    gap: int
+    flat: bool
+    block: Block = ()
+    ends: int = 0
+    room: int | None = None
+
+    @property
+    def open_features(self) -> bool:
+        return self.gap == OPEN and not self.flat
+
+    @property
+    def only_the_block(self) -> bool:
+        """Whether nothing but the end of the block itself is in the gap.
+
+        Attributes are taken for nothing but their blocks; a pool of its own between them would be one more attribute.
+        """
+        return self.open_features and self.ends == 1 and not self.room
+
+
+def find_slots(saved: Sequence[SavedLayer]) -> list[Slot]:
+    """Return the slot before each layer but the first."""
+    return [_slot(saved, position) for position in range(1, len(saved))]
+
+
+def _slot(saved: Sequence[SavedLayer], position: int) -> Slot:
+    before, after = saved[position - 1], saved[position]
+    flat = any(layer.kind == "linear" for layer in saved[:position])
+    gap = before.gap_to(after)
+    if gap is not None:
+        return Slot(before.kind, after.kind, gap, flat)
+    depth = before.depth_shared_with(after)
+    block = tuple((layer.kind, layer.name) for layer in saved if layer.parent == before.parent)
+    if depth is None:
+        return Slot(before.kind, after.kind, OPEN, flat, block, len(before.indices))
+    room = after.indices[depth] - before.indices[depth] - 1
+    return Slot(before.kind, after.kind, OPEN, flat, block, len(before.indices) - depth - 1, room)
+
+
+def activations_agree(chosen: Mapping[Slot, Filling]) -> bool:
+    """Whether a ReLU lies in all gaps between feature maps that hold anything, or in none.
+
+    Where no index tells, it is taken to be there, unless the indices elsewhere show that this network has none.
+    """
+    told, untold = set(), set()
+    for slot, filling in chosen.items():
+        if slot.open_features:
+            untold.add("ReLU" in filling)
+        elif not slot.flat and any(word in _ABOUT_FEATURES for word in filling):
+            told.add("ReLU" in filling)
+    return len(told) <= 1 and untold <= (told or {True})
+
+
+def endings_agree(chosen: Mapping[Slot, Filling]) -> bool:
+    """Whether blocks that are alike end alike, be it within a Sequential or at its end.
+
+    Where a block ends in a pool, so do all of its kind. Where it does not, a layer after it may still be one.
+    """
+    for block in {slot.block for slot in chosen if slot.only_the_block}:
+        alike = {slot: "MaxPool" in filling for slot, filling in chosen.items() if slot.block == block}
+        of_the_block = {pooled for slot, pooled in alike.items() if slot.only_the_block}
+        if len(of_the_block) > 1 or (of_the_block == {True} and not all(alike.values())):
+            return False
+    return True
