@@ -40,7 +40,7 @@ def test_a_file(tmp_path: Path) -> None:
         ('{"resize": "big"}', "resize is 'big'"),
         ('{"means": [0.5]}', "unknown fields: means"),
         ('{"std": [1, 0, 1]}', "greater than 0"),
-        ('{"mean": [0.5]}', "mean has 1 values"),
+        ('{"mean": [0.5]}', "mean has 1 value,"),
         ('{"permutation": [1, 0]}', r"permutes 2 pixels; the network takes images of \(8, 8\)"),
         ('{"permutation": "missing.npy"}', "missing.npy cannot be read"),
         ("[]", "not a JSON object"),

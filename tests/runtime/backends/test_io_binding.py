@@ -72,10 +72,10 @@ def test_a_batch_that_the_model_does_not_take_is_refused_before_it_has_buffers(
 FORK = """
 import os, sys, weakref
 from pathlib import Path
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.io_binding import BoundSession
 from vgg_runtime.backends.onnxruntime_cpu import create_session, session_options
-options = session_options(Placement("cpu", 1))
+options = session_options(SessionConfig("cpu", 1))
 session = BoundSession(create_session(Path(sys.argv[1]), options, "CPUExecutionProvider"), "cpu")
 alive = weakref.ref(session)
 child = os.fork()

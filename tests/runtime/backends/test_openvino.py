@@ -90,9 +90,9 @@ def test_no_answer_leaves_from_changed_weights(bundle: Path) -> None:
 OPEN = """
 import sys
 from pathlib import Path
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.registry import open_backend
-open_backend("openvino", Path(sys.argv[1]), Placement("cpu", 1))
+open_backend("openvino", Path(sys.argv[1]), SessionConfig("cpu", 1))
 print("openvino_telemetry" in sys.modules)
 """
 
@@ -132,14 +132,14 @@ FORK = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from vgg_runtime.backends.base import Placement
+from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.registry import open_backend
 batch = np.ones((2, 3, 6, 8), np.float32)
-backend = open_backend("openvino", Path(sys.argv[1]), Placement("cpu", 2))
+backend = open_backend("openvino", Path(sys.argv[1]), SessionConfig("cpu", 2))
 before = backend.run(batch)
 child = os.fork()
 if child == 0:
-    backend = open_backend("openvino", Path(sys.argv[1]), Placement("cpu", 2))
+    backend = open_backend("openvino", Path(sys.argv[1]), SessionConfig("cpu", 2))
     sys.exit(0 if np.array_equal(backend.run(batch), before) else 3)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
