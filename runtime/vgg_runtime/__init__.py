@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vgg_runtime.batching import BatchingQueue
     from vgg_runtime.bundle.directory import Bundle, open_bundle
     from vgg_runtime.bundle.manifest import Manifest, ParityFigures
-    from vgg_runtime.classifier import Classifier, Prediction
+    from vgg_runtime.classifier import Classifier
     from vgg_runtime.errors import (
         ArchitectureError,
         BundleError,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vgg_runtime.imaging.decode import ImageSource
     from vgg_runtime.imaging.preprocessing import Preprocessing
     from vgg_runtime.imaging.presets import PRESETS
+    from vgg_runtime.prediction import Prediction
     from vgg_runtime.verification import verify_bundle
 
     __version__: str
@@ -98,7 +99,7 @@ __getattr__, __dir__ = lazy_names(
         "OutOfMemoryError": "vgg_runtime.errors",
         "ParityError": "vgg_runtime.errors",
         "ParityFigures": "vgg_runtime.bundle.manifest",
-        "Prediction": "vgg_runtime.classifier",
+        "Prediction": "vgg_runtime.prediction",
         "Preprocessing": "vgg_runtime.imaging.preprocessing",
         "PreprocessingError": "vgg_runtime.errors",
         "RefusedInputError": "vgg_runtime.errors",

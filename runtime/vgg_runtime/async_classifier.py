@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import TypeVar
 
 from vgg_runtime._internal.validation import check_positive_int
-from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
+from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
+from vgg_runtime.prediction import Prediction
 
 __all__ = ["AsyncClassifier"]
 
@@ -36,9 +37,14 @@ class AsyncClassifier:
 
     def __init__(self, classifier: Classifier, *, workers: int = 2) -> None:
         self.classifier = classifier
-        self._pool = ThreadPoolExecutor(check_positive_int("workers", workers), thread_name_prefix="vgg-async")
+        self.workers = check_positive_int("workers", workers)
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="vgg-async")
         self._process = os.getpid()
         self._closed = False
+
+    def __repr__(self) -> str:
+        text = f"{type(self).__name__}({self.classifier!r}, workers={self.workers})"
+        return f"<closed {text}>" if self._closed else text
 
     async def predict(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> list[Prediction]:
         """Do what :meth:`Classifier.predict` does."""

@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from vgg_runtime._internal.validation import check_positive_int
-from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
+from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
+from vgg_runtime.prediction import Prediction
 
 if TYPE_CHECKING:
     from vgg_runtime.bundle.manifest import InputArray
@@ -73,6 +74,7 @@ class BatchingQueue:
         self.classifier = classifier
         self.max_batch = max_batch
         self.max_wait_ms = max_wait_ms
+        self.max_pending = max_pending
         self._room = BoundedSemaphore(max_pending)
         self._ready: SimpleQueue[_Ready | None] = SimpleQueue()
         self._readers = ThreadPoolExecutor(classifier.threads, thread_name_prefix="vgg-read")
@@ -81,6 +83,13 @@ class BatchingQueue:
         self._process = os.getpid()
         self._closing = Lock()
         self._closed = False
+
+    def __repr__(self) -> str:
+        text = (
+            f"{type(self).__name__}({self.classifier!r}, max_batch={self.max_batch}, "
+            f"max_wait_ms={self.max_wait_ms}, max_pending={self.max_pending})"
+        )
+        return f"<closed {text}>" if self._closed else text
 
     def submit(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> Future[list[Prediction]]:
         """Return at once the future of what :meth:`Classifier.predict` returns or raises.

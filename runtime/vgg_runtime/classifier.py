@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar, get_args
 
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
@@ -18,8 +17,9 @@ from vgg_runtime.backends.base import PROFILES, Backend, CudaOptions, Device, Pr
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
 from vgg_runtime.imaging.decode import MAX_PIXELS, ChannelOrder, ImageSource, image_name, read_image
 from vgg_runtime.imaging.folders import find_images
-from vgg_runtime.loading import OpenedModel, open_in_bundle, open_lone_file
+from vgg_runtime.loading import open_model
 from vgg_runtime.metrics import probabilities
+from vgg_runtime.prediction import Prediction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ else:
 
 Item = TypeVar("Item")
 
-__all__ = ["Classifier", "Prediction"]
+__all__ = ["Classifier"]
 
 DEFAULT_BATCH_SIZE = 8
 
@@ -42,32 +42,56 @@ MAX_THREADS = 256
 _reopening = ForkSafeLock()
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One class of one image.
-
-    Attributes:
-        label: name of the class; its index as text where the bundle has no labels.
-        index: position in the network's output.
-        probability: 0 to 1.
-    """
-
-    label: str
-    index: int
-    probability: float
-
-
 class Classifier:
-    """A variant of a bundle, loaded and ready.
+    """A variant of a bundle, or a lone ``.onnx`` or ``.pt`` file that vgg-export wrote, loaded and ready.
 
-    Made by :meth:`open`. One classifier may be shared by threads. After a fork the child loads the model again
-    at its first call, because the engine's threads do not survive it.
+    One classifier may be shared by threads. After a fork the child loads the model again at its first call, because the
+    engine's threads do not survive it.
+
+    Args:
+        path: directory of the bundle, or the file.
+        variant: its name; by default ``onnx-fp32``, or the first ONNX variant where that is not there.
+            "recommended" takes the one that was the best on the machine that exported, or the default where none
+            was timed (``variant_reason`` says which of them it was). A lone file has none.
+        device: "cuda" runs on CUDA or raises; "auto" takes CUDA where it works, else the CPU
+            (``device_reason`` says why).
+        threads: CPU threads for one call, and as many again that decode the next images of a batch; by default
+            as many as this process may use at once.
+        backend: engine that runs it; by default the one for the variant's format. "auto" takes the fastest by a
+            trial of some seconds that this machine remembers (``backend_reason`` says why).
+        verify: compare the files with their checksums. That goes on beside loading, and no prediction leaves before
+            it has ended well: of a changed file that the engine can load, the first prediction says so.
+        max_pixels: larger images are refused before they are decoded.
+        cuda: what is asked of CUDA, such as TF32, where onnxruntime runs the model on it; by default nothing.
+        profile: what to tune the CPU for: "latency" (one image at a time), "throughput" (large batches) or
+            "low-memory".
+
+    Raises:
+        BundleError: the bundle is damaged or lacks the variant.
+        MissingCapabilityError: the engine or the device is missing.
+        UsageError: an argument is out of range, or names a variant of a lone file.
     """
 
-    def __init__(self, opened: OpenedModel, *, threads: int, max_pixels: int) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        variant: str | None = None,
+        device: Device = "auto",
+        threads: int | None = None,
+        backend: str | None = None,
+        verify: bool = True,
+        max_pixels: int = MAX_PIXELS,
+        cuda: CudaOptions | None = None,
+        profile: ProfileName = "latency",
+    ) -> None:
+        config = _session_config(device, threads, profile, cuda)
+        self.max_pixels = check_positive_int("max_pixels", max_pixels)
+        opened = open_model(Path(path), variant, backend, config, verify=verify)
         self._load = opened.load
         self._backend: Backend | None = opened.backend
         self._process = os.getpid()
+        self.path = Path(path)
         self.manifest = opened.manifest
         self.variant = opened.variant
         self.variant_reason = opened.variant_reason
@@ -76,8 +100,7 @@ class Classifier:
         self.metadata = opened.backend.metadata
         self.backend = opened.choice.backend
         self.backend_reason = opened.choice.reason
-        self.max_pixels = max_pixels
-        self.threads = threads
+        self.threads = config.threads
 
     @classmethod
     def open(
@@ -92,51 +115,26 @@ class Classifier:
         max_pixels: int = MAX_PIXELS,
         cuda: CudaOptions | None = None,
         profile: ProfileName = "latency",
-    ) -> Classifier:
-        """Load a variant of the bundle at ``path``, or a lone ``.onnx`` file that vgg-export wrote.
+    ) -> Self:
+        """Return ``Classifier(path, ...)``: the same arguments, the same errors."""
+        return cls(
+            path,
+            variant=variant,
+            device=device,
+            threads=threads,
+            backend=backend,
+            verify=verify,
+            max_pixels=max_pixels,
+            cuda=cuda,
+            profile=profile,
+        )
 
-        Args:
-            path: directory of the bundle, or the file.
-            variant: its name; by default ``onnx-fp32``, or the first ONNX variant where that is not there.
-                "recommended" takes the one that was the best on the machine that exported, or the default where none
-                was timed (``variant_reason`` says which of them it was). A lone file has none.
-            device: "cuda" runs on CUDA or raises; "auto" takes CUDA where it works, else the CPU
-                (``device_reason`` says why).
-            threads: CPU threads for one call, and as many again that decode the next images of a batch; by default
-                as many as this process may use at once.
-            backend: engine that runs it; by default the one for the variant's format. "auto" takes the fastest by a
-                trial of some seconds that this machine remembers (``backend_reason`` says why).
-            verify: compare the files with their checksums. That goes on beside loading, and no prediction leaves before
-                it has ended well: of a changed file that the engine can load, the first prediction says so.
-            max_pixels: larger images are refused before they are decoded.
-            cuda: what is asked of CUDA, such as TF32, where onnxruntime runs the model on it; by default nothing.
-            profile: what to tune the CPU for: "latency" (one image at a time), "throughput" (large batches) or
-                "low-memory".
-
-        Raises:
-            BundleError: the bundle is damaged or lacks the variant.
-            MissingCapabilityError: the engine or the device is missing.
-            UsageError: an argument is out of range, or names a variant of a lone file.
-        """
-        if device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"device is {device!r}; it is auto, cpu or cuda.")
-        if threads is not None:
-            threads = check_positive_int("threads", threads, most=MAX_THREADS)
-        max_pixels = check_positive_int("max_pixels", max_pixels)
-        if cuda is not None and device == "cpu":
-            raise UsageError("options of CUDA were given, and device is cpu.", hint="Take device cuda, or leave them.")
-        if profile not in PROFILES:
-            raise UsageError(f"profile is {profile!r}; it is {', '.join(PROFILES)}.")
-        if threads is None:
-            threads = available_threads()
-        placement = SessionConfig(device, threads, profile, cuda=cuda or CudaOptions())
-        if os.path.isfile(path):
-            if variant is not None:
-                raise UsageError(f"{path} is a file, not a bundle: it has no variant {variant!r} to choose.")
-            opened = open_lone_file(Path(path), backend, placement)
-        else:
-            opened = open_in_bundle(Path(path), variant, backend, placement, verify=verify)
-        return cls(opened, threads=threads, max_pixels=max_pixels)
+    def __repr__(self) -> str:
+        text = (
+            f"{type(self).__name__}({str(self.path)!r}, variant={self.variant!r}, backend={self.backend!r}, "
+            f"device={self.device!r}, threads={self.threads})"
+        )
+        return f"<closed {text}>" if self._backend is None else text
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -376,13 +374,27 @@ class Classifier:
             hint="Open one in each process; they share the memory of float weights, which stay the mapped file.",
         )
 
-    def __enter__(self) -> Classifier:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _session_config(
+    device: Device, threads: int | None, profile: ProfileName, cuda: CudaOptions | None
+) -> SessionConfig:
+    if device not in get_args(Device):
+        raise UsageError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
+    if threads is not None:
+        threads = check_positive_int("threads", threads, most=MAX_THREADS)
+    if cuda is not None and device == "cpu":
+        raise UsageError("CudaOptions have no effect with device='cpu'.", hint="Use device='cuda' or omit cuda.")
+    if profile not in PROFILES:
+        raise UsageError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}.")
+    return SessionConfig(device, threads or available_threads(), profile, cuda=cuda or CudaOptions())
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -19,8 +19,9 @@ from vgg_runtime.backends.registry import BACKENDS
 
 if TYPE_CHECKING:
     from vgg_runtime.bundle.manifest import Manifest, Variant
-    from vgg_runtime.classifier import Classifier, Prediction
+    from vgg_runtime.classifier import Classifier
     from vgg_runtime.errors import ImageError
+    from vgg_runtime.prediction import Prediction
 
 REFUSED = 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from vgg_runtime.bundle.manifest import InputArray
 
-__all__ = ["ENGINES", "RECOMMENDED", "CheckedBackend", "OpenedModel", "open_in_bundle", "open_lone_file"]
+__all__ = ["ENGINES", "RECOMMENDED", "CheckedBackend", "OpenedModel", "open_in_bundle", "open_lone_file", "open_model"]
 
 
 # The backend that runs a format, where the caller names none.
@@ -52,6 +53,22 @@ class OpenedModel:
     choice: BackendChoice
     load: Callable[[], Backend]
     backend: Backend
+
+
+def open_model(
+    path: Path, variant: str | None, backend: str | None, placement: SessionConfig, *, verify: bool
+) -> OpenedModel:
+    """Load a variant of the bundle at ``path``, or the lone file there.
+
+    Raises:
+        BundleError, MissingCapabilityError: as :func:`open_in_bundle` and :func:`open_lone_file`.
+        UsageError: a variant was named, and ``path`` is a file.
+    """
+    if not os.path.isfile(path):
+        return open_in_bundle(path, variant, backend, placement, verify=verify)
+    if variant is not None:
+        raise UsageError(f"{path} is a single model file: it has no variants to choose from, got variant={variant!r}.")
+    return open_lone_file(path, backend, placement)
 
 
 def open_in_bundle(

@@ -106,6 +106,16 @@ def test_a_closed_face_says_so_and_leaves_the_classifier_open(classifier: Classi
     assert classifier.predict(RANDOM[0])
 
 
+def test_its_repr_says_whether_it_is_closed(classifier: Classifier) -> None:
+    async def main() -> tuple[str, str]:
+        async with AsyncClassifier(classifier, workers=3) as face:
+            opened = repr(face)
+        return opened, repr(face)
+
+    text = f"AsyncClassifier({classifier!r}, workers=3)"
+    assert asyncio.run(main()) == (text, f"<closed {text}>")
+
+
 def test_no_worker_at_all_is_refused(classifier: Classifier) -> None:
     with pytest.raises(UsageError, match="workers is 0"):
         AsyncClassifier(classifier, workers=0)

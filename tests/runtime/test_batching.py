@@ -147,6 +147,13 @@ def test_a_caller_waits_where_too_much_is_pending(classifier: Classifier) -> Non
         assert isinstance(first.exception(), ImageError)
 
 
+def test_its_repr_says_whether_it_is_closed(classifier: Classifier) -> None:
+    with BatchingQueue(classifier, max_batch=4, max_wait_ms=2.5, max_pending=9) as queue:
+        text = f"BatchingQueue({classifier!r}, max_batch=4, max_wait_ms=2.5, max_pending=9)"
+        assert repr(queue) == text
+    assert repr(queue) == f"<closed {text}>"
+
+
 def test_answers_can_be_awaited(classifier: Classifier) -> None:
     async def main() -> list[list[Prediction]]:
         with BatchingQueue(classifier, max_batch=4) as queue:

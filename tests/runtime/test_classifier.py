@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import io
 import itertools
 import json
@@ -39,6 +40,23 @@ def test_an_image_gives_its_labels_best_first(bundle: Path, photos: Path) -> Non
     assert found[0] == Prediction("lime", 1, pytest.approx(share))
     assert [(other.label, other.index) for other in found[1:]] == [("red", 0), ("blue", 2)]  # a tie keeps the order
     assert sum(each.probability for each in found) == pytest.approx(1)
+
+
+def test_open_is_the_constructor_by_another_name(bundle: Path, photos: Path) -> None:
+    assert inspect.signature(Classifier.open).parameters == inspect.signature(Classifier).parameters
+    options: dict[str, Any] = {"variant": "onnx-fp32", "device": "cpu", "threads": 1, "max_pixels": 200}
+    with Classifier(bundle, **options) as made, Classifier.open(bundle, **options) as opened:
+        assert repr(made) == repr(opened)
+        assert (made.max_pixels, opened.max_pixels) == (200, 200)
+        assert made.predict(photos / "red.png") == opened.predict(photos / "red.png")
+
+
+def test_its_repr_says_what_runs_where(bundle: Path) -> None:
+    classifier = Classifier(bundle, device="cpu", threads=2)
+    text = f"Classifier({str(bundle)!r}, variant='onnx-fp32', backend='onnxruntime', device='cpu', threads=2)"
+    assert repr(classifier) == text
+    classifier.close()
+    assert repr(classifier) == f"<closed {text}>"
 
 
 def test_no_more_than_top_k_are_given(bundle: Path, photos: Path) -> None:
@@ -379,7 +397,7 @@ def test_a_forked_child_predicts_the_same_on_threads_of_its_own_and_ends(bundle:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"device": "gpu"}, "device is 'gpu'; it is auto, cpu or cuda"),
+        ({"device": "gpu"}, "device must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
         ({"threads": 0}, "threads is 0; it is 1 to 256"),
         ({"threads": 257}, "threads is 257; it is 1 to 256"),
         ({"threads": 1.5}, r"threads is 1\.5; it is a whole number, 1 to 256"),
@@ -453,7 +471,7 @@ class TestRecommendedVariant:
             self.opened(bundle)
 
     def test_a_lone_file_has_none(self, bundle: Path) -> None:
-        with pytest.raises(UsageError, match="it has no variant 'recommended'"):
+        with pytest.raises(UsageError, match="has no variants to choose from, got variant='recommended'"):
             self.opened(bundle / "onnx-fp32" / "model.onnx")
 
 
@@ -535,7 +553,7 @@ def test_a_lone_file_carries_all_it_needs(
     write_model(path, metadata={METADATA_KEY: make_manifest().dump()})
     with Classifier.open(path) as classifier:
         assert (classifier.variant, classifier.predict(photos / "blue.png")[0].label) == ("lone", "blue")
-    with pytest.raises(UsageError, match="no variant 'onnx-fp32' to choose"):
+    with pytest.raises(UsageError, match="no variants to choose from, got variant='onnx-fp32'"):
         Classifier.open(path, variant="onnx-fp32")
 
 

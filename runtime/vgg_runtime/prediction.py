@@ -1,0 +1,22 @@
+"""``Prediction``: what a classifier says of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of one image.
+
+    Attributes:
+        label: name of the class; its index as text where the bundle has no labels.
+        index: position in the network's output.
+        probability: 0 to 1.
+    """
+
+    label: str
+    index: int
+    probability: float
