@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar, get_args, overload
 
-from vgg_runtime._internal.cpu import available_threads
+from vgg_runtime._internal.array_checks import check_batch, check_planes
 from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
 from vgg_runtime._internal.validation import check_positive_int
-from vgg_runtime.backends.base import PROFILES, Backend, CudaOptions, Device, ProfileName, SessionConfig
+from vgg_runtime.backends.base import Backend, CudaOptions, Device, ProfileName, session_config
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
 from vgg_runtime.imaging.decode import MAX_PIXELS, ChannelOrder, ImageSource, image_name, read_image
 from vgg_runtime.imaging.folders import find_images
@@ -31,12 +32,12 @@ else:
 
 Item = TypeVar("Item")
 
+# What becomes of an image that is refused, among others.
+OnError = Literal["raise", "return"]
+
 __all__ = ["Classifier"]
 
 DEFAULT_BATCH_SIZE = 8
-
-# As many as the largest processors have cores; more than there are cores only wait for one another.
-MAX_THREADS = 256
 
 # Of the threads of a forked process one loads the model again, and the others wait for it.
 _reopening = ForkSafeLock()
@@ -85,7 +86,7 @@ class Classifier:
         cuda: CudaOptions | None = None,
         profile: ProfileName = "latency",
     ) -> None:
-        config = _session_config(device, threads, profile, cuda)
+        config = session_config(device, threads, profile, cuda)
         self.max_pixels = check_positive_int("max_pixels", max_pixels)
         opened = open_model(Path(path), variant, backend, config, verify=verify)
         self._load = opened.load
@@ -157,25 +158,9 @@ class Classifier:
             UsageError: ``channels`` is "BGR" and ``image`` is not a uint8 array (height, width, 3 or 4).
         """
         if isinstance(image, np.ndarray) and image.dtype == np.float32 and channels == "RGB":
-            return self._checked_planes(image)
+            return check_planes(image, self.manifest.input)
         decoded = read_image(image, max_pixels=self.max_pixels, channels=channels)
         return self.manifest.prepare(decoded, name=image_name(image))
-
-    def _checked_planes(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.manifest.input.takes_pixels:
-            raise ImageError(
-                f"the array is float32 {list(planes.shape)}; this model takes uint8 pixels and scales them itself.",
-                hint="Give the image: a path, bytes, or a uint8 array (height, width, channels).",
-            )
-        shape = self.manifest.input.image_shape
-        if planes.shape not in (shape, (1, *shape)):
-            raise ImageError(
-                f"the array is float32 {list(planes.shape)}; preprocessed planes are float32 {list(shape)}.",
-                hint="An image is uint8, (height, width, channels).",
-            )
-        if not np.isfinite(planes).all():
-            raise ImageError("the array has values that are not finite (NaN or infinity).")
-        return planes.reshape(planes.shape[-3:])
 
     def predict(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> list[Prediction]:
         """Return the ``top_k`` most probable classes of one image, best first.
@@ -207,12 +192,7 @@ class Classifier:
         Raises:
             ImageError: an image was refused.
         """
-        predictions = []
-        for found in self.predict_each(images, top_k=top_k, batch_size=batch_size, channels=channels):
-            if isinstance(found, ImageError):
-                raise found
-            predictions.append(found)
-        return predictions
+        return list(self.predict_iter(images, top_k=top_k, batch_size=batch_size, channels=channels))
 
     def predict_files(
         self,
@@ -221,27 +201,61 @@ class Classifier:
         top_k: int = 5,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> Iterator[tuple[Path, list[Prediction] | ImageError]]:
-        """Yield each file, and each image file below the folders among ``paths``, with what :meth:`predict_each` says.
+        """Yield each file, and each image file below the folders among ``paths``, with its predictions or its refusal.
 
         Raises:
             ImageError: a folder holds no image.
         """
         files = find_images(paths)
-        return zip(files, self.predict_each(files, top_k=top_k, batch_size=batch_size), strict=True)
+        results = self.predict_iter(files, top_k=top_k, batch_size=batch_size, on_error="return")
+        return zip(files, results, strict=True)
 
-    def predict_each(
+    @overload
+    def predict_iter(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        top_k: int = ...,
+        batch_size: int = ...,
+        on_error: Literal["raise"] = ...,
+        channels: ChannelOrder = ...,
+    ) -> Iterator[list[Prediction]]: ...
+
+    @overload
+    def predict_iter(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        top_k: int = ...,
+        batch_size: int = ...,
+        on_error: OnError,
+        channels: ChannelOrder = ...,
+    ) -> Iterator[list[Prediction] | ImageError]: ...
+
+    def predict_iter(
         self,
         images: Iterable[ImageSource],
         *,
         top_k: int = 5,
         batch_size: int = DEFAULT_BATCH_SIZE,
+        on_error: OnError = "raise",
         channels: ChannelOrder = "RGB",
     ) -> Iterator[list[Prediction] | ImageError]:
-        """Yield, for each image in its turn, its ``top_k`` most probable classes or the reason why it was refused.
+        """Yield the ``top_k`` most probable classes of each image in its turn, best first.
 
         The next images are decoded and resized by ``threads`` threads while the network runs; no more than three
         batches are in memory at once, however many images there are. A Pillow image or a file object is not for two
-        threads: these are read by the caller's. ``channels`` is as :meth:`preprocess` takes it, for every image.
+        threads: these are read by the caller's.
+
+        Args:
+            images, channels: as :meth:`predict_batch` takes them.
+            batch_size: images that run at once, at most.
+            on_error: what becomes of an image that is refused: its ImageError is raised after the predictions of the
+                images before it ("raise"), or yielded in its place ("return").
+
+        Raises:
+            ImageError: an image was refused, and ``on_error`` is "raise".
+            UsageError: an argument is out of range; at once, not at the first image.
         """
         if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise UsageError(
@@ -249,32 +263,25 @@ class Classifier:
                 hint="predict() takes one image, predict_files() takes folders; several arrays are a list, or one of "
                 "four dimensions.",
             )
-        batch_size = check_positive_int("batch_size", batch_size)
-        top_k = check_positive_int("top_k", top_k)
-        from vgg_runtime.imaging.prefetch import prefetch  # a pool of threads, which one image does without
+        if on_error not in get_args(OnError):
+            raise UsageError(f"on_error must be 'raise' or 'return', got {on_error!r}.")
+        top_k, batch_size = check_positive_int("top_k", top_k), check_positive_int("batch_size", batch_size)
+        results = self._predictions_and_errors(images, top_k, batch_size, channels)
+        return results if on_error == "return" else _raise_errors(results)
 
-        reading = (self._reading(image, channels) for image in images)
-        read = prefetch(reading, workers=self.threads, ahead=2 * batch_size)
-        for batch in _batches(read, self.manifest.input.batch_size or batch_size):
+    def _predictions_and_errors(
+        self, images: Iterable[ImageSource], top_k: int, batch_size: int, channels: ChannelOrder
+    ) -> Generator[list[Prediction] | ImageError]:
+        from vgg_runtime.imaging.prefetch import prefetch_images  # a pool of threads, which one image does without
+
+        read = partial(self._try_preprocess, channels=channels)
+        inputs = prefetch_images(images, read, workers=self.threads, ahead=2 * batch_size)
+        for batch in _batches(inputs, self.manifest.input.batch_size or batch_size):
             readable = [planes for planes in batch if not isinstance(planes, ImageError)]
             predictions = iter(self.classify(readable, top_k=top_k))
             yield from (each if isinstance(each, ImageError) else next(predictions) for each in batch)
 
-    def _reading(self, image: ImageSource, channels: ChannelOrder) -> Callable[[], InputArray | ImageError]:
-        """Return what reads ``image`` in any thread; where it is for this one alone, it has been read by then.
-
-        What the caller may write to is copied: a camera's loop often yields the same buffer again.
-        """
-        if isinstance(image, np.ndarray):
-            return partial(self._read, image.copy(), channels)
-        if isinstance(image, bytearray | memoryview):
-            return partial(self._read, bytes(image), channels)
-        if isinstance(image, str | os.PathLike | bytes):
-            return partial(self._read, image, channels)
-        planes = self._read(image, channels)
-        return lambda: planes
-
-    def _read(self, image: ImageSource, channels: ChannelOrder) -> InputArray | ImageError:
+    def _try_preprocess(self, image: ImageSource, channels: ChannelOrder) -> InputArray | ImageError:
         try:
             return self.preprocess(image, channels=channels)
         except ImageError as error:
@@ -314,9 +321,7 @@ class Classifier:
             ImageError: the batch has another dtype, rank, size or number of images, or values that are not finite.
             BundleError: the model does not fit the manifest.
         """
-        self._check_batch(batch)
-        if not np.isfinite(batch).all():
-            raise ImageError("the batch has values that are not finite (NaN or infinity).")
+        check_batch(batch, self.manifest.input)
         return self._outputs(batch) if batch.ndim == 4 else self._outputs_of([batch])
 
     def _outputs_of(self, images: Sequence[InputArray]) -> NDArray[np.float32]:
@@ -351,18 +356,6 @@ class Classifier:
             raise UsageError("this classifier is closed.")
         return backend
 
-    def _check_batch(self, batch: InputArray) -> None:
-        expected = self.manifest.input
-        wanted = f"{expected.dtype} {list(expected.shape)} in {expected.layout} order, or one image without the batch"
-        if not isinstance(batch, np.ndarray) or batch.dtype != expected.dtype:
-            kind = f"{batch.dtype} {list(batch.shape)}" if isinstance(batch, np.ndarray) else type(batch).__name__
-            raise ImageError(f"the batch is {kind}; the network takes {wanted}.")
-        if batch.shape == expected.image_shape:
-            return
-        sizes = (batch.shape[0], *expected.image_shape) if batch.ndim == 4 else None
-        if batch.shape != sizes or len(batch) != (expected.batch_size or max(len(batch), 1)):
-            raise ImageError(f"the batch has shape {list(batch.shape)}; the network takes {wanted}.")
-
     def close(self) -> None:
         """Release the model. Calling it again does nothing."""
         with _reopening.held():
@@ -383,18 +376,12 @@ class Classifier:
         self.close()
 
 
-def _session_config(
-    device: Device, threads: int | None, profile: ProfileName, cuda: CudaOptions | None
-) -> SessionConfig:
-    if device not in get_args(Device):
-        raise UsageError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
-    if threads is not None:
-        threads = check_positive_int("threads", threads, most=MAX_THREADS)
-    if cuda is not None and device == "cpu":
-        raise UsageError("CudaOptions have no effect with device='cpu'.", hint="Use device='cuda' or omit cuda.")
-    if profile not in PROFILES:
-        raise UsageError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}.")
-    return SessionConfig(device, threads or available_threads(), profile, cuda=cuda or CudaOptions())
+def _raise_errors(results: Generator[list[Prediction] | ImageError]) -> Iterator[list[Prediction]]:
+    with closing(results):  # ends its threads, whatever keeps the error alive
+        for result in results:
+            if isinstance(result, ImageError):
+                raise result
+            yield result
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -95,7 +95,7 @@ def test_a_buffer_that_is_written_to_again_gives_each_of_its_images(bundle: Path
 
     with Classifier.open(bundle, threads=2) as classifier:
         expected = [classifier.predict(image) for image in RANDOM[:20]]
-        assert list(classifier.predict_each(frames(np.empty_like(RANDOM[0])), batch_size=2)) == expected
+        assert list(classifier.predict_iter(frames(np.empty_like(RANDOM[0])), batch_size=2)) == expected
 
 
 def test_a_buffer_of_encoded_images_that_is_written_to_again_gives_each_of_them(bundle: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_buffer_of_encoded_images_that_is_written_to_again_gives_each_of_them(
 
     with Classifier.open(bundle, threads=2) as classifier:
         expected = [classifier.predict(image) for image in encoded]
-        assert list(classifier.predict_each(frames(bytearray(encoded[0])), batch_size=2)) == expected
+        assert list(classifier.predict_iter(frames(bytearray(encoded[0])), batch_size=2)) == expected
 
 
 def test_one_folder_is_as_good_as_a_list_of_it(bundle: Path, photos: Path) -> None:
@@ -230,13 +230,37 @@ def test_sixteen_threads_sharing_the_trained_example_give_the_serial_answers(
 def test_each_image_is_predicted_or_refused_in_its_turn(bundle: Path, photos: Path, batch_size: int) -> None:
     images = [RANDOM[0], b"no image", photos / "red.png", photos / "none.png", b"", RANDOM[1]]
     with Classifier.open(bundle, device="cpu") as classifier:
-        found = list(classifier.predict_each(images, batch_size=batch_size))
+        found = list(classifier.predict_iter(images, batch_size=batch_size, on_error="return"))
         assert [isinstance(each, ImageError) for each in found] == [False, True, False, True, True, False]
         assert found[2] == classifier.predict(photos / "red.png")
         assert "there is no file" in str(found[3])
         with pytest.raises(ImageError, match="in no image format"):
             classifier.predict_batch(images, batch_size=batch_size)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("vgg-")]
+
+
+def test_a_refused_image_is_raised_after_those_before_it(bundle: Path) -> None:
+    with Classifier(bundle, device="cpu", threads=1) as classifier:
+        results = classifier.predict_iter([RANDOM[0], RANDOM[1], b"no image", RANDOM[2]], batch_size=4)
+        assert [next(results), next(results)] == [classifier.predict(image) for image in RANDOM[:2]]
+        with pytest.raises(ImageError, match="in no image format"):
+            next(results)
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("vgg-")]
+        assert list(results) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"on_error": "skip"}, "on_error must be 'raise' or 'return', got 'skip'"),
+        ({"on_error": None}, "on_error must be 'raise' or 'return', got None"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_predict_iter_refuses_options_before_any_image(bundle: Path, option: dict[str, Any], message: str) -> None:
+    with Classifier(bundle, device="cpu") as classifier, pytest.raises(UsageError, match=message):
+        classifier.predict_iter(RANDOM, **option)
 
 
 def test_files_and_the_images_below_folders_are_predicted(bundle: Path, photos: Path) -> None:
@@ -261,7 +285,7 @@ def test_one_pillow_image_or_file_may_be_in_a_batch_many_times(bundle: Path, pho
 def test_images_of_any_number_are_taken_as_they_are_needed(bundle: Path) -> None:
     images = itertools.cycle(RANDOM)
     with Classifier.open(bundle, device="cpu") as classifier:
-        found = classifier.predict_each(images, batch_size=4)
+        found = classifier.predict_iter(images, batch_size=4)
         assert [next(found) for _ in range(10)] == [classifier.predict(image) for image in RANDOM[:10]]
 
 

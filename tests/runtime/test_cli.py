@@ -169,12 +169,12 @@ def test_each_line_is_printed_as_soon_as_it_is_known(bundle: Path, tmp_path: Pat
 import sys
 from vgg_runtime import classifier
 from vgg_runtime.cli import main
-predict_each = classifier.Classifier.predict_each
+predict_iter = classifier.Classifier.predict_iter
 def waiting(self, images, **options):
-    for answer in predict_each(self, images, **options):
+    for answer in predict_iter(self, images, **options):
         yield answer
         assert sys.stdin.readline() == "next\\n"
-classifier.Classifier.predict_each = waiting
+classifier.Classifier.predict_iter = waiting
 main()
 """
     command = [sys.executable, "-c", code, "predict", bundle, tmp_path / "red.png", tmp_path / "red.png", "--top-k=1"]

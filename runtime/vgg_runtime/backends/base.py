@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
+from vgg_runtime._internal.cpu import available_threads
+from vgg_runtime._internal.validation import check_positive_int
 from vgg_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +16,17 @@ if TYPE_CHECKING:
 
     from vgg_runtime.bundle.manifest import InputArray
 
-__all__ = ["PROFILES", "Backend", "BackendChoice", "CudaOptions", "Device", "Profile", "ProfileName", "SessionConfig"]
+__all__ = [
+    "PROFILES",
+    "Backend",
+    "BackendChoice",
+    "CudaOptions",
+    "Device",
+    "Profile",
+    "ProfileName",
+    "SessionConfig",
+    "session_config",
+]
 
 
 ProfileName = Literal["latency", "throughput", "low-memory"]
@@ -98,6 +110,9 @@ class CudaOptions:
 
 Device = Literal["auto", "cpu", "cuda"]
 
+# As many as the largest processors have cores; more than there are cores only wait for one another.
+MAX_THREADS = 256
+
 
 @dataclass(frozen=True)
 class SessionConfig:
@@ -116,6 +131,25 @@ class SessionConfig:
     profile: ProfileName = "latency"
     precision: str | None = None
     cuda: CudaOptions = field(default_factory=CudaOptions)
+
+
+def session_config(
+    device: Device, threads: int | None, profile: ProfileName, cuda: CudaOptions | None
+) -> SessionConfig:
+    """Return what a caller of :class:`~vgg_runtime.Classifier` asked for, with the defaults in place of None.
+
+    Raises:
+        UsageError: an argument is out of range, or has no effect on the device.
+    """
+    if device not in get_args(Device):
+        raise UsageError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
+    if threads is not None:
+        threads = check_positive_int("threads", threads, most=MAX_THREADS)
+    if cuda is not None and device == "cpu":
+        raise UsageError("CudaOptions have no effect with device='cpu'.", hint="Use device='cuda' or omit cuda.")
+    if profile not in PROFILES:
+        raise UsageError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}.")
+    return SessionConfig(device, threads or available_threads(), profile, cuda=cuda or CudaOptions())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""Arrays that callers prepared themselves, held against the input that the manifest says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vgg_runtime.bundle.manifest import InputSpec
+from vgg_runtime.errors import ImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vgg_runtime.bundle.manifest import InputArray
+else:
+    from vgg_runtime._internal.lazy_numpy import np
+
+__all__ = ["check_batch", "check_planes"]
+
+
+def check_planes(planes: NDArray[np.float32], expected: InputSpec) -> NDArray[np.float32]:
+    """Return ``planes``, one preprocessed image with or without the batch, as (channels, height, width).
+
+    Raises:
+        ImageError: another shape, values that are not finite, or a model that takes uint8 pixels.
+    """
+    if expected.takes_pixels:
+        raise ImageError(
+            f"the array is float32 {list(planes.shape)}; this model takes uint8 pixels and scales them itself.",
+            hint="Give the image: a path, bytes, or a uint8 array (height, width, channels).",
+        )
+    shape = expected.image_shape
+    if planes.shape not in (shape, (1, *shape)):
+        raise ImageError(
+            f"the array is float32 {list(planes.shape)}; preprocessed planes are float32 {list(shape)}.",
+            hint="An image is uint8, (height, width, channels).",
+        )
+    if not np.isfinite(planes).all():
+        raise ImageError("the array has values that are not finite (NaN or infinity).")
+    return planes.reshape(shape)
+
+
+def check_batch(batch: InputArray, expected: InputSpec) -> None:
+    """Check a batch, or one image without it.
+
+    Raises:
+        ImageError: another dtype, rank, size or number of images, or values that are not finite.
+    """
+    accepted = f"{expected.dtype} {list(expected.shape)} in {expected.layout} order, or one image without the batch"
+    if not isinstance(batch, np.ndarray) or batch.dtype != expected.dtype:
+        kind = f"{batch.dtype} {list(batch.shape)}" if isinstance(batch, np.ndarray) else type(batch).__name__
+        raise ImageError(f"the batch is {kind}; the network takes {accepted}.")
+    if batch.shape != expected.image_shape:
+        shape = (batch.shape[0], *expected.image_shape) if batch.ndim == 4 else None
+        if batch.shape != shape or len(batch) != (expected.batch_size or max(len(batch), 1)):
+            raise ImageError(f"the batch has shape {list(batch.shape)}; the network takes {accepted}.")
+    if not np.isfinite(batch).all():
+        raise ImageError("the batch has values that are not finite (NaN or infinity).")
