@@ -10,16 +10,13 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import BoundedSemaphore, Lock, Thread
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from vgg_runtime._internal.validation import check_positive_int
+from vgg_runtime.bundle.manifest import InputArray
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
 from vgg_runtime.prediction import Prediction
-
-if TYPE_CHECKING:
-    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["BatchingQueue"]
 

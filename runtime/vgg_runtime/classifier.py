@@ -15,6 +15,7 @@ from vgg_runtime._internal.array_checks import check_batch, check_planes
 from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
 from vgg_runtime._internal.validation import check_positive_int
 from vgg_runtime.backends.base import Backend, CudaOptions, Device, ProfileName, session_config
+from vgg_runtime.bundle.manifest import InputArray
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
 from vgg_runtime.imaging.decode import MAX_PIXELS, ChannelOrder, ImageSource, image_name, read_image
 from vgg_runtime.imaging.folders import find_images
@@ -25,10 +26,8 @@ from vgg_runtime.prediction import Prediction
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from vgg_runtime.bundle.manifest import InputArray
 else:
-    from vgg_runtime._internal.lazy_numpy import np
+    from vgg_runtime._internal.lazy_numpy import NDArray, np
 
 Item = TypeVar("Item")
 

@@ -14,14 +14,12 @@ from vgg_runtime.backends.registry import open_backend
 from vgg_runtime.bundle.checksums import PendingChecksums
 from vgg_runtime.bundle.directory import Bundle, open_bundle, read_recommendation
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, check_manifest_unchanged
-from vgg_runtime.bundle.manifest import Manifest, Variant
+from vgg_runtime.bundle.manifest import InputArray, Manifest, Variant
 from vgg_runtime.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from vgg_runtime.bundle.manifest import InputArray
 
 __all__ = ["ENGINES", "RECOMMENDED", "CheckedBackend", "OpenedModel", "open_in_bundle", "open_lone_file", "open_model"]
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vgg_runtime.bundle.manifest import InputSpec
+from vgg_runtime.bundle.manifest import InputArray, InputSpec
 from vgg_runtime.errors import ImageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from vgg_runtime.bundle.manifest import InputArray
 else:
     from vgg_runtime._internal.lazy_numpy import np
 

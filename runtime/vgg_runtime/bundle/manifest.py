@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ForwardRef, Literal, TypeAlias, get_args
 
 from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
 from vgg_runtime._internal.validation import counted
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
     # An image, or a batch of them, as a variant takes it: of the dtype and layout of the manifest's input.
-    InputArray = NDArray[np.float32 | np.uint8]
+    InputArray: TypeAlias = NDArray[np.float32 | np.uint8]
+else:
+    from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
+
+    # The same, evaluated where somebody asks for type hints: numpy is not imported before.
+    InputArray = ForwardRef("NDArray[np.float32 | np.uint8]", module=__name__)
 
 __all__ = [
     "MAX_MANIFEST_BYTES",
@@ -26,6 +31,7 @@ __all__ = [
     "Accuracy",
     "Architecture",
     "Calibration",
+    "InputArray",
     "InputSpec",
     "LeftOutVariant",
     "Manifest",

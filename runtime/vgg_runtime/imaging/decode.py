@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-from typing import IO, TYPE_CHECKING, Any, Literal, Union, get_args
+from typing import IO, TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias, get_args
 
 from vgg_runtime.errors import ImageError, UsageError
 
@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
+
+    ImageSource: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]
 else:
-    from vgg_runtime._internal.lazy_numpy import np
+    from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
+
+    # The same, evaluated where somebody asks for type hints: numpy and Pillow are not imported before.
+    ImageSource = ForwardRef("str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]", module=__name__)
 
 __all__ = ["MAX_PIXELS", "ChannelOrder", "ImageSource", "image_name", "read_image"]
 
 
 logger = logging.getLogger(__name__)
 logger.addHandler(logging.NullHandler())  # quiet, unless the application or vgg-run wants to hear
-
-ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", "NDArray[Any]"]
 
 # The order of the colours in a uint8 array; OpenCV's is BGR.
 ChannelOrder = Literal["RGB", "BGR"]

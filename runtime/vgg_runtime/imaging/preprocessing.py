@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 else:
-    from vgg_runtime._internal.lazy_numpy import np
+    from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
 
 __all__ = ["Channels", "Interpolation", "Preprocessing"]
 
