@@ -73,11 +73,15 @@ class AsyncClassifier:
         future: Future[Result] = self._pool.submit(call)
         return await asyncio.wrap_future(future)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Take no more, wait for what is under way, and end the threads. Calling it again does nothing."""
         if not self._closed and self._process == os.getpid():
             self._closed = True
             await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+
+    async def close(self) -> None:
+        """Do what :meth:`aclose` does."""
+        await self.aclose()
 
     async def __aenter__(self) -> AsyncClassifier:
         return self
@@ -85,4 +89,4 @@ class AsyncClassifier:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.aclose()

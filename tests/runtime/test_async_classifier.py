@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,17 @@ def test_its_repr_says_whether_it_is_closed(classifier: Classifier) -> None:
 
     text = f"AsyncClassifier({classifier!r}, workers=3)"
     assert asyncio.run(main()) == (text, f"<closed {text}>")
+
+
+def test_aclosing_ends_its_threads(classifier: Classifier) -> None:
+    async def main() -> None:
+        async with contextlib.aclosing(AsyncClassifier(classifier)) as face:
+            assert await face.predict(RANDOM[0]) == classifier.predict(RANDOM[0])
+        with pytest.raises(UsageError, match="is closed"):
+            await face.predict(RANDOM[0])
+
+    asyncio.run(main())
+    assert threads() == []
 
 
 def test_no_worker_at_all_is_refused(classifier: Classifier) -> None:
