@@ -33,7 +33,7 @@ check: .venv/ready
 	.venv/bin/lint-imports
 
 bench: .venv/ready
-	.venv/bin/python tests/benchmark/bench.py
+	.venv/bin/python tests/benchmark/bench.py $(BENCH_ARGS)
 
 lessons: .venv/ready
 	.venv/bin/python tests/lessons/table.py

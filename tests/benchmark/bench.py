@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -25,6 +26,8 @@ from vgg_runtime.timing.rounds import measure
 
 HERE = Path(__file__).parent
 PHOTOS = HERE.parents[1] / "examples" / "fashion_mnist" / "images"
+
+WORDS = ("dynamic", "static", "int8-weights", "int4-weights", "fp16")
 
 # variant: (most MB, most latency in units of fp32 of the same format) that a VGG-16 must reach on a VNNI machine
 QUANTIZED = {
@@ -75,8 +78,7 @@ def latency_figures(bundle: Path, threads: int) -> list[Figure]:
 
 
 def quantized_figures(checkpoint: Path, bundle: Path, photos: Path, threads: int) -> list[Figure]:
-    words = ("dynamic", "static", "int8-weights", "int4-weights", "fp16")
-    made = export(checkpoint, bundle, quantize=words, calibration=photos, labels=None)
+    made = export(checkpoint, bundle, quantize=WORDS, calibration=photos, labels=None)
     sizes = {variant.name: variant.bytes / 1e6 for variant in made.manifest.variants}
     timings = measure({name: bundle_subject(bundle, name, threads=threads) for name in sizes}, rounds=7, seconds=1)
     figures = []
@@ -90,10 +92,13 @@ def quantized_figures(checkpoint: Path, bundle: Path, photos: Path, threads: int
 
 
 def example_memory_figure(bundle: Path) -> Figure:
+    return bounded_memory_figure(export_example(bundle))
+
+
+def export_example(bundle: Path, **options: Any) -> Path:
     example = PHOTOS.parent
-    settings = {"preprocess": example / "preprocess.json", "labels": example / "class_indices.json"}
-    export(example / "slim_vgg.pth", bundle, formats=["onnx"], samples=PHOTOS, **settings)
-    return bounded_memory_figure(bundle)
+    settings = {"preprocess": example / "preprocess.json", "labels": example / "class_indices.json", "samples": PHOTOS}
+    return export(example / "slim_vgg.pth", bundle, formats=["onnx"], **settings, **options).directory
 
 
 def _once(what: str, value: float, bound: str) -> Figure:
@@ -102,8 +107,11 @@ def _once(what: str, value: float, bound: str) -> Figure:
 
 @click.command()
 @click.option("--photos", type=click.Path(path_type=Path), default=PHOTOS, help="Real images to calibrate on.")
+@click.option(
+    "--accuracy", type=click.Path(path_type=Path), help="Class folders of test images for the example network."
+)
 @click.option("--threads", type=int, default=len(os.sched_getaffinity(0)), show_default=True)
-def main(photos: Path, threads: int) -> None:
+def main(photos: Path, accuracy: Path | None, threads: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, bundle = Path(folder) / "vgg16.pth", Path(folder) / "vgg16.bundle"
         save_vgg16(checkpoint)
@@ -111,6 +119,9 @@ def main(photos: Path, threads: int) -> None:
         quantized = Path(folder) / "quantized.bundle"
         figures += quantized_figures(checkpoint, quantized, photos, threads)
         figures.append(example_memory_figure(Path(folder) / "example.bundle"))
+        if accuracy is not None:
+            every = export_example(Path(folder) / "every.bundle", quantize=WORDS, calibration=PHOTOS)
+            subprocess.run([sys.executable, HERE / "accuracy.py", every, accuracy], check=True)
         # Processes of their own: Linux counts the peak memory of whoever starts a process as that of the process.
         setting = ["--threads", str(threads)]
         cold_start = [str(HERE / "cold_start.py"), str(quantized), str(checkpoint), *setting]
