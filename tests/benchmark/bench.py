@@ -108,7 +108,7 @@ def _once(what: str, value: float, bound: str) -> Figure:
 @click.command()
 @click.option("--photos", type=click.Path(path_type=Path), default=PHOTOS, help="Real images to calibrate on.")
 @click.option(
-    "--accuracy", type=click.Path(path_type=Path), help="Class folders of test images for the example network."
+    "--accuracy", type=click.Path(path_type=Path), help="Class folders of test images: the example's accuracy."
 )
 @click.option("--threads", type=int, default=len(os.sched_getaffinity(0)), show_default=True)
 def main(photos: Path, accuracy: Path | None, threads: int) -> None:
