@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -29,10 +29,11 @@ from vgg_export.writing.ranking import time_variants
 from vgg_export.writing.report import report
 from vgg_export.writing.variants import write_variants
 from vgg_models.costs import layer_table
-from vgg_models.types import WeightsChoice
+from vgg_models.types import CheckpointSource, WeightsChoice
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.bundle.directory import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest, OutputSpec, Source
+from vgg_runtime.imaging.preprocessing import Preprocessing
 
 __all__ = ["export", "write_bundle"]
 
@@ -40,7 +41,7 @@ TOOLS = ("vgg-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntim
 
 
 def export(
-    checkpoint: str | os.PathLike[str],
+    checkpoint: CheckpointSource,
     output: str | os.PathLike[str],
     *,
     model: str | None = None,
@@ -48,9 +49,9 @@ def export(
     attribute_order: bool = False,
     allow_nonfinite: bool = False,
     formats: Iterable[Format] = FORMATS,
-    preprocess: str | os.PathLike[str] | None = None,
+    preprocess: str | os.PathLike[str] | Preprocessing | None = None,
     input_size: int | tuple[int, int] | None = None,
-    labels: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | Sequence[str] | None = None,
     samples: str | os.PathLike[str] | None = None,
     samples_size: int | None = None,
     quantize: Iterable[str] = (),
@@ -78,7 +79,8 @@ def export(
     keeps its noisiest layers in float where it would miss otherwise.
 
     Args:
-        checkpoint: path of the file, "torchvision:NAME" or "random:NAME".
+        checkpoint: path of the file, "torchvision:NAME" or "random:NAME"; or an ``nn.Module`` or a state dict, which
+            stay as they are: a copy of the module is exported, in eval mode.
         output: directory to write; it appears whole or not at all.
         model: "vgg16", "torchvision:NAME", "module:callable" or "module:callable(key=value)" with literals; None
             recognises the architecture by the keys.
@@ -86,10 +88,11 @@ def export(
         attribute_order: run a whole module's children in the order of its attributes, where its class is not at hand.
         allow_nonfinite: accept NaN and infinity in the weights.
         formats: "onnx", "torchscript", or both.
-        preprocess: a preset, a JSON file, or "find": the candidate that is clearly the most accurate on labelled
-            samples; None takes what the checkpoint states, and for the rest imagenet for three channels, plain for one.
+        preprocess: a preset, a JSON file, a :class:`~vgg_runtime.Preprocessing`, or "find": the candidate that is
+            clearly the most accurate on labelled samples; None takes what the checkpoint states, and for the rest
+            imagenet for three channels, plain for one.
         input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
-        labels: a file of labels, or "imagenet"; None takes what the checkpoint states.
+        labels: a file of labels, "imagenet", or one name per class; None takes what the checkpoint states.
         samples: folder of real images that parity is measured on; None takes image-like noise.
         samples_size: how many of them; None takes all.
         quantize: "dynamic", "static", "int8-weights", "int4-weights", "fp16"; float32 is always exported.
@@ -123,9 +126,9 @@ def export(
         attribute_order=attribute_order,
         allow_nonfinite=allow_nonfinite,
         formats=tuple(formats),
-        preprocess=None if preprocess is None else os.fspath(preprocess),
+        preprocess=os.fspath(preprocess) if isinstance(preprocess, os.PathLike) else preprocess,
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
-        labels=None if labels is None else os.fspath(labels),
+        labels=_labels(labels),
         samples=None if samples is None else Path(samples),
         samples_size=samples_size,
         quantize=tuple(quantize),
@@ -178,6 +181,12 @@ def write_bundle(
             (staging / MEASURED).write_text(results.dump(), encoding="utf-8")
         (staging / REPORT).write_text(report(manifest, samples, results, plan.search), encoding="utf-8")
     return open_bundle(output)
+
+
+def _labels(labels: str | os.PathLike[str] | Sequence[str] | None) -> str | tuple[str, ...] | None:
+    if labels is None or isinstance(labels, str | os.PathLike):
+        return None if labels is None else os.fspath(labels)
+    return tuple(labels)
 
 
 def _samples(plan: Plan) -> Samples:

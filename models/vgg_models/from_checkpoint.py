@@ -38,7 +38,7 @@ def build_from(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
         ArchitectureError: the architecture is unknown, ambiguous, or does not fit.
     """
     model = request.model
-    if request.attribute_order and (checkpoint.module is None or model is not None):
+    if request.attribute_order and (checkpoint.module is None or checkpoint.path is None or model is not None):
         raise UsageError(
             "--attribute-order is for a module that was saved whole, and for no --model.",
             hint="Leave out --attribute-order.",
@@ -139,7 +139,7 @@ def _from_whole_module(checkpoint: Checkpoint, request: LoadRequest) -> BuiltMod
     module, assumption = found
     info = Architecture(
         name="module",
-        description=f"the module that was saved whole, of the class {_class_name(checkpoint.module)}",
+        description=f"a whole module, of the class {_class_name(checkpoint.module)}",
         origin="module",
         reasons=(f"its children: {describe_children(checkpoint.module)}",),
         assumptions=(assumption,) if assumption else (),
@@ -170,7 +170,8 @@ def _offer_class(checkpoint: Checkpoint) -> str:
     """Where the class of the whole module is defined, if that is beside the checkpoint or in the current folder."""
     assert checkpoint.module is not None
     module, _, name = _class_name(missing_class(checkpoint.module)).rpartition(".")
-    source = find_class_source(module, name, (Path(), checkpoint.path.parent))
+    beside = () if checkpoint.path is None else (checkpoint.path.parent,)
+    source = find_class_source(module, name, (Path(), *beside))
     if source is None or isinstance(checkpoint.module, nn.Sequential):  # whose layers lack their class, not it itself
         return ""
     runs = " Importing it runs what is at its top level." if module == "__main__" else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
@@ -24,11 +25,12 @@ from vgg_models.architectures.torchvision import (
 from vgg_models.architectures.torchvision import PREFIX as TORCHVISION
 from vgg_models.architectures.vgg import VGG_NAMES, build_vgg, describe
 from vgg_models.architectures.zoo import KNOWN_MODELS, MODEL_NAMES
+from vgg_models.checkpoint.in_memory import checkpoint_in_memory
 from vgg_models.checkpoint.reading import Checkpoint, read_checkpoint
 from vgg_models.classifier_contract import check_scores
 from vgg_models.from_checkpoint import build_from
 from vgg_models.recognition.module_input import find_module_input
-from vgg_models.types import BuiltModel, CheckpointInfo, LoadedModel, LoadRequest, WeightsChoice
+from vgg_models.types import BuiltModel, CheckpointInfo, CheckpointSource, LoadedModel, LoadRequest, WeightsChoice
 from vgg_runtime.bundle.manifest import Architecture
 from vgg_runtime.errors import ArchitectureError, UsageError
 
@@ -39,7 +41,7 @@ _RANDOM = "random:"
 
 
 def load_model(
-    source: str | os.PathLike[str],
+    source: CheckpointSource,
     *,
     model: str | None = None,
     input_size: tuple[int, int] | None = None,
@@ -55,12 +57,13 @@ def load_model(
 
     Args:
         source: the path of a checkpoint; ``torchvision:NAME`` for torchvision's own weights; ``random:NAME`` for
-            seeded weights, NAME being one of MODEL_NAMES or one of torchvision's.
+            seeded weights, NAME being one of MODEL_NAMES or one of torchvision's. Or an ``nn.Module``, of which a copy
+            is made, or a state dict; neither is changed.
         model: the architecture: one of MODEL_NAMES, ``torchvision:NAME`` or ``MODULE:CALLABLE`` (the user's own
             code, which is imported; ``MODULE:CALLABLE(key=value)`` gives it literal arguments). None to have it read
             off the checkpoint.
         input_size: (height, width) in pixels, where the checkpoint does not decide it.
-        likely_size: the same, of less weight: taken only where nothing else decides.
+        fallback_input_size: the same, of less weight: taken only where nothing else decides.
         input_channels: where the module does not decide it.
         num_classes: of ``random:NAME``; else the checkpoint has its own, which must be this many.
         seed: of ``random:NAME``.
@@ -78,11 +81,15 @@ def load_model(
     if weights not in get_args(WeightsChoice):
         raise UsageError(f"weights must be 'raw' or 'ema', got {weights!r}.")
     request = LoadRequest(model, input_size, fallback_input_size, input_channels, num_classes, seed, attribute_order)
+    if isinstance(source, nn.Module | Mapping):
+        return _load_checkpoint(checkpoint_in_memory(source, weights=weights, allow_nonfinite=allow_nonfinite), request)
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(f"a checkpoint must be a path, an nn.Module or a state dict, got {type(source).__name__}.")
     name = os.fspath(source)
     if not name.startswith((_RANDOM, TORCHVISION)):
-        checkpoint = read_checkpoint(Path(source), weights=weights, allow_nonfinite=allow_nonfinite)
-        loaded = _with_remarks(_load_file(checkpoint, request), *checkpoint.metadata.remarks)
-        return replace(loaded, metadata=checkpoint.metadata)
+        return _load_checkpoint(
+            read_checkpoint(Path(source), weights=weights, allow_nonfinite=allow_nonfinite), request
+        )
     if model is not None:
         raise UsageError(f"{name} names its own architecture.", hint="Leave out --model.")
     if weights == "ema":
@@ -92,7 +99,12 @@ def load_model(
     return _to_loaded_model(pretrained_model(name.removeprefix(TORCHVISION), request), request)
 
 
-def _load_file(checkpoint: Checkpoint, request: LoadRequest) -> LoadedModel:
+def _load_checkpoint(checkpoint: Checkpoint, request: LoadRequest) -> LoadedModel:
+    loaded = _with_remarks(_at_stated_size(checkpoint, request), *checkpoint.metadata.remarks)
+    return replace(loaded, metadata=checkpoint.metadata)
+
+
+def _at_stated_size(checkpoint: Checkpoint, request: LoadRequest) -> LoadedModel:
     """At the size of image that the checkpoint states, unless the user states one, or the network can't take it."""
     size = checkpoint.metadata.input_size
     if size is None or request.input_size is not None:

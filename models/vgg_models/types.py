@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from torch import nn
 
 from vgg_models.metadata import CheckpointMetadata
 from vgg_runtime.bundle.manifest import Architecture
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["BuiltModel", "CheckpointInfo", "CheckpointKind", "LoadRequest", "LoadedModel", "Size", "WeightsChoice"]
+__all__ = [
+    "BuiltModel",
+    "CheckpointInfo",
+    "CheckpointKind",
+    "CheckpointSource",
+    "LoadRequest",
+    "LoadedModel",
+    "Size",
+    "WeightsChoice",
+]
 
 
 CheckpointKind = Literal["state dict", "module", "torchscript", "safetensors", "torchvision", "random"]
 WeightsChoice = Literal["raw", "ema"]
+
+# A path or a name; a module; a state dict, or the dict of a training loop that holds one.
+CheckpointSource: TypeAlias = str | os.PathLike[str] | nn.Module | Mapping[str, Any]
 
 
 @dataclass(frozen=True)

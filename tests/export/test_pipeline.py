@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 from dataclasses import replace
@@ -20,8 +21,16 @@ from vgg_export import export, pipeline
 from vgg_export.variants import registry
 from vgg_export.variants.registry import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, ExportContext, VariantSpec, WrittenFiles
 from vgg_export.verification import gate
-from vgg_runtime import Classifier, verify_bundle
-from vgg_runtime.errors import CalibrationError, ParityError, PreprocessingError, UsageError
+from vgg_models import load_model
+from vgg_runtime import Bundle, Classifier, Manifest, Preprocessing, verify_bundle
+from vgg_runtime.errors import (
+    CalibrationError,
+    CheckpointError,
+    LabelsError,
+    ParityError,
+    PreprocessingError,
+    UsageError,
+)
 
 FLOAT32 = [recipe for recipe in VARIANTS if recipe.precision == "fp32"]
 
@@ -370,6 +379,76 @@ def test_what_was_assumed_and_where_the_weights_are_from_is_recorded(tmp_path: P
     assert (manifest.source.weights, manifest.source.kind) == ("trained", "module")
     assert len(manifest.source.sha256 or "") == 64
     assert {"torch", "onnx", "vgg-deploy"} <= manifest.tool_versions.keys()
+
+
+def unsourced(bundle: Bundle) -> Manifest:
+    """The manifest without what only a file has, and without the digests of files that tell of the source."""
+    manifest = bundle.manifest
+    source = replace(manifest.source, bytes=None, sha256=None)
+    variants = tuple(
+        replace(variant, sha256=dict.fromkeys(variant.sha256, ""), bytes=0) for variant in manifest.variants
+    )
+    return replace(manifest, source=source, variants=variants)
+
+
+def test_module_in_memory_gives_the_bundle_of_its_file(small_network, small_checkpoint, tmp_path: Path) -> None:
+    network = small_network().train()
+    before = copy.deepcopy(network.state_dict())
+    from_module = export(network, tmp_path / "module.bundle", input_size=8)
+    from_file = export(small_checkpoint(), tmp_path / "file.bundle", input_size=8)
+    source = from_module.manifest.source
+    assert (source.kind, source.bytes, source.sha256) == ("module", None, None)
+    assert unsourced(from_module) == unsourced(from_file)
+    assert_same_outputs(from_module, from_file)
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+
+
+def test_state_dict_in_memory_gives_the_bundle_of_its_file(tmp_path: Path) -> None:
+    state = load_model("random:mnist-cnn").module.state_dict()
+    before = copy.deepcopy(state)
+    torch.save(state, tmp_path / "weights.pth")
+    from_memory = export(state, tmp_path / "memory.bundle", formats=["onnx"])
+    from_file = export(tmp_path / "weights.pth", tmp_path / "file.bundle", formats=["onnx"])
+    source = from_memory.manifest.source
+    assert (source.kind, source.weights, source.sha256) == ("state dict", "trained", None)
+    assert unsourced(from_memory) == unsourced(from_file)
+    assert_same_outputs(from_memory, from_file)
+    torch.testing.assert_close(state, before, rtol=0, atol=0)
+
+
+def assert_same_outputs(one: Bundle, other: Bundle) -> None:
+    with Classifier(one.directory, device="cpu") as first, Classifier(other.directory, device="cpu") as second:
+        batch = np.random.default_rng(0).random((2, *first.manifest.input.image_shape), dtype=np.float32)
+        np.testing.assert_array_equal(first.logits(batch), second.logits(batch))
+
+
+def test_preprocessing_and_labels_are_taken_as_objects(small_network, tmp_path: Path) -> None:
+    preprocessing, labels = Preprocessing("L", resize=(8, 8), mean=(0.5,)), list("abcdef")
+    bundle = export(
+        small_network(), tmp_path / "a.bundle", formats=["onnx"], preprocess=preprocessing, labels=labels, verify=False
+    )
+    assert (bundle.manifest.preprocessing, bundle.manifest.labels) == (preprocessing, tuple(labels))
+    assert bundle.manifest.input.size == (8, 8)  # that the preprocessing makes
+    for wrong, error in (({"labels": labels[:5]}, LabelsError), ({"preprocess": Preprocessing()}, PreprocessingError)):
+        with pytest.raises(error):
+            export(small_network(), tmp_path / "b.bundle", input_size=8, **wrong)
+    assert not (tmp_path / "b.bundle").exists()
+
+
+def test_weights_of_a_module_that_are_nan_are_refused(small_network, tmp_path: Path) -> None:
+    network = small_network()
+    with torch.no_grad():
+        become_nan(network)
+    with pytest.raises(CheckpointError, match="NaN or infinite"):
+        export(network, tmp_path / "a.bundle", input_size=8)
+
+
+def test_static_quantization_of_a_module_asks_for_images(small_network, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refusal:
+        export(small_network(), tmp_path / "a.bundle", quantize=["static"])
+    assert "vgg-export CHECKPOINT -o BUNDLE --quantize static" in (refusal.value.hint or "")
 
 
 def test_steps_are_told_in_order(small_checkpoint, tmp_path: Path) -> None:

@@ -22,23 +22,25 @@ _ACCEPTED = (
 )
 
 
-def read_labels(source: str, classes: int) -> tuple[str, ...]:
+def read_labels(source: str | tuple[str, ...], classes: int) -> tuple[str, ...]:
     """Return one name per class, in the order of the network's outputs.
 
     Args:
-        source: path of a JSON file (index to name, name to index, or a list) or of a text file, or "imagenet".
+        source: path of a JSON file (index to name, name to index, or a list) or of a text file, "imagenet", or the
+            names themselves.
         classes: width of the network's head.
 
     Raises:
-        LabelsError: the file is unreadable, of another form, or does not fit the head.
+        LabelsError: the file is unreadable, the names are of another form, or do not fit the head.
     """
+    origin = source if isinstance(source, str) else "the sequence"
     try:
-        labels = _imagenet() if source == IMAGENET else class_names_in(_parse(Path(source)))
+        labels = _imagenet() if source == IMAGENET else class_names_in(_parse(source))
     except ValueError as error:
-        raise LabelsError(f"the labels in {source} can't be used: {error}.", hint=_ACCEPTED) from error
+        raise LabelsError(f"the labels in {origin} can't be used: {error}.", hint=_ACCEPTED) from error
     if len(labels) != classes:
         raise LabelsError(
-            f"{source} names {counted(len(labels), 'class')}, the network has {counted(classes, 'output')}.",
+            f"{origin} names {counted(len(labels), 'class')}, the network has {counted(classes, 'output')}.",
             hint="Give the class_indices.json of the data set that this checkpoint was trained on.",
         )
     return labels
@@ -64,7 +66,10 @@ def labels_from_checkpoint(
     return statement.value, (*unfit, f"labels: taken from {statement.source}")
 
 
-def _parse(path: Path) -> Any:
+def _parse(source: str | tuple[str, ...]) -> Any:
+    if not isinstance(source, str):
+        return source
+    path = Path(source)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:

@@ -19,16 +19,15 @@ from vgg_export.planning.labels import labels_from_checkpoint, read_labels
 from vgg_export.planning.preprocess_search.findings import findings, require_clear
 from vgg_export.planning.preprocess_search.ranking import PreprocessingSearch
 from vgg_export.planning.preprocess_search.search import search_preprocessing, split_labelled
-from vgg_export.planning.preprocess_spec import FIND, resolve_preprocessing, stated_size
+from vgg_export.planning.preprocess_spec import FIND, is_preset, resolve_preprocessing, stated_size
 from vgg_export.planning.stated_preprocessing import apply_statements
 from vgg_export.progress import OnNote, OnStep, ignore_notes, ignore_steps
 from vgg_export.variants.registry import QUANTIZE_OPTIONS, Format, VariantSpec, select_variants
 from vgg_models import layer_table, load_model
-from vgg_models.types import WeightsChoice
+from vgg_models.types import CheckpointSource, WeightsChoice
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.bundle.manifest import InputSpec
 from vgg_runtime.errors import UsageError
-from vgg_runtime.imaging.presets import PRESETS
 
 if TYPE_CHECKING:
     from vgg_models import LoadedModel
@@ -53,10 +52,10 @@ class Options:
         attribute_order: run a whole module's children in the order of its attributes.
         allow_nonfinite: accept NaN and infinity in the weights.
         formats: exported formats.
-        preprocess: a preset, a JSON file, or "find"; None takes what the checkpoint states, and for the rest imagenet
-            for three channels, plain for one.
+        preprocess: a preset, a JSON file, a Preprocessing, or "find"; None takes what the checkpoint states, and
+            for the rest imagenet for three channels, plain for one.
         input_size: (height, width) in pixels.
-        labels: a file of labels, or "imagenet"; None takes what the checkpoint states.
+        labels: a file of labels, "imagenet", or the labels; None takes what the checkpoint states.
         samples: folder of real images for parity.
         samples_size: how many of them; None takes all.
         quantize: words of ``--quantize``.
@@ -75,9 +74,9 @@ class Options:
     attribute_order: bool = False
     allow_nonfinite: bool = False
     formats: tuple[Format, ...] = FORMATS
-    preprocess: str | None = None
+    preprocess: str | Preprocessing | None = None
     input_size: tuple[int, int] | None = None
-    labels: str | None = None
+    labels: str | tuple[str, ...] | None = None
     samples: Path | None = None
     samples_size: int | None = None
     quantize: tuple[str, ...] = ()
@@ -172,7 +171,7 @@ class Plan:
 
 
 def make_plan(
-    checkpoint: str | os.PathLike[str],
+    checkpoint: CheckpointSource,
     options: Options,
     *,
     on_step: OnStep = ignore_steps,
@@ -238,15 +237,16 @@ def note_assumptions(assumptions: Iterable[str], on_note: OnNote) -> None:
         on_note(f"assumed: {assumption}")
 
 
-def _check_calibration(checkpoint: str | os.PathLike[str], options: Options, recipes: Iterable[VariantSpec]) -> None:
+def _check_calibration(checkpoint: CheckpointSource, options: Options, recipes: Iterable[VariantSpec]) -> None:
     """Refuse calibration on nothing: ranges taken from noise fit no photograph."""
     if options.calibration is not None:
         return
     if needing := [recipe.quantize for recipe in recipes if recipe.ranges == "required"]:
         words = " ".join(f"--quantize {word}" for word in needing)
+        file = shlex.quote(os.fspath(checkpoint)) if isinstance(checkpoint, str | os.PathLike) else "CHECKPOINT"
         raise UsageError(
             f"--quantize {', '.join(map(str, needing))} takes ranges from real images, and none are given.",
-            hint=f"vgg-export {shlex.quote(os.fspath(checkpoint))} -o BUNDLE {words} --calibration FOLDER_OF_PHOTOS",
+            hint=f"vgg-export {file} -o BUNDLE {words} --calibration FOLDER_OF_PHOTOS",
         )
 
 
@@ -268,7 +268,7 @@ def _held_out(options: Options, images: ImageSplit) -> Iterator[str]:
 
 def _certain_size(options: Options) -> tuple[int, int] | None:
     """The input size that the user stated: by the option, or in a file of their own. A preset's is only usual."""
-    if options.input_size is not None or options.preprocess in PRESETS:
+    if options.input_size is not None or is_preset(options.preprocess):
         return options.input_size
     return stated_size(options.preprocess)
 

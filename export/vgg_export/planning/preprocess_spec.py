@@ -1,4 +1,4 @@
-"""``--preprocess``: a preset by name, or a JSON file."""
+"""``--preprocess``: a preset by name, or a JSON file; from Python also a Preprocessing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from vgg_runtime._internal.json_codec import MismatchError, from_json
+from vgg_runtime._internal.json_codec import MismatchError, from_json, to_json
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import CheckpointError, PreprocessingError
 from vgg_runtime.imaging.preprocessing import Preprocessing
@@ -21,7 +21,7 @@ from vgg_runtime.imaging.presets import PRESETS, preset
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FIND", "read_permutation", "resolve_preprocessing", "stated_size"]
+__all__ = ["FIND", "is_preset", "read_permutation", "resolve_preprocessing", "stated_size"]
 
 
 # The word for a search by labelled samples (preprocessing_search.py).
@@ -33,41 +33,49 @@ _FIELDS = (
 )
 
 
-def stated_size(option: str | None) -> tuple[int, int] | None:
+def is_preset(option: str | Preprocessing | None) -> TypeGuard[str]:
+    """Whether ``option`` is the name of a preset."""
+    return isinstance(option, str) and option in PRESETS
+
+
+def stated_size(option: str | Preprocessing | None) -> tuple[int, int] | None:
     """Return the (height, width) that ``option`` stands for by itself, or None where it takes the network's own."""
-    if option in (None, FIND):
+    if option is None or option == FIND:
         return None
-    return PRESETS[option][1] if option in PRESETS else _read(Path(option)).output_size
+    return PRESETS[option][1] if is_preset(option) else _read(option).output_size
 
 
-def resolve_preprocessing(option: str, *, size: tuple[int, int], channels: int) -> Preprocessing:
+def resolve_preprocessing(option: str | Preprocessing, *, size: tuple[int, int], channels: int) -> Preprocessing:
     """Return the preprocessing for a network that takes ``channels`` planes of ``size`` (height, width).
 
     Raises:
         PreprocessingError: the option is no preset and no readable file, or does not fit the network.
     """
-    if option in PRESETS:
+    if is_preset(option):
         return preset(option, size, channels)
-    found = _read(Path(option))
+    found, origin = _read(option), option if isinstance(option, str) else "the Preprocessing"
     if found.channel_count != channels:
         raise PreprocessingError(
-            f"{option} makes {counted(found.channel_count, 'channel')} ({found.channels}); "
+            f"{origin} makes {counted(found.channel_count, 'channel')} ({found.channels}); "
             f"the network takes {channels}."
         )
     if found.output_size not in (None, size):
         raise PreprocessingError(
-            f"{option} makes images of {found.output_size} (height, width); the network takes {size}.",
+            f"{origin} makes images of {found.output_size} (height, width); the network takes {size}.",
             hint="Make resize, crop and --input-size agree.",
         )
     if len(found.permutation or ()) not in (0, math.prod(size)):
         raise PreprocessingError(
-            f"{option} permutes {len(found.permutation or ())} pixels; the network takes images of {size} "
+            f"{origin} permutes {len(found.permutation or ())} pixels; the network takes images of {size} "
             f"(height, width), {math.prod(size)} pixels."
         )
     return found
 
 
-def _read(path: Path) -> Preprocessing:
+def _read(option: str | Preprocessing) -> Preprocessing:
+    if isinstance(option, Preprocessing):
+        return _as_it_will_be_read(option)
+    path = Path(option)
     try:
         return from_json(Preprocessing, _with_permutation(json.loads(path.read_text(encoding="utf-8")), path.parent))
     except FileNotFoundError as error:
@@ -79,6 +87,14 @@ def _read(path: Path) -> Preprocessing:
         raise PreprocessingError(f"{path} cannot be read: {error}.") from error
     except (MismatchError, json.JSONDecodeError) as error:
         raise PreprocessingError(f"{path} is no description of preprocessing: {error}.", hint=_FIELDS) from error
+
+
+def _as_it_will_be_read(preprocessing: Preprocessing) -> Preprocessing:
+    """Return the same as the manifest gives it back: a list becomes a tuple, and another type is refused."""
+    try:
+        return from_json(Preprocessing, to_json(preprocessing))
+    except MismatchError as error:
+        raise PreprocessingError(f"the Preprocessing is not valid: {error}.", hint=_FIELDS) from error
 
 
 def _with_permutation(description: Any, folder: Path) -> Any:

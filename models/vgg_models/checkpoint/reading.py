@@ -26,16 +26,17 @@ __all__ = ["Checkpoint", "read_checkpoint"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """What a file holds, or an object of this process.
 
     Attributes:
-        path: of the file.
+        path: of the file; None where there is none.
         state: float32 weights on the CPU, with the key prefixes that they were saved with.
-        module: the whole module, where one was saved, with these weights in it; user classes in it are stubs.
+        module: the whole module, where one was saved, with these weights in it; user classes in it are stubs, unless
+            it comes from this process.
         metadata: what the file says of itself beside the weights.
     """
 
-    path: Path
+    path: Path | None
     state: dict[str, Tensor]
     module: nn.Module | None
     info: CheckpointInfo

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ArchitectureError, CheckpointError
@@ -141,6 +142,8 @@ def _refuse(faults: dict[str, str]) -> None:
 def _fault(value: object) -> str:
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}, not a tensor"
+    if is_lazy(value):
+        return "uninitialized: its layer has not seen an input yet"
     if value.is_meta:
         return "meta: it has no data"
     if value.is_quantized:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,23 @@ NAMES = ("daisy", "rose", "tulip")
 def test_every_form_that_lessons_save_is_read(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_bytes(content.encode())
     assert read_labels(str(tmp_path / name), 3) == NAMES
+
+
+def test_sequence_of_names_is_taken_as_it_is() -> None:
+    assert read_labels(NAMES, 3) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (NAMES[:2], "the sequence names 2 classes, the network has 3 outputs"),
+        (("daisy", 7, "tulip"), "labels in the sequence can't be used: it is neither a list of names"),
+        (("daisy", "", "tulip"), "class 1 has no legible name"),
+    ],
+)
+def test_sequence_of_names_that_does_not_fit_is_refused(names: Any, message: str) -> None:
+    with pytest.raises(LabelsError, match=message):
+        read_labels(names, 3)
 
 
 def test_lines_end_where_an_editor_ends_them(tmp_path: Path) -> None:

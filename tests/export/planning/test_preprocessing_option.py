@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -30,6 +31,26 @@ def test_a_file(tmp_path: Path) -> None:
     expected = Preprocessing("BGR", resize=256, crop=(224, 192), divide_by=1.0, mean=(104.0, 117.0, 123.0))
     assert resolve_preprocessing(str(file), size=(224, 192), channels=3) == expected
     assert stated_size(str(file)) == (224, 192)
+
+
+def test_an_object_is_taken_as_the_manifest_gives_it_back() -> None:
+    listed: Any = {"crop": [224, 192], "mean": [104.0, 117.0, 123.0]}
+    expected = Preprocessing(crop=(224, 192), mean=(104.0, 117.0, 123.0))
+    assert resolve_preprocessing(Preprocessing(**listed), size=(224, 192), channels=3) == expected
+    assert stated_size(Preprocessing(**listed)) == (224, 192)
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "message"),
+    [
+        (Preprocessing("L"), "the Preprocessing makes 1 channel"),
+        (Preprocessing(resize=(8, 9)), r"the Preprocessing makes images of \(8, 9\)"),
+        (Preprocessing(exif_orientation=cast("Any", "yes")), "the Preprocessing is not valid: exif_orientation is"),
+    ],
+)
+def test_an_object_that_does_not_fit_is_refused(preprocessing: Preprocessing, message: str) -> None:
+    with pytest.raises(PreprocessingError, match=message):
+        resolve_preprocessing(preprocessing, size=(8, 8), channels=3)
 
 
 @pytest.mark.parametrize(
