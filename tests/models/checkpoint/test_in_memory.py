@@ -149,7 +149,7 @@ def test_average_of_a_module_that_has_none_is_refused(network: Twice) -> None:
         load_model(network, weights="ema")
 
 
-def test_attribute_order_has_no_meaning_for_a_module_with_its_class(network: Twice) -> None:
+def test_attribute_order_of_a_module_with_its_class_is_refused(network: Twice) -> None:
     with pytest.raises(UsageError, match="saved whole"):
         load_model(network, attribute_order=True)
 
