@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar, get_args, overload
 
-from vgg_runtime._internal.array_checks import check_batch, check_planes
+from vgg_runtime._array_checks import check_batch, check_planes
 from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
 from vgg_runtime._internal.validation import check_positive_int
 from vgg_runtime.backends.base import Backend, CudaOptions, Device, ProfileName, session_config
