@@ -41,7 +41,7 @@ def find_engines(asked: Sequence[str], variants: Sequence[Variant]) -> tuple[dic
         MissingCapabilityError: one that was asked for is absent.
     """
     if unknown := sorted(set(asked) - set(ENGINES)):
-        raise UsageError(f"no backend is called {', '.join(unknown)}.", hint=f"There is {', '.join(ENGINES)}.")
+        raise UsageError(f"unknown backend {', '.join(unknown)}.", hint=f"Available: {', '.join(ENGINES)}.")
     formats = {variant.format for variant in variants}
     if idle := [name for name in asked if ENGINES[name].runs not in formats]:
         raise UsageError(f"{', '.join(idle)} runs none of the variants: {', '.join(each.name for each in variants)}.")

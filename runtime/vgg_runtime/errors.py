@@ -1,6 +1,6 @@
 """Every error that vgg-deploy raises on purpose, and the exit code that each stands for.
 
-    VggDeployError                    1  a fault of ours
+    VggDeployError                    1  internal error
     ├── UsageError                    2  the call itself is wrong: an option, an argument, a combination
     ├── RefusedInputError             3  a file or a value that is unreadable, unsafe or unsupported
     │   ├── CheckpointError              a checkpoint

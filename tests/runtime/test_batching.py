@@ -165,8 +165,8 @@ def test_answers_can_be_awaited(classifier: Classifier) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_batch": 0}, "max_batch is 0"),
-        ({"max_pending": 0}, "max_pending is 0"),
+        ({"max_batch": 0}, "max_batch must be an integer >= 1, got 0"),
+        ({"max_pending": 0}, "max_pending must be an integer >= 1, got 0"),
         ({"max_wait_ms": -1}, "max_wait_ms is -1"),
         ({"max_wait_ms": float("inf")}, "max_wait_ms is inf"),
     ],
@@ -178,5 +178,5 @@ def test_arguments_out_of_range_are_refused(classifier: Classifier, arguments: d
 
 
 def test_top_k_out_of_range_is_refused_at_once(classifier: Classifier) -> None:
-    with BatchingQueue(classifier) as queue, pytest.raises(UsageError, match="top_k is 0"):
+    with BatchingQueue(classifier) as queue, pytest.raises(UsageError, match="top_k must be an integer >= 1, got 0"):
         queue.submit(RANDOM[0], top_k=0)

@@ -211,7 +211,7 @@ def test_a_reader_that_leaves_ends_it_quietly(bundle: Path, photos: Path, comman
         (["predict", "{bundle}", "{photos}", "--top-k", "0"], 2, "--top-k"),
         (["predict", "{bundle}", "{photos}", "--batch-size", "none"], 2, "--batch-size"),
         (["predict", "{bundle}", "{photos}", "--device", "tpu"], 2, "--device"),
-        (["predict", "{bundle}", "{photos}", "--threads", "257"], 2, "it is 1 to 256"),
+        (["predict", "{bundle}", "{photos}", "--threads", "257"], 2, "must be an integer from 1 to 256, got 257"),
         (["predict", "{photos}", "{photos}"], 3, "it has no bundle.json"),
         (["predict", "no.bundle", "{photos}", "--json"], 3, "there is no bundle at no.bundle"),
         (["predict", "{photos}/red.png", "{photos}"], 3, "cannot load"),

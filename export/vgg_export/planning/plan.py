@@ -96,7 +96,7 @@ class Options:
     def __post_init__(self) -> None:
         _check_word("format", self.formats, FORMATS)
         if not self.formats:
-            raise UsageError("no format was given.", hint=f"There is {', '.join(FORMATS)}.")
+            raise UsageError("no format was given.", hint=f"Available: {', '.join(FORMATS)}.")
         _check_word("quantization", self.quantize, QUANTIZE_OPTIONS)
         _check_word("calibration method", (self.calibration_method,), METHODS)
         _check_word("target", (self.target,), TARGETS)
@@ -129,7 +129,7 @@ class Options:
 
 def _check_word(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     if unknown := sorted(set(given) - set(known)):
-        raise UsageError(f"no {what} is called {', '.join(unknown)}.", hint=f"There is {', '.join(known)}.")
+        raise UsageError(f"unknown {what} {', '.join(unknown)}.", hint=f"Available: {', '.join(known)}.")
 
 
 @dataclass(frozen=True)

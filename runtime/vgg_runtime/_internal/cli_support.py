@@ -68,7 +68,7 @@ def run(command: click.Command) -> None:
             click.echo(f"error: the output cannot be written: {error.strerror}.", err=True)
             sys.exit(MissingCapabilityError.exit_code)
         traceback.print_exc()
-        click.echo("error: this is a fault of vgg-deploy; please report it with the lines above.", err=True)
+        click.echo("error: internal error in vgg-deploy. Please report it with the traceback above.", err=True)
         sys.exit(1)
 
 

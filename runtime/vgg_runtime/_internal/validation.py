@@ -11,13 +11,11 @@ def check_positive_int(name: str, value: int, *, most: int | None = None) -> int
     """Return ``value``, which the caller gave as ``name``.
 
     Raises:
-        UsageError: it is no whole number, less than 1, or more than ``most``.
+        UsageError: it is not an integer, less than 1, or greater than ``most``.
     """
-    accepted = "at least 1" if most is None else f"1 to {most}"
-    if not hasattr(value, "__index__"):
-        raise UsageError(f"{name} is {value!r}; it is a whole number, {accepted}.")
-    if value < 1 or (most is not None and value > most):
-        raise UsageError(f"{name} is {value}; it is {accepted}.")
+    accepted = ">= 1" if most is None else f"from 1 to {most}"
+    if not hasattr(value, "__index__") or value < 1 or (most is not None and value > most):
+        raise UsageError(f"{name} must be an integer {accepted}, got {value!r}.")
     return int(value)
 
 

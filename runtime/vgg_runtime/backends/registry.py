@@ -53,6 +53,6 @@ def open_backend(name: str, model: Path, placement: SessionConfig) -> Backend:
     plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in plugged:
         known = ", ".join([*BACKENDS, *plugged])
-        raise MissingCapabilityError(f"no backend is called {name!r}.", hint=f"There is {known}.")
+        raise MissingCapabilityError(f"unknown backend {name!r}.", hint=f"Available: {known}.")
     backend: Backend = plugged[name].load()(model, placement)
     return backend

@@ -66,7 +66,7 @@ def test_a_fault_of_ours_shows_where_it_is(monkeypatch: pytest.MonkeyPatch, caps
     assert run(monkeypatch, raising(ZeroDivisionError("oh"))) == 1
     shown = capsys.readouterr().err
     assert "Traceback" in shown
-    assert "this is a fault of vgg-deploy" in shown
+    assert "internal error in vgg-deploy" in shown
 
 
 def test_an_interruption_is_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

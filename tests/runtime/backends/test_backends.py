@@ -30,7 +30,7 @@ def check(backend: Backend, batch: np.ndarray) -> None:
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(MissingCapabilityError, match=r"no backend is called 'none'\.\s*There is onnxruntime, openvino"):
+    with pytest.raises(MissingCapabilityError, match=r"unknown backend 'none'\.\s*Available: onnxruntime, openvino"):
         open_backend("none", tmp_path / "model.onnx", SessionConfig("cpu", 1))
 
 

@@ -106,7 +106,7 @@ def test_a_backend_that_was_asked_for_and_is_absent_is_an_error(opened: Bundle, 
 
 
 def test_names_that_are_unknown_are_refused(opened: Bundle) -> None:
-    with pytest.raises(UsageError, match="no backend is called tensorrt") as refused:
+    with pytest.raises(UsageError, match="unknown backend tensorrt") as refused:
         choose(opened, BenchmarkRequest(backends=["tensorrt"]))
     assert "onnxruntime-cuda" in refused.value.hint
     with pytest.raises(BundleError, match="no variant 'onnx-fp64'"):

@@ -100,7 +100,7 @@ def test_a_constraint_that_nothing_meets_is_told_after_the_table(bundle: Path, t
         (("BUNDLE", "--min-agreement", "2"), 2, "a share from 0 to 1"),
         (("BUNDLE", "--also", "lone"), 2, "is not NAME=FILE"),
         (("BUNDLE", "--also", "onnx-fp32=FILE"), 2, "onnx-fp32 is the name of a variant"),
-        (("BUNDLE", "--backend", "tensorrt"), 2, "no backend is called tensorrt"),
+        (("BUNDLE", "--backend", "tensorrt"), 2, "unknown backend tensorrt"),
         (("BUNDLE", "--samples", "nowhere"), 2, "there is no folder nowhere"),
         (("nowhere.bundle",), 3, "there is no bundle"),
         (("BUNDLE", "--compare", "a.json", "b.json"), 2, "leave out BUNDLE"),
