@@ -158,7 +158,7 @@ class TestHttpEndpoint:
         [
             ({"body": b"no image"}, 400, "no image format"),
             ({"body": b""}, 400, "empty"),
-            ({"top_k": "0"}, 400, "at least 1"),
+            ({"top_k": "0"}, 400, "an integer >= 1"),
             ({"top_k": "many"}, 400, "not a whole number"),
             ({"kind": "text/plain"}, 415, "text/plain"),
             ({"length": 17 * 2**20, "body": b""}, 413, "exceeds the capacity limit"),
