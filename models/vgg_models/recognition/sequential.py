@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import groupby, pairwise, takewhile
 from math import isqrt
 
@@ -141,6 +142,12 @@ def _reading(row: LayerSequence, size: Size, *, given: bool, rivals: Counter[Siz
 
 
 def _open_reading(row: LayerSequence, sides: list[int]) -> Reading:
+    question = f"it takes images of {sides[0]} to {sides[-1]} pixels, none of the common sizes; {_ASK}"
+    return replace(_asking(row, question, _assumptions(row)), chosen_by=f"--input-size {sides[0]}")
+
+
+def _asking(row: LayerSequence, question: str, assumptions: tuple[str, ...]) -> Reading:
+    """A row whose size, and perhaps more, is open."""
     return Reading(
         name="cnn",
         description=f"a row of {describe_layers(row.saved)}",
@@ -148,9 +155,8 @@ def _open_reading(row: LayerSequence, sides: list[int]) -> Reading:
         input_channels=row.saved[0].shape[1],
         input_size=None,
         reasons=(),
-        assumptions=_assumptions(row),
-        question=f"it takes images of {sides[0]} to {sides[-1]} pixels, none of the common sizes; {_ASK}",
-        chosen_by=f"--input-size {sides[0]}",
+        assumptions=assumptions,
+        question=question,
     )
 
 
@@ -175,32 +181,13 @@ def _part_pooled_reading(row: LayerSequence, sizes: list[Size]) -> Reading:
 
 def _undecided(row: LayerSequence, question: str, assumptions: tuple[str, ...]) -> Reading:
     """A row about which more than the size is open: its forward has to be given."""
-    return Reading(
-        name="cnn",
-        description=f"a row of {describe_layers(row.saved)}",
-        build=row.build,
-        input_channels=row.saved[0].shape[1],
-        input_size=None,
-        reasons=(),
-        assumptions=assumptions,
-        question=question,
-        answer="Give your own class or a function that makes the module: --model MODULE:CALLABLE.",
-    )
+    answer = "Give your own class or a function that makes the module: --model MODULE:CALLABLE."
+    return replace(_asking(row, question, assumptions), answer=answer)
 
 
 def _any_size_reading(row: LayerSequence) -> Reading:
-    return Reading(
-        name="cnn",
-        description=f"a row of {describe_layers(row.saved)}",
-        build=row.build,
-        input_channels=row.saved[0].shape[1],
-        input_size=None,
-        reasons=(),
-        assumptions=_general_assumptions(row),
-        question=f"global average pooling takes images of any size; {_ASK}",
-        chosen_by="--input-size N",
-        needs_a_pool=True,
-    )
+    reading = _asking(row, f"global average pooling takes images of any size; {_ASK}", _general_assumptions(row))
+    return replace(reading, chosen_by="--input-size N", needs_a_pool=True)
 
 
 def _flat_reading(row: LayerSequence, input_size: Size | None) -> Reading:
