@@ -11,10 +11,22 @@ from vgg_runtime._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vgg_export.pipeline import export
+    from vgg_export.planning.options import (
+        CalibrationOptions,
+        ModelOptions,
+        OnnxOptions,
+        Quantization,
+        SampleOptions,
+    )
 
     __version__: str
 
 __all__ = [
+    "CalibrationOptions",
+    "ModelOptions",
+    "OnnxOptions",
+    "Quantization",
+    "SampleOptions",
     "__version__",
     "export",
 ]
@@ -22,6 +34,11 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "CalibrationOptions": "vgg_export.planning.options",
+        "ModelOptions": "vgg_export.planning.options",
+        "OnnxOptions": "vgg_export.planning.options",
+        "Quantization": "vgg_export.planning.options",
+        "SampleOptions": "vgg_export.planning.options",
         "export": "vgg_export.pipeline",
     },
 )

@@ -6,9 +6,10 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import click
 
@@ -20,7 +21,8 @@ from vgg_runtime.errors import MissingCapabilityError, ParityError
 from vgg_runtime.imaging.presets import PRESETS
 
 if TYPE_CHECKING:
-    from vgg_export.planning.plan import Options, Plan
+    from vgg_export.planning.options import Options
+    from vgg_export.planning.plan import Plan
     from vgg_export.progress import OnStep
     from vgg_runtime.bundle.directory import Bundle
     from vgg_runtime.bundle.manifest import LeftOutVariant
@@ -104,14 +106,18 @@ class BatchSize(click.ParamType["int | str"]):
 @click.option("--batch", type=BatchSize(), default="dynamic", show_default=True, metavar="dynamic|N")
 @click.option("--single-file", is_flag=True, help="Put the weights inside the .onnx file.")
 @click.option("--embed-preprocessing", is_flag=True, help="Take uint8 NHWC; scale and normalize inside the model.")
-@click.option("--no-verify", is_flag=True, help="Do not compare the variants with eager PyTorch.")
+@click.option(
+    "--no-verify", "verify", default=True, flag_value=False, help="Do not compare the variants with eager PyTorch."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
 @click.option("--dry-run", is_flag=True, help="Print what was found and what would be written; write nothing.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For noise, random weights and samples."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
-def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, checkpoint: str, **given: Any) -> int:
+def command(
+    output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, checkpoint: str, **parameters: Any
+) -> int:
     """Export CHECKPOINT to a verified bundle that runs without PyTorch.
 
     CHECKPOINT is a file (a state dict, a whole module, safetensors or your own TorchScript archive),
@@ -129,7 +135,7 @@ def command(output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, 
         if output is not None and not dry_run:
             check_destination(output, overwrite=overwrite)
         on_step("reading the checkpoint")
-        plan = make_plan(checkpoint, _options(**given), on_step=on_step, on_note=on_note)
+        plan = make_plan(checkpoint, export_options(parameters), on_step=on_step, on_note=on_note)
         bundle = None
         if output is not None and not dry_run:
             bundle = write_bundle(plan, output, overwrite=overwrite, on_step=on_step, on_note=on_note)
@@ -149,24 +155,26 @@ def _check_export_extra() -> None:
         )
 
 
-def _options(
-    *,
-    formats: tuple[Any, ...],
-    no_verify: bool,
-    min_agreement: float | None,
-    min_snr: float | None,
-    **same_names: Any,
-) -> Options:
-    from vgg_calibration.mixed_precision import AccuracyTarget
-    from vgg_export.planning.plan import FORMATS, Options
+def export_options(parameters: dict[str, Any]) -> Options:
+    """Fill the options from the command's parameters; what is not given has its default there."""
+    from vgg_export.planning.options import Options
 
-    given = {name: value for name, value in same_names.items() if value is not None}  # the rest have defaults there
-    return Options(
-        formats=tuple(dict.fromkeys(formats)) or FORMATS,
-        verify=not no_verify,
-        budget=AccuracyTarget(min_agreement, min_snr),
-        **given,
-    )
+    options = {name: value for name, value in parameters.items() if value not in (None, ())}
+    for name, kind in get_type_hints(Options).items():
+        if is_dataclass(kind):
+            options[name] = _group_of_options(name, cast("type", kind), options)
+    return Options(**options)
+
+
+def _group_of_options(group: str, kind: type, parameters: dict[str, Any]) -> Any:
+    """Make a group of options from its parameters, which are taken out of ``parameters``.
+
+    They have the names of its fields, after the group's own where a name alone would say too little. That of its first
+    field may be the group's own alone: --samples DIR, --samples-size N.
+    """
+    names = [field.name for field in fields(kind)]
+    fills = {group: names[0], **{name: name for name in names}, **{f"{group}_{name}": name for name in names}}
+    return kind(**{name: parameters.pop(parameter) for parameter, name in fills.items() if parameter in parameters})
 
 
 @contextmanager

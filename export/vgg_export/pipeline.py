@@ -12,11 +12,16 @@ from typing import Literal, cast
 import numpy as np
 
 from vgg_bench.measurement.machine import package_versions
-from vgg_calibration.mixed_precision import AccuracyTarget
-from vgg_calibration.ranges.methods import DEFAULT_METHOD
-from vgg_calibration.targets import ANY_CPU
-from vgg_export.exporters.onnx import DEFAULT_OPSET
-from vgg_export.planning.plan import FORMATS, Options, Plan, make_plan, note_assumptions
+from vgg_export.planning.options import (
+    FORMATS,
+    CalibrationOptions,
+    ModelOptions,
+    OnnxOptions,
+    Options,
+    Quantization,
+    SampleOptions,
+)
+from vgg_export.planning.plan import Plan, make_plan, note_assumptions
 from vgg_export.progress import OnNote, OnStep, ignore_notes, ignore_steps
 from vgg_export.variants.registry import Format
 from vgg_export.verification.diagnosis import diagnose
@@ -29,7 +34,7 @@ from vgg_export.writing.ranking import time_variants
 from vgg_export.writing.report import report
 from vgg_export.writing.variants import write_variants
 from vgg_models.costs import layer_table
-from vgg_models.types import CheckpointSource, WeightsChoice
+from vgg_models.types import CheckpointSource
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.bundle.directory import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest, OutputSpec, Source
@@ -44,27 +49,16 @@ def export(
     checkpoint: CheckpointSource,
     output: str | os.PathLike[str],
     *,
-    model: str | None = None,
-    weights: WeightsChoice = "raw",
-    attribute_order: bool = False,
-    allow_nonfinite: bool = False,
+    model: str | ModelOptions | None = None,
     formats: Iterable[Format] = FORMATS,
     preprocess: str | os.PathLike[str] | Preprocessing | None = None,
     input_size: int | tuple[int, int] | None = None,
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
-    samples: str | os.PathLike[str] | None = None,
-    samples_size: int | None = None,
-    quantize: Iterable[str] = (),
-    calibration: str | os.PathLike[str] | None = None,
-    calibration_size: int | None = None,
-    calibration_method: str = DEFAULT_METHOD,
-    target: str = ANY_CPU,
-    min_agreement: float | None = None,
-    min_snr: float | None = None,
-    all_layers: bool = False,
-    opset: int = DEFAULT_OPSET,
+    samples: str | os.PathLike[str] | SampleOptions | None = None,
+    quantize: Iterable[str] | Quantization = (),
+    calibration: str | os.PathLike[str] | CalibrationOptions | None = None,
+    onnx: OnnxOptions | None = None,
     batch: int | Literal["dynamic"] = "dynamic",
-    single_file: bool = False,
     embed_preprocessing: bool = False,
     verify: bool = True,
     overwrite: bool = False,
@@ -74,39 +68,29 @@ def export(
 ) -> Bundle:
     """Export ``checkpoint`` to a bundle at ``output``, every variant verified against eager PyTorch.
 
-    A quantized variant that misses its tolerance, or ``min_agreement`` or ``min_snr``, raises nothing: it is left out,
-    the others are written, and ``bundle.manifest.left_out`` says what it misses and what to do about it. int8-static
-    keeps its noisiest layers in float where it would miss otherwise.
+    Options that belong together are one object; where only the first of them is needed, it may be given by itself:
+    ``calibration="photos/"`` is ``calibration=CalibrationOptions("photos/")``.
+
+    A quantized variant that misses its tolerance, or what :class:`~vgg_export.Quantization` asks for, raises nothing:
+    it is left out, the others are written, and ``bundle.manifest.left_out`` says what it misses and what to do about
+    it. int8-static keeps its noisiest layers in float where it would miss otherwise.
 
     Args:
         checkpoint: path of the file, "torchvision:NAME" or "random:NAME"; or an ``nn.Module`` or a state dict, which
             stay as they are: a copy of the module is exported, in eval mode.
         output: directory to write; it appears whole or not at all.
-        model: "vgg16", "torchvision:NAME", "module:callable" or "module:callable(key=value)" with literals; None
-            recognises the architecture by the keys.
-        weights: "raw" or "ema", where the checkpoint holds both the weights and a running average of them.
-        attribute_order: run a whole module's children in the order of its attributes, where its class is not at hand.
-        allow_nonfinite: accept NaN and infinity in the weights.
+        model: the name of the architecture, or :class:`~vgg_export.ModelOptions`; None recognises it by the keys.
         formats: "onnx", "torchscript", or both.
         preprocess: a preset, a JSON file, a :class:`~vgg_runtime.Preprocessing`, or "find": the candidate that is
             clearly the most accurate on labelled samples; None takes what the checkpoint states, and for the rest
             imagenet for three channels, plain for one.
         input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
         labels: a file of labels, "imagenet", or one name per class; None takes what the checkpoint states.
-        samples: folder of real images that parity is measured on; None takes image-like noise.
-        samples_size: how many of them; None takes all.
-        quantize: "dynamic", "static", "int8-weights", "int4-weights", "fp16"; float32 is always exported.
-        calibration: folder of real images that the ranges of 8-bit activations are taken from.
-        calibration_size: how many of them; None takes as many as there are, up to 100.
-        calibration_method: "minmax", "percentile", "entropy" or "mse".
-        target: "vnni", "avx2", "arm64", "cuda", or "any" for any CPU.
-        min_agreement: share of images, 0 to 1, on which int8-static must give eager PyTorch's best class; as few bytes
-            as possible stay in float to reach it.
-        min_snr: the same as a signal-to-noise ratio in dB.
-        all_layers: quantize every layer of int8-static, and leave it out where it misses like that.
-        opset: version of the ONNX operator set.
+        samples: a folder of real images that parity is measured on, or :class:`~vgg_export.SampleOptions`.
+        quantize: the methods, or :class:`~vgg_export.Quantization`; float32 is always exported.
+        calibration: a folder of real images to calibrate on, or :class:`~vgg_export.CalibrationOptions`.
+        onnx: how the ONNX variants are written; see :class:`~vgg_export.OnnxOptions`.
         batch: "dynamic", or a fixed batch size.
-        single_file: put the weights inside the ``.onnx`` file.
         embed_preprocessing: let every variant take uint8 NHWC, and scale and normalize by itself.
         verify: hold every variant against eager PyTorch.
         overwrite: replace a bundle that is there.
@@ -121,26 +105,16 @@ def export(
         UsageError: an option is wrong, or ``output`` exists.
     """
     options = Options(
-        model=model,
-        weights=weights,
-        attribute_order=attribute_order,
-        allow_nonfinite=allow_nonfinite,
+        model=model if isinstance(model, ModelOptions) else ModelOptions(model),
         formats=tuple(formats),
         preprocess=os.fspath(preprocess) if isinstance(preprocess, os.PathLike) else preprocess,
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
-        labels=_labels(labels),
-        samples=None if samples is None else Path(samples),
-        samples_size=samples_size,
-        quantize=tuple(quantize),
-        calibration=None if calibration is None else Path(calibration),
-        calibration_size=calibration_size,
-        calibration_method=calibration_method,
-        target=target,
-        budget=AccuracyTarget(min_agreement, min_snr),
-        all_layers=all_layers,
-        opset=opset,
+        labels=os.fspath(labels) if isinstance(labels, os.PathLike) else labels,
+        samples=samples if isinstance(samples, SampleOptions) else SampleOptions(samples),
+        quantize=quantize if isinstance(quantize, Quantization) else Quantization(tuple(quantize)),
+        calibration=calibration if isinstance(calibration, CalibrationOptions) else CalibrationOptions(calibration),
+        onnx=onnx or OnnxOptions(),
         batch=batch,
-        single_file=single_file,
         embed_preprocessing=embed_preprocessing,
         verify=verify,
         seed=seed,
@@ -175,18 +149,12 @@ def write_bundle(
             manifest = verify_end_to_end(plan, manifest, reference, staging, on_step)
             (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
         results = None
-        if plan.options.quantize:
+        if plan.options.quantize.methods:
             on_step("timing the variants in turns")
             results = replace(time_variants(staging, manifest, on_step), bundle=output.resolve().name)
             (staging / MEASURED).write_text(results.dump(), encoding="utf-8")
         (staging / REPORT).write_text(report(manifest, samples, results, plan.search), encoding="utf-8")
     return open_bundle(output)
-
-
-def _labels(labels: str | os.PathLike[str] | Sequence[str] | None) -> str | tuple[str, ...] | None:
-    if labels is None or isinstance(labels, str | os.PathLike):
-        return None if labels is None else os.fspath(labels)
-    return tuple(labels)
 
 
 def _samples(plan: Plan) -> Samples:

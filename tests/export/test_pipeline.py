@@ -17,7 +17,7 @@ from torch import nn
 
 from vgg_calibration.onnx_io import read_onnx, write_onnx
 from vgg_calibration.statistics.sensitivity import LayerSensitivity
-from vgg_export import export, pipeline
+from vgg_export import CalibrationOptions, OnnxOptions, Quantization, export, pipeline
 from vgg_export.variants import registry
 from vgg_export.variants.registry import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, ExportContext, VariantSpec, WrittenFiles
 from vgg_export.verification import gate
@@ -186,13 +186,10 @@ def test_what_is_not_broken_passes_with_a_fixed_batch_in_single_files(
         tmp_path / "a.bundle",
         input_size=8,
         formats=["onnx"],
-        quantize=QUANTIZE_OPTIONS,
-        calibration=photos,
-        calibration_size=20,
-        calibration_method="minmax",
-        target="vnni",
+        quantize=Quantization(QUANTIZE_OPTIONS, target="vnni"),
+        calibration=CalibrationOptions(photos, size=20, method="minmax"),
+        onnx=OnnxOptions(single_file=True),
         batch=3,
-        single_file=True,
     )
     assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32", *(r.name for r in QUANTIZED_ONNX)]
     for variant in bundle.manifest.variants:
@@ -240,7 +237,9 @@ def test_an_unreadable_calibration_image_has_another_in_its_place(
     small_checkpoint, photos: Path, tmp_path: Path, untimed: None
 ) -> None:
     break_images(photos, 2)
-    bundle = export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, calibration_size=25, **STATIC)
+    bundle = export(
+        small_checkpoint(), tmp_path / "a.bundle", calibration=CalibrationOptions(photos, size=25), **STATIC
+    )
     assert bundle.manifest.calibration is not None
     assert len(bundle.manifest.calibration.images) == 25
 
@@ -253,8 +252,7 @@ def test_fewer_readable_images_than_asked_for_are_refused(small_checkpoint, phot
         export(
             small_checkpoint(),
             tmp_path / "a.bundle",
-            calibration=photos,
-            calibration_size=39,
+            calibration=CalibrationOptions(photos, size=39),
             samples=tmp_path / "judge",
             **STATIC,
         )
@@ -278,20 +276,28 @@ def test_noise_is_measured_on_as_many_images_whatever_the_batch_size(
 def test_a_budget_is_chosen_for_with_as_few_as_two_images(
     small_checkpoint, photos: Path, tmp_path: Path, untimed: None, count: int
 ) -> None:
-    options = {"calibration": photos, "calibration_size": count, "min_agreement": 0.01}
-    assert export(small_checkpoint(), tmp_path / "a.bundle", **options, **STATIC).manifest.calibration is not None
+    options = STATIC | {"quantize": Quantization(["static"], min_agreement=0.01)}
+    calibration = CalibrationOptions(photos, size=count)
+    bundle = export(small_checkpoint(), tmp_path / "a.bundle", calibration=calibration, **options)
+    assert bundle.manifest.calibration is not None
 
 
 def test_a_budget_takes_two_images(small_checkpoint, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"choose on others; .* has 1"):
-        export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, calibration_size=1, min_snr=9, **STATIC)
+        export(
+            small_checkpoint(),
+            tmp_path / "a.bundle",
+            calibration=CalibrationOptions(photos, size=1),
+            **STATIC | {"quantize": Quantization(["static"], min_snr=9)},
+        )
 
 
 @pytest.mark.parametrize("budget", [{"min_snr": 300}, {"min_snr": 300, "all_layers": True}], ids=str)
 def test_a_budget_out_of_reach_leaves_int8_static_out(
     small_checkpoint, photos: Path, tmp_path: Path, untimed: None, budget
 ) -> None:
-    manifest = export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, **budget, **STATIC).manifest
+    options = STATIC | {"quantize": Quantization(["static"], **budget)}
+    manifest = export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, **options).manifest
     assert [variant.name for variant in manifest.variants] == ["onnx-fp32"]
     assert "onnx-int8-static misses 300 dB on the images held out" in manifest.left_out[0].reason
     first = "leave out --all-layers" if budget.get("all_layers") else "lower --min-agreement or --min-snr"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from vgg_export import export
+from vgg_export import ModelOptions, export
 from vgg_export.variants.registry import Format
 from vgg_runtime import Classifier
 from vgg_runtime.bundle.directory import Bundle, open_bundle
@@ -70,7 +70,8 @@ def export_row(
     if row.commands:
         _run("vgg-export", checkpoint, "-o", bundle, *_arguments(options | {"format": formats}))
     else:
-        export(checkpoint, bundle, formats=formats, **options)
+        model = ModelOptions(options.pop("model", None), attribute_order=options.pop("attribute_order", False))
+        export(checkpoint, bundle, model=model, formats=formats, **options)
     files = sorted(samples.rglob("*.png"))
     return Exported(row, owner, checkpoint, open_bundle(bundle), labels, tuple(files[::5] if row.large else files))
 

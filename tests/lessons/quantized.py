@@ -11,6 +11,7 @@ from lesson_export import export_row
 from lesson_images import Images, digits, write_images
 from lesson_rows import Row, lesson_rows
 
+from vgg_export import CalibrationOptions
 from vgg_export.variants.registry import QUANTIZE_OPTIONS
 from vgg_runtime.bundle.manifest import Accuracy, Variant
 
@@ -40,7 +41,7 @@ def main() -> None:
 def quantized(row: Row, folder: Path) -> Iterator[str]:
     """Export the row with every quantization, and yield a line for each ONNX variant."""
     judged, seen = digit_folders(folder, row.images)
-    options = {"quantize": QUANTIZE_OPTIONS, "calibration": seen, "calibration_size": 500}
+    options = {"quantize": QUANTIZE_OPTIONS, "calibration": CalibrationOptions(seen, size=500)}
     exported = export_row(
         replace(row, commands=False, options=row.options | options), folder, folder, formats=("onnx",), samples=judged
     )

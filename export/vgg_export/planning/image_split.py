@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from vgg_calibration.statistics.images import MAX_UNREADABLE
+from vgg_export.planning.options import CalibrationOptions, SampleOptions
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.errors import CalibrationError, ImageError
@@ -44,57 +46,49 @@ class ImageSplit:
     calibration: Chosen | None
 
 
-def split_images(
-    samples: Path | None,
-    calibration: Path | None,
-    *,
-    size: int | None,
-    macs: int,
-    seed: int,
-    samples_size: int | None = None,
-) -> ImageSplit:
+def split_images(samples: SampleOptions, calibration: CalibrationOptions, *, macs: int, seed: int) -> ImageSplit:
     """Choose sample and calibration images by seed, balanced over class folders.
 
+    Without a folder of samples, or where it is the calibration folder itself, a quarter of that is held out.
+
     Args:
-        samples: folder to judge by. Where it is None or the calibration folder itself, a quarter of that is held out.
-        size: calibration images that the user asked for; None takes as many as there are, up to the default.
         macs: multiply-accumulates of the network for one image, by which images are held out.
-        samples_size: images to judge by; None takes all of ``samples``.
 
     Raises:
         ImageError: a folder holds no image.
-        UsageError: ``samples`` has fewer images than asked for.
+        UsageError: the folder of samples has fewer images than asked for.
         CalibrationError: there is no such folder, or it has fewer images than asked for.
     """
-    if calibration is None:
-        return ImageSplit(None if samples is None else _choose(samples, samples_size, seed), None)
-    if not calibration.exists():
-        raise CalibrationError(f"there is no folder {calibration}.", hint="Give a folder of images to --calibration.")
-    wanted = size or DEFAULT_CALIBRATION_SIZE
+    if calibration.folder is None:
+        return ImageSplit(None if samples.folder is None else _choose(samples.folder, samples.size, seed), None)
+    folder = Path(calibration.folder)
+    if not folder.exists():
+        raise CalibrationError(f"there is no folder {folder}.", hint="Give a folder of images to --calibration.")
+    wanted = calibration.size or DEFAULT_CALIBRATION_SIZE
     with_spare = math.ceil(wanted / (1 - MAX_UNREADABLE))
-    if samples is None or samples.resolve() == calibration.resolve():
-        count = samples_size or evaluation_sample_count(macs)
-        found = choose_images(calibration, with_spare + count, seed=seed)
+    if samples.folder is None or Path(samples.folder).resolve() == folder.resolve():
+        count = samples.size or evaluation_sample_count(macs)
+        found = choose_images(folder, with_spare + count, seed=seed)
         held_out = min(count, max(1, int(len(found) * HELD_OUT)), len(found) - 1)
         # Unreadable ones are left to the calibration, which skips a few of them.
-        judged = Chosen(calibration, tuple(islice(filter(_is_readable, reversed(found)), held_out))[::-1])
+        judged = Chosen(folder, tuple(islice(filter(_is_readable, reversed(found)), held_out))[::-1])
     else:
-        found = choose_images(calibration, sys.maxsize, seed=seed)
-        judged = _choose(samples, samples_size, seed)
+        found = choose_images(folder, sys.maxsize, seed=seed)
+        judged = _choose(samples.folder, samples.size, seed)
     same = {_digest(file) for file in judged.files}
     others = tuple(islice((file for file in found if _digest(file) not in same), with_spare))
     chosen, spare = others[:wanted], others[wanted:]
-    if not chosen or (size is not None and len(chosen) < size):
+    if len(chosen) < (calibration.size or 1):
         raise CalibrationError(
-            f"{calibration} has {counted(len(chosen), 'image')} for calibration beside those held out to judge by; "
-            f"{size or 1} were asked for.",
+            f"{folder} has {counted(len(chosen), 'image')} for calibration beside those held out to judge by; "
+            f"{calibration.size or 1} were asked for.",
             hint="Add images, ask for fewer with --calibration-size, or judge by other images with --samples DIR.",
         )
-    return ImageSplit(judged if judged.files else None, Chosen(calibration, chosen, spare))
+    return ImageSplit(judged if judged.files else None, Chosen(folder, chosen, spare))
 
 
-def _choose(folder: Path, size: int | None, seed: int) -> Chosen:
-    return Chosen(folder, tuple(choose_samples(folder, size, seed=seed)))
+def _choose(folder: str | os.PathLike[str], size: int | None, seed: int) -> Chosen:
+    return Chosen(Path(folder), tuple(choose_samples(Path(folder), size, seed=seed)))
 
 
 def _is_readable(file: Path) -> bool:

@@ -22,7 +22,7 @@ _ACCEPTED = (
 )
 
 
-def read_labels(source: str | tuple[str, ...], classes: int) -> tuple[str, ...]:
+def read_labels(source: str | Sequence[str], classes: int) -> tuple[str, ...]:
     """Return one name per class, in the order of the network's outputs.
 
     Args:
@@ -66,9 +66,9 @@ def labels_from_checkpoint(
     return statement.value, (*unfit, f"labels: taken from {statement.source}")
 
 
-def _parse(source: str | tuple[str, ...]) -> Any:
+def _parse(source: str | Sequence[str]) -> Any:
     if not isinstance(source, str):
-        return source
+        return tuple(source)
     path = Path(source)
     try:
         text = path.read_text(encoding="utf-8-sig")

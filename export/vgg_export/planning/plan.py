@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from vgg_calibration.mixed_precision import AccuracyTarget
-from vgg_calibration.ranges.methods import DEFAULT_METHOD, METHODS
-from vgg_calibration.targets import ANY_CPU, TARGETS
-from vgg_export.exporters.onnx import DEFAULT_OPSET
 from vgg_export.planning.image_split import ImageSplit, split_images
 from vgg_export.planning.labels import labels_from_checkpoint, read_labels
+from vgg_export.planning.options import Options
 from vgg_export.planning.preprocess_search.findings import findings, require_clear
 from vgg_export.planning.preprocess_search.ranking import PreprocessingSearch
 from vgg_export.planning.preprocess_search.search import search_preprocessing, split_labelled
 from vgg_export.planning.preprocess_spec import FIND, is_preset, resolve_preprocessing, stated_size
 from vgg_export.planning.stated_preprocessing import apply_statements
 from vgg_export.progress import OnNote, OnStep, ignore_notes, ignore_steps
-from vgg_export.variants.registry import QUANTIZE_OPTIONS, Format, VariantSpec, select_variants
+from vgg_export.variants.registry import VariantSpec, select_variants
 from vgg_models import layer_table, load_model
-from vgg_models.types import CheckpointSource, WeightsChoice
+from vgg_models.types import CheckpointSource
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.bundle.manifest import InputSpec
 from vgg_runtime.errors import UsageError
@@ -33,103 +28,10 @@ if TYPE_CHECKING:
     from vgg_models import LoadedModel
     from vgg_runtime.imaging.preprocessing import Preprocessing
 
-__all__ = ["Options", "Plan", "make_plan", "note_assumptions"]
-
-FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
+__all__ = ["Plan", "make_plan", "note_assumptions"]
 
 # Ranges of fewer images depend on which ones they are.
 FEW_IMAGES = 16
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for; the fields are the options of vgg-export.
-
-    Attributes:
-        model: "vgg16", "torchvision:NAME", "module:callable" or "module:callable(key=value)"; None recognises the
-            architecture.
-        weights: "raw" or "ema", where the checkpoint holds both the weights and a running average of them.
-        attribute_order: run a whole module's children in the order of its attributes.
-        allow_nonfinite: accept NaN and infinity in the weights.
-        formats: exported formats.
-        preprocess: a preset, a JSON file, a Preprocessing, or "find"; None takes what the checkpoint states, and
-            for the rest imagenet for three channels, plain for one.
-        input_size: (height, width) in pixels.
-        labels: a file of labels, "imagenet", or the labels; None takes what the checkpoint states.
-        samples: folder of real images for parity.
-        samples_size: how many of them; None takes all.
-        quantize: words of ``--quantize``.
-        calibration: folder of real images that ranges of activations are taken from.
-        calibration_size: how many of them; None takes up to the default.
-        calibration_method: how a range follows from what was seen.
-        target: preset of what quantized variants are built for.
-        budget: what int8-static must reach, by leaving layers in float.
-        all_layers: whether int8-static has every layer in 8 bits, or misses its tolerance.
-        batch: "dynamic", or a fixed size.
-        embed_preprocessing: whether the variants take uint8 pixels, and scale and normalize them.
-    """
-
-    model: str | None = None
-    weights: WeightsChoice = "raw"
-    attribute_order: bool = False
-    allow_nonfinite: bool = False
-    formats: tuple[Format, ...] = FORMATS
-    preprocess: str | Preprocessing | None = None
-    input_size: tuple[int, int] | None = None
-    labels: str | tuple[str, ...] | None = None
-    samples: Path | None = None
-    samples_size: int | None = None
-    quantize: tuple[str, ...] = ()
-    calibration: Path | None = None
-    calibration_size: int | None = None
-    calibration_method: str = DEFAULT_METHOD
-    target: str = ANY_CPU
-    budget: AccuracyTarget = field(default_factory=AccuracyTarget)
-    all_layers: bool = False
-    opset: int = DEFAULT_OPSET
-    batch: int | Literal["dynamic"] = "dynamic"
-    single_file: bool = False
-    embed_preprocessing: bool = False
-    verify: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        _check_word("format", self.formats, FORMATS)
-        if not self.formats:
-            raise UsageError("no format was given.", hint=f"Available: {', '.join(FORMATS)}.")
-        _check_word("quantization", self.quantize, QUANTIZE_OPTIONS)
-        _check_word("calibration method", (self.calibration_method,), METHODS)
-        _check_word("target", (self.target,), TARGETS)
-        if self.budget and "static" not in self.quantize:
-            raise UsageError("--min-agreement and --min-snr apply to int8-static.", hint="Add --quantize static.")
-        if self.all_layers and "static" not in self.quantize:
-            raise UsageError("--all-layers applies to int8-static.", hint="Add --quantize static.")
-        if not 0 <= (self.budget.min_agreement or 0) <= 1:
-            raise UsageError(f"--min-agreement is {self.budget.min_agreement}; it is a share, 0 to 1.")
-        if not math.isfinite(self.budget.min_snr_db or 0):
-            raise UsageError(f"--min-snr is {self.budget.min_snr_db}; it is a number of dB.")
-        if self.calibration_size is not None and self.calibration_size < 1:
-            raise UsageError(f"the calibration size is {self.calibration_size}; it is at least 1.")
-        self._check_samples_size()
-        if self.batch != "dynamic" and self.batch < 1:
-            raise UsageError(f"the batch size is {self.batch}; it is 'dynamic' or at least 1.")
-        if self.seed < 0:
-            raise UsageError(f"the seed is {self.seed}; it is at least 0.")
-        if self.input_size is not None and min(self.input_size) < 1:
-            raise UsageError(f"the input size is {self.input_size}; both sides are at least 1 pixel.")
-
-    def _check_samples_size(self) -> None:
-        if self.samples_size is None:
-            return
-        if self.samples_size < 1:
-            raise UsageError(f"samples_size must be an integer >= 1, got {self.samples_size}.")
-        if self.samples is None and self.calibration is None:
-            raise UsageError("--samples-size has no effect without images.", hint="Add --samples DIR.")
-
-
-def _check_word(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    if unknown := sorted(set(given) - set(known)):
-        raise UsageError(f"unknown {what} {', '.join(unknown)}.", hint=f"Available: {', '.join(known)}.")
 
 
 @dataclass(frozen=True)
@@ -187,16 +89,16 @@ def make_plan(
         RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
         UsageError: options do not go together, or a search for the preprocessing lacks labelled samples.
     """
-    recipes = select_variants(options.formats, options.quantize)
+    recipes = select_variants(options.formats, options.quantize.methods)
     _check_calibration(checkpoint, options, recipes)
     loaded = load_model(
         checkpoint,
-        model=options.model,
+        model=options.model.name,
         input_size=_certain_size(options),
         seed=options.seed,
-        weights=options.weights,
-        attribute_order=options.attribute_order,
-        allow_nonfinite=options.allow_nonfinite,
+        weights=options.model.weights,
+        attribute_order=options.model.attribute_order,
+        allow_nonfinite=options.model.allow_nonfinite,
         fallback_input_size=stated_size(options.preprocess),
     )
     note_assumptions(loaded.architecture.assumptions, on_note)
@@ -209,10 +111,8 @@ def make_plan(
     images = split_images(
         options.samples,
         options.calibration,
-        size=options.calibration_size,
         macs=layer_table(loaded.module, (loaded.input_channels, *loaded.input_size)).macs,
         seed=options.seed,
-        samples_size=options.samples_size,
     )
     few_images, held_out = tuple(_few_images(images)), tuple(_held_out(options, images))
     note_assumptions((*few_images, *held_out), on_note)
@@ -239,7 +139,7 @@ def note_assumptions(assumptions: Iterable[str], on_note: OnNote) -> None:
 
 def _check_calibration(checkpoint: CheckpointSource, options: Options, recipes: Iterable[VariantSpec]) -> None:
     """Refuse calibration on nothing: ranges taken from noise fit no photograph."""
-    if options.calibration is not None:
+    if options.calibration.folder is not None:
         return
     if needing := [recipe.quantize for recipe in recipes if recipe.ranges == "required"]:
         words = " ".join(f"--quantize {word}" for word in needing)
@@ -259,7 +159,7 @@ def _few_images(images: ImageSplit) -> Iterator[str]:
 
 
 def _held_out(options: Options, images: ImageSplit) -> Iterator[str]:
-    if options.samples is None and images.samples is not None:
+    if options.samples.folder is None and images.samples is not None:
         yield (
             f"{len(images.samples.files)} images of --calibration are held out to verify on, and no range is taken "
             "from them (--samples DIR verifies on others, --samples-size N holds out another number)"
@@ -299,7 +199,7 @@ def _labels(options: Options, loaded: LoadedModel) -> tuple[tuple[str, ...] | No
 def _with_search(plan: Plan, on_step: OnStep, on_note: OnNote) -> Plan:
     """Return ``plan`` with the preprocessing that its labelled samples show, judged by the samples that are left."""
     image = (plan.input_spec.channels, *plan.input_spec.size)
-    samples = None if plan.options.samples is None else plan.images.samples
+    samples = None if plan.options.samples.folder is None else plan.images.samples
     images = split_labelled(samples, plan.labels, macs=layer_table(plan.loaded.module, image).macs)
     search = search_preprocessing(plan.loaded, images, batch=plan.input_spec.batch_size, on_step=on_step)
     require_clear(search)

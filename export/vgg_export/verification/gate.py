@@ -78,7 +78,7 @@ class _Gate:
         except ParityError as error:
             return _miss(self.plan, self.manifest, recipe, error.message, hint=error.hint)
         figures = self.reference.compare(outputs, tie=recipe.tolerance.tie)
-        if reason := _shortfall(recipe, figures, self.plan.options.budget):
+        if reason := _shortfall(recipe, figures, self.plan.options.quantize.budget):
             return _miss(self.plan, self.manifest, recipe, reason, figures)
         accuracy = None
         if self.truth is not None:

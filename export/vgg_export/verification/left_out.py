@@ -13,7 +13,7 @@ from vgg_export.variants.registry import VariantSpec
 from vgg_runtime.bundle.manifest import LeftOutVariant, Manifest, ParityFigures, Tolerance
 
 if TYPE_CHECKING:
-    from vgg_export.planning.plan import Options
+    from vgg_export.planning.options import Options
 
 __all__ = ["remedies", "remove_left_out"]
 
@@ -43,7 +43,7 @@ def remedies(
     if recipe.budgeted:
         advice += _more_in_float(recipe.tolerance, options, manifest, figures)
     if recipe.ranges != "unused" and manifest.calibration is not None:
-        others = ", ".join(method for method in METHODS if method != options.calibration_method)
+        others = ", ".join(method for method in METHODS if method != options.calibration.method)
         advice += [
             "calibrate on more images, or on images more like those of the training "
             f"(--calibration had {len(manifest.calibration.images)})",
@@ -55,12 +55,12 @@ def remedies(
 def _more_in_float(
     tolerance: Tolerance, options: Options, manifest: Manifest, figures: ParityFigures | None
 ) -> list[str]:
-    if options.all_layers:
+    if options.quantize.all_layers:
         return ["leave out --all-layers, so that the noisiest layers can stay in float"]
     reached = None if manifest.calibration is None else manifest.calibration.evaluation_snr_db
     if reached is None or figures is None:
-        return ["lower --min-agreement or --min-snr"] if options.budget else []
+        return ["lower --min-agreement or --min-snr"] if options.quantize.budget else []
     snr_db = math.inf if figures.snr_db is None else figures.snr_db
-    least = max(tolerance.min_snr_db, options.budget.min_snr_db or -math.inf)
+    least = max(tolerance.min_snr_db, options.quantize.budget.min_snr_db or -math.inf)
     more = math.ceil(reached + max(LEAST_STEP_DB, least - snr_db))
     return [f"--min-snr {more}, so that more layers stay in float ({reached:.1f} dB on the calibration images now)"]

@@ -22,7 +22,7 @@ from vgg_runtime.errors import CalibrationError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from vgg_export.planning.plan import Options
+    from vgg_export.planning.options import Options
 
 __all__ = ["Calibrated", "calibrate"]
 
@@ -85,22 +85,22 @@ def calibrate(
         float_onnx,
         hashlib.sha256("".join(sorted(model_digests.values())).encode()).hexdigest(),
         seen,
-        options.calibration_method,
+        options.calibration.method,
         batch_size=batch_size,
         on_image=lambda done: on_step("calibrating", min(done, len(seen)), len(seen)),
     )
     choice = choose_precision(
         float_onnx,
-        QuantizationContext(TARGETS[options.target], ranges),
+        QuantizationContext(TARGETS[options.quantize.target], ranges),
         seen,
         unseen,
-        Goal(tolerance, options.budget),
+        Goal(tolerance, options.quantize.budget),
         batch_size=batch_size,
-        all_layers=options.all_layers or "static" not in options.quantize,
+        all_layers=options.quantize.all_layers or "static" not in options.quantize.methods,
         on_step=on_step,
     )
     record = Calibration(
-        method=options.calibration_method,
+        method=options.calibration.method,
         images=images.names,
         skipped=images.skipped,
         sha256=images.sha256,
@@ -112,13 +112,13 @@ def calibrate(
 
 
 def _refuse_too_few(images: CalibrationImages, folder: Path, options: Options) -> None:
-    if len(images) < (options.calibration_size or 0):
+    if len(images) < (options.calibration.size or 0):
         raise CalibrationError(
-            f"{folder} has {len(images)} readable images for calibration; {options.calibration_size} were asked for "
+            f"{folder} has {len(images)} readable images for calibration; {options.calibration.size} were asked for "
             f"({len(images.skipped)} are unreadable: {'; '.join(images.skipped[:5])}).",
             hint="Add images, or ask for fewer with --calibration-size.",
         )
-    if options.budget and len(images) < 2:
+    if options.quantize.budget and len(images) < 2:
         raise CalibrationError(
             f"--min-agreement and --min-snr take ranges from some calibration images and choose on others; {folder} "
             f"has {len(images)}.",

@@ -40,11 +40,11 @@ def write_variants(
         module=plan.loaded.module,
         input_spec=plan.input_spec,
         output_spec=manifest.output,
-        opset=plan.options.opset,
-        single_file=plan.options.single_file,
+        opset=plan.options.onnx.opset,
+        single_file=plan.options.onnx.single_file,
         metadata={METADATA_KEY: manifest.dump()},
         staging=staging,
-        quantization=QuantizationContext(TARGETS[plan.options.target]),
+        quantization=QuantizationContext(TARGETS[plan.options.quantize.target]),
         embedded=plan.preprocessing if plan.options.embed_preprocessing else None,
     )
     variants: dict[VariantSpec, Variant] = {}

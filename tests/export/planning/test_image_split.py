@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vgg_export import CalibrationOptions, SampleOptions
 from vgg_export.planning.image_split import DEFAULT_CALIBRATION_SIZE, ImageSplit, split_images
 from vgg_runtime.errors import CalibrationError, ImageError, UsageError
 from vgg_runtime.imaging.folders import LEAST_SAMPLES, MOST_SAMPLES, evaluation_sample_count
@@ -30,7 +31,7 @@ def folder_of(tmp_path: Path) -> MakeFolder:
 
 
 def split(samples: Path | None, calibration: Path | None, size: int | None = None, seed: int = 0) -> ImageSplit:
-    return split_images(samples, calibration, size=size, macs=MANY_MACS, seed=seed)
+    return split_images(SampleOptions(samples), CalibrationOptions(calibration, size), macs=MANY_MACS, seed=seed)
 
 
 def contents(chosen) -> set[bytes]:
@@ -182,7 +183,7 @@ def test_all_samples_count_whatever_the_network_costs(folder_of: MakeFolder) -> 
 
 def test_a_samples_size_is_kept_or_refused(folder_of: MakeFolder) -> None:
     def sized(samples: Path | None, calibration: Path | None, size: int) -> int:
-        found = split_images(samples, calibration, size=None, macs=0, seed=0, samples_size=size)
+        found = split_images(SampleOptions(samples, size), CalibrationOptions(calibration), macs=0, seed=0)
         return len(found.samples.files)
 
     samples, calibration = folder_of("samples", 10), folder_of("photos", 40, first=500)

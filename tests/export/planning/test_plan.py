@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vgg_calibration.mixed_precision import AccuracyTarget
-from vgg_export.planning.plan import FEW_IMAGES, Options, make_plan
-from vgg_runtime.errors import LabelsError, RefusedInputError, UsageError
+from vgg_export import CalibrationOptions, Quantization, SampleOptions
+from vgg_export.planning.options import Options
+from vgg_export.planning.plan import FEW_IMAGES, make_plan
+from vgg_runtime.errors import LabelsError, RefusedInputError
 
 
 def test_the_usual_preprocessing_is_taken_and_told(small_checkpoint, example) -> None:
@@ -38,21 +39,17 @@ def test_formats_choose_the_recipes(example) -> None:
     ]
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_budget_that_is_no_number_is_refused(number: float) -> None:
-    with pytest.raises(UsageError, match="it is a number of dB"):
-        Options(quantize=("static",), budget=AccuracyTarget(min_snr_db=number))
-    with pytest.raises(UsageError, match="it is a share"):
-        Options(quantize=("static",), budget=AccuracyTarget(min_agreement=number))
-
-
 @pytest.mark.parametrize(("count", "said"), [(FEW_IMAGES, []), (FEW_IMAGES - 1, ["taken from 15 alone"])])
 def test_a_calibration_on_a_few_images_is_told(example, tmp_path: Path, count: int, said: list[str]) -> None:
     (tmp_path / "judge").mkdir()
     for i in range(count + 1):
         folder = tmp_path if i else tmp_path / "judge"
         Image.new("L", (28, 28), i).save(folder / f"{i}.png")
-    options = Options(quantize=("static",), calibration=tmp_path, samples=tmp_path / "judge")
+    options = Options(
+        quantize=Quantization(["static"]),
+        calibration=CalibrationOptions(tmp_path),
+        samples=SampleOptions(tmp_path / "judge"),
+    )
     told = [each for each in make_plan(example.checkpoint, options).assumptions if "8-bit" in each]
     assert len(told) == len(said)
     assert all(part in each for part, each in zip(said, told, strict=True))

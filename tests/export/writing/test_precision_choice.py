@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vgg_export import export
+from vgg_export import Quantization, export
 from vgg_export.writing import precision_choice
 
 STATIC = {"input_size": 8, "formats": ["onnx"], "quantize": ["static"], "verify": False}
@@ -79,7 +79,7 @@ def test_noisy_layers_stay_in_float_and_the_note_says_why(
 
 
 def test_all_layers_leaves_none_in_float(uneven_checkpoint: Path, photos: Path, tmp_path: Path, untimed: None) -> None:
-    options = {"calibration": photos, "all_layers": True, **STATIC}
+    options = STATIC | {"calibration": photos, "quantize": Quantization(["static"], all_layers=True)}
     manifest = export(uneven_checkpoint, tmp_path / "a.bundle", **options).manifest
     assert manifest.variant("onnx-int8-static").in_float == ()
     assert manifest.calibration is not None

@@ -15,10 +15,11 @@ from lesson_training import trained
 from PIL import Image
 from torch import Tensor, nn
 
-from vgg_export import export
+from vgg_export import CalibrationOptions, SampleOptions, export
 from vgg_export.planning.dry_run import plan_as_json, plan_as_text
 from vgg_export.planning.image_split import Chosen
-from vgg_export.planning.plan import Options, Plan, make_plan
+from vgg_export.planning.options import Options
+from vgg_export.planning.plan import Plan, make_plan
 from vgg_export.planning.preprocess_search.ranking import PreprocessingSearch
 from vgg_export.planning.preprocess_search.search import ENOUGH_TO_HALVE, search_preprocessing, split_labelled
 from vgg_export.progress import ignore_steps
@@ -91,7 +92,8 @@ def colour_folder(folder: Path, *, images: int, size: tuple[int, int] = (SIDE, S
 
 
 def options(folder: Path, **others: object) -> Options:
-    return Options(preprocess="find", samples=folder / "images", labels=str(folder / "labels.json"), **others)
+    samples = SampleOptions(folder / "images")
+    return Options(preprocess="find", samples=samples, labels=str(folder / "labels.json"), **others)
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +199,9 @@ class OnlySevens(nn.Sequential):
 
 def test_a_fixed_batch_is_filled_up_and_changes_nothing(colour_checkpoint: Path, tmp_path: Path) -> None:
     folder = colour_folder(tmp_path, images=60)
-    given = Options(samples=folder / "images", labels=str(folder / "labels.json"), input_size=(SIDE, SIDE))
-    plan = make_plan(colour_checkpoint, given)
+    samples = SampleOptions(folder / "images")
+    options = Options(samples=samples, labels=str(folder / "labels.json"), input_size=(SIDE, SIDE))
+    plan = make_plan(colour_checkpoint, options)
     images = split_labelled(plan.images.samples, plan.labels, macs=1)
     fixed = replace(plan.loaded, module=OnlySevens(*plan.loaded.module).eval())
 
@@ -243,15 +246,16 @@ def test_a_costly_network_is_searched_with_fewer() -> None:
 
 @pytest.mark.parametrize("missing", ["samples", "labels"])
 def test_a_search_without_labelled_samples_is_refused(half_checkpoint: Path, digit_folder: Path, missing: str) -> None:
-    given = {"samples": digit_folder / "images", "labels": str(digit_folder / "labels.json")} | {missing: None}
+    options = {"samples": SampleOptions(digit_folder / "images"), "labels": str(digit_folder / "labels.json")}
+    del options[missing]
     with pytest.raises(UsageError, match=f"--{missing} is missing"):
-        make_plan(half_checkpoint, Options(preprocess="find", **given))
+        make_plan(half_checkpoint, Options(preprocess="find", **options))
 
 
 def test_calibration_images_do_not_stand_in_for_samples(half_checkpoint: Path, digit_folder: Path) -> None:
-    labels = str(digit_folder / "labels.json")
+    labels, calibration = str(digit_folder / "labels.json"), CalibrationOptions(digit_folder / "images")
     with pytest.raises(UsageError, match="--samples is missing"):
-        make_plan(half_checkpoint, Options(preprocess="find", calibration=digit_folder / "images", labels=labels))
+        make_plan(half_checkpoint, Options(preprocess="find", calibration=calibration, labels=labels))
 
 
 def test_folders_that_are_named_after_no_label_are_named() -> None:

@@ -1,0 +1,180 @@
+"""What an export is asked for: each option once, read by :func:`~vgg_export.export` and by the command line.
+
+Options that belong together are one frozen dataclass, checked when it is made. Where ``export`` takes a plain value in
+the place of a group, as in ``calibration="photos/"``, that is the group's first field.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from vgg_calibration.mixed_precision import AccuracyTarget
+from vgg_calibration.ranges.methods import DEFAULT_METHOD, METHODS
+from vgg_calibration.targets import ANY_CPU, TARGETS
+from vgg_export.exporters.onnx import DEFAULT_OPSET
+from vgg_export.variants.registry import QUANTIZE_OPTIONS, Format
+from vgg_models.types import WeightsChoice
+from vgg_runtime._internal.validation import check_positive_int
+from vgg_runtime.errors import UsageError
+from vgg_runtime.imaging.preprocessing import Preprocessing
+
+__all__ = [
+    "FORMATS",
+    "CalibrationOptions",
+    "ModelOptions",
+    "OnnxOptions",
+    "Options",
+    "Quantization",
+    "SampleOptions",
+]
+
+FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which network a checkpoint holds, and how it is read.
+
+    Attributes:
+        name: "vgg16", "torchvision:NAME", "module:callable" or "module:callable(key=value)" with literals; None
+            recognises the architecture by the keys.
+        weights: "raw" or "ema", where the checkpoint holds both the weights and a running average of them.
+        attribute_order: run a whole module's children in the order of its attributes, where its class is not at hand.
+        allow_nonfinite: accept NaN and infinity in the weights.
+    """
+
+    name: str | None = None
+    weights: WeightsChoice = "raw"
+    attribute_order: bool = False
+    allow_nonfinite: bool = False
+
+    def __post_init__(self) -> None:
+        _check_words("weights", [self.weights], get_args(WeightsChoice))
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Real images that parity is measured on.
+
+    Attributes:
+        folder: folder of images; None takes images held out of the calibration's, or else image-like noise.
+        size: how many of them; None takes all.
+    """
+
+    folder: str | os.PathLike[str] | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            check_positive_int("samples.size", self.size)
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How the ranges of 8-bit activations are found.
+
+    Attributes:
+        folder: folder of real images that the ranges are taken from.
+        size: how many of them; None takes as many as there are, up to 100.
+        method: how a range follows from what was seen: "minmax", "percentile", "entropy" or "mse".
+    """
+
+    folder: str | os.PathLike[str] | None = None
+    size: int | None = None
+    method: str = DEFAULT_METHOD
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            check_positive_int("calibration.size", self.size)
+        _check_words("calibration method", [self.method], METHODS)
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Smaller variants beside the float32 ones, and what they must reach.
+
+    Attributes:
+        methods: of "dynamic", "static", "int8-weights", "int4-weights" and "fp16".
+        target: "vnni", "avx2", "arm64", "cuda", or "any" for any CPU.
+        min_agreement: share of images, 0 to 1, on which int8-static must give eager PyTorch's best class; as few bytes
+            as possible stay in float to reach it.
+        min_snr: signal-to-noise ratio of the outputs, in dB, that int8-static must reach in the same way.
+        all_layers: quantize every layer of int8-static, and leave it out where it misses like that.
+    """
+
+    methods: Sequence[str] = ()
+    target: str = ANY_CPU
+    min_agreement: float | None = None
+    min_snr: float | None = None
+    all_layers: bool = False
+
+    def __post_init__(self) -> None:
+        _check_words("quantization", self.methods, QUANTIZE_OPTIONS)
+        _check_words("target", [self.target], TARGETS)
+        if self.budget and "static" not in self.methods:
+            raise UsageError("--min-agreement and --min-snr apply to int8-static.", hint="Add --quantize static.")
+        if self.all_layers and "static" not in self.methods:
+            raise UsageError("--all-layers applies to int8-static.", hint="Add --quantize static.")
+        if not 0 <= (self.min_agreement or 0) <= 1:
+            raise UsageError(f"--min-agreement is {self.min_agreement}; it is a share, 0 to 1.")
+        if not math.isfinite(self.min_snr or 0):
+            raise UsageError(f"--min-snr is {self.min_snr}; it is a number of dB.")
+
+    @property
+    def budget(self) -> AccuracyTarget:
+        """What int8-static must reach beside its tolerance, by leaving layers in float."""
+        return AccuracyTarget(self.min_agreement, self.min_snr)
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """How the ONNX variants are written.
+
+    Attributes:
+        opset: version of the ONNX operator set.
+        single_file: put the weights inside the ``.onnx`` file.
+    """
+
+    opset: int = DEFAULT_OPSET
+    single_file: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of :func:`~vgg_export.export` that say what is exported, in their groups."""
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+    formats: Sequence[Format] = FORMATS
+    preprocess: str | Preprocessing | None = None
+    input_size: tuple[int, int] | None = None
+    labels: str | Sequence[str] | None = None
+    samples: SampleOptions = field(default_factory=SampleOptions)
+    quantize: Quantization = field(default_factory=Quantization)
+    calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
+    onnx: OnnxOptions = field(default_factory=OnnxOptions)
+    batch: int | Literal["dynamic"] = "dynamic"
+    embed_preprocessing: bool = False
+    verify: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_words("format", self.formats, FORMATS)
+        if not self.formats:
+            raise UsageError("no format was given.", hint=f"Available: {', '.join(FORMATS)}.")
+        if self.samples.size is not None and self.samples.folder is None and self.calibration.folder is None:
+            raise UsageError("--samples-size has no effect without images.", hint="Add --samples DIR.")
+        if self.batch != "dynamic" and self.batch < 1:
+            raise UsageError(f"the batch size is {self.batch}; it is 'dynamic' or at least 1.")
+        if self.seed < 0:
+            raise UsageError(f"the seed is {self.seed}; it is at least 0.")
+        if self.input_size is not None and min(self.input_size) < 1:
+            raise UsageError(f"the input size is {self.input_size}; both sides are at least 1 pixel.")
+
+
+def _check_words(what: str, words: Iterable[str], known: Iterable[str]) -> None:
+    if unknown := sorted(set(words) - set(known)):
+        raise UsageError(f"unknown {what} {', '.join(unknown)}.", hint=f"Available: {', '.join(known)}.")

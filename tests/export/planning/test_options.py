@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+from vgg_export import CalibrationOptions, ModelOptions, Quantization, SampleOptions, export
+from vgg_export.planning.options import Options
+from vgg_runtime.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("group", "values", "message"),
+    [
+        (ModelOptions, {"weights": "averaged"}, "unknown weights averaged"),
+        (SampleOptions, {"size": 0}, r"samples\.size must be an integer >= 1, got 0"),
+        (CalibrationOptions, {"size": 1.5}, r"calibration\.size must be an integer >= 1, got 1\.5"),
+        (CalibrationOptions, {"method": "kl"}, "unknown calibration method kl"),
+        (Quantization, {"methods": ["int3"]}, "unknown quantization int3"),
+        (Quantization, {"target": "sparc"}, "unknown target sparc"),
+        (Quantization, {"methods": ["dynamic"], "min_snr": 20}, "apply to int8-static"),
+        (Quantization, {"methods": ["dynamic"], "all_layers": True}, "applies to int8-static"),
+        (Quantization, {"methods": ["static"], "min_snr": float("nan")}, "it is a number of dB"),
+        (Quantization, {"methods": ["static"], "min_snr": float("inf")}, "it is a number of dB"),
+        (Quantization, {"methods": ["static"], "min_agreement": float("nan")}, "it is a share"),
+        (Quantization, {"methods": ["static"], "min_agreement": float("inf")}, "it is a share"),
+        (Options, {"samples": SampleOptions(size=3)}, "has no effect without images"),
+    ],
+)
+def test_group_with_wrong_value_is_refused(group: type, values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        group(**values)
+
+
+def test_export_and_options_have_the_same_defaults() -> None:
+    defaults, parameters = Options(), inspect.signature(export).parameters
+    for name in (field.name for field in fields(Options)):
+        default = getattr(defaults, name)
+        if is_dataclass(default):
+            assert parameters[name].default in (None, ())
+            assert default == type(default)()
+        else:
+            assert parameters[name].default == default
