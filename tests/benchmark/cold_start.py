@@ -29,7 +29,7 @@ from PIL import Image
 import vgg_models
 import vgg_runtime
 from vgg_calibration.onnx_io import read_onnx, write_onnx
-from vgg_calibration.quantizers.base import Context
+from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.quantizers.int8_static import quantize_static_int8
 from vgg_calibration.ranges.methods import Range
 from vgg_calibration.targets import TARGETS
@@ -145,7 +145,7 @@ def write_as_onnxruntime_quantizes(bundle: Path, file: Path) -> None:
     ranges = {name: Range(*bounds) for name, bounds in manifest.calibration.ranges.items()}
     target = manifest.variant("onnx-int8-static").target
     model = read_onnx(bundle / "onnx-fp32" / "model.onnx")
-    quantize_static_int8(model, Context(TARGETS[str(target)], ranges))
+    quantize_static_int8(model, QuantizationContext(TARGETS[str(target)], ranges))
     write_onnx(model, file, single_file=True)
 
 

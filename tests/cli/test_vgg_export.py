@@ -359,7 +359,7 @@ def test_a_network_without_linear_layers_has_nothing_for_dynamic(vgg_export: Com
     options = ("--quantize", "dynamic", "--input-size", "8")
     refused = vgg_export("flat.pth", "-o", "a", *options)
     assert refused.code == 3
-    assert "onnx-int8-dynamic: the network has nothing to quantize in this way; its operators: Conv" in refused.stderr
+    assert "error: int8-dynamic: the network has nothing to quantize in this way; its operators: Conv" in refused.stderr
     refused = vgg_export("flat.pth", "-o", "a", "--format", "torchscript", *options)
     assert refused.code == 3
     assert "no Linear layer" in refused.stderr

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vgg_calibration.layouts.gemm import Layout, gemm_outputs_split, gemm_weights_untransposed
-from vgg_calibration.quantizers.base import QuantizationContext, Quantizer
-from vgg_calibration.quantizers.fp16 import conv_weights_fp16, float16
-from vgg_calibration.quantizers.int8_dynamic import quantize_linear_dynamic
-from vgg_calibration.quantizers.int8_static import quantize_static_int8
-from vgg_calibration.quantizers.weight_only import quantize_linear_weights_blockwise
+from vgg_calibration.precisions import PRECISIONS, RangesUse, write_quantized
+from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_export.exporters.onnx import torch2onnx
 from vgg_export.exporters.preprocessing import prepend_preprocessing
 from vgg_export.exporters.torch_int8 import torch_linear_int8_dynamic
 from vgg_export.exporters.torchscript import torch2torchscript
-from vgg_export.variants.quantized_onnx import write_quantized
 from vgg_export.variants.tolerances import FLOAT_ROUNDING, HALF_ROUNDING, INT4_WEIGHTS, INT8_ACTIVATIONS, INT8_LINEAR
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.backends.base import SessionConfig
@@ -104,7 +98,6 @@ class VariantSpec:
         tolerance: what it is held to.
         write: writes the model to the given path.
         quantize: the word of ``--quantize`` that asks for it, None for what is always exported.
-        ranges: what ranges of activations are to it, which take real images to find.
         budgeted: whether ``--min-agreement`` and ``--min-snr`` apply to it.
     """
 
@@ -113,7 +106,6 @@ class VariantSpec:
     tolerance: Tolerance
     write: Callable[[ExportContext, Path], WrittenFiles]
     quantize: str | None = None
-    ranges: Literal["unused", "used where given", "required"] = "unused"
     budgeted: bool = False
 
     @property
@@ -125,6 +117,11 @@ class VariantSpec:
     def file(self) -> str:
         """Path of the model inside the bundle."""
         return f"{self.name}/{MODEL_FILE[self.format]}"
+
+    @property
+    def ranges(self) -> RangesUse:
+        """What ranges of activations, which take real images to compute, are to it."""
+        return PRECISIONS[self.precision].ranges if self.precision in PRECISIONS else "unused"
 
 
 def _onnx_fp32(job: ExportContext, file: Path) -> WrittenFiles:
@@ -157,12 +154,12 @@ def _torchscript(job: ExportContext, module: nn.Module, file: Path) -> None:
     torch2torchscript(module, file, input_spec=input_spec, metadata=job.metadata)
 
 
-def _quantized(*quantizers: Quantizer, layouts: Sequence[Layout] = ()) -> Callable[[ExportContext, Path], WrittenFiles]:
-    """Return the recipe that takes the float ONNX variant through ``quantizers``, then through ``layouts``."""
+def _quantized(precision: str) -> Callable[[ExportContext, Path], WrittenFiles]:
+    """Return the recipe that quantizes the float ONNX variant to ``precision``."""
 
     def write(job: ExportContext, file: Path) -> WrittenFiles:
-        source, single_file = job.staging / ONNX_FP32.file, job.single_file
-        quantized = write_quantized(source, file, quantizers, job.quantization, layouts, single_file=single_file)
+        source, context = job.staging / ONNX_FP32.file, job.quantization
+        quantized = write_quantized(source, file, PRECISIONS[precision], context, single_file=job.single_file)
         return WrittenFiles(quantized.external_data, quantized.notes, quantized.layers, quantized.in_float)
 
     return write
@@ -170,37 +167,19 @@ def _quantized(*quantizers: Quantizer, layouts: Sequence[Layout] = ()) -> Callab
 
 def _onnx_int8_static(job: ExportContext, file: Path) -> WrittenFiles:
     context = replace(job.quantization, in_float=job.int8_static_in_float)
-    written = _quantized(quantize_static_int8, layouts=GEMM_LAYOUTS)(replace(job, quantization=context), file)
+    written = _quantized("int8-static")(replace(job, quantization=context), file)
     return replace(written, notes=(*written.notes, *job.int8_static_notes))
 
-
-def _onnx_int4_weights(job: ExportContext, file: Path) -> WrittenFiles:
-    """Convolutions in int8 where ranges are known, else in float16, which needs none."""
-    convolutions = conv_activations_int8 if job.quantization.ranges else conv_weights_fp16
-    return _quantized(convolutions, linear_weights_int4)(job, file)
-
-
-# In this order: what is split lies as it is packed.
-GEMM_LAYOUTS = (gemm_weights_untransposed, gemm_outputs_split)
-
-conv_activations_int8 = partial(quantize_static_int8, layer_types=("Conv",))
-
-# 256 inputs share a scale: the engine's largest block, which keeps 8-bit weights below 1.02 bytes each.
-linear_weights_int8 = partial(quantize_linear_weights_blockwise, bits=8, block_size=256)
-# 128 share one: smaller blocks are more accurate, and 64 would make a VGG-16 4 % larger.
-linear_weights_int4 = partial(quantize_linear_weights_blockwise, bits=4, block_size=128)
 
 ONNX_FP32 = VariantSpec("onnx", "fp32", FLOAT_ROUNDING, _onnx_fp32)
 
 VARIANTS: tuple[VariantSpec, ...] = (
     ONNX_FP32,
-    VariantSpec("onnx", "fp16", HALF_ROUNDING, _quantized(float16), "fp16"),
-    VariantSpec("onnx", "int8-dynamic", INT8_LINEAR, _quantized(quantize_linear_dynamic), "dynamic"),
-    VariantSpec("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", "required", budgeted=True),
-    VariantSpec(
-        "onnx", "int8-weights", INT8_LINEAR, _quantized(linear_weights_int8, conv_weights_fp16), "int8-weights"
-    ),
-    VariantSpec("onnx", "int4-weights", INT4_WEIGHTS, _onnx_int4_weights, "int4-weights", "used where given"),
+    VariantSpec("onnx", "fp16", HALF_ROUNDING, _quantized("fp16"), "fp16"),
+    VariantSpec("onnx", "int8-dynamic", INT8_LINEAR, _quantized("int8-dynamic"), "dynamic"),
+    VariantSpec("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", budgeted=True),
+    VariantSpec("onnx", "int8-weights", INT8_LINEAR, _quantized("int8-weights"), "int8-weights"),
+    VariantSpec("onnx", "int4-weights", INT4_WEIGHTS, _quantized("int4-weights"), "int4-weights"),
     VariantSpec("torchscript", "fp32", FLOAT_ROUNDING, _torchscript_fp32),
     VariantSpec("torchscript", "int8-dynamic", INT8_LINEAR, _torchscript_int8_dynamic, "dynamic"),
 )
