@@ -17,6 +17,7 @@ from vgg_calibration.targets import TARGETS
 from vgg_export.planning.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
 from vgg_runtime import completion
 from vgg_runtime._internal import cli_support
+from vgg_runtime._internal.flags import with_flags
 from vgg_runtime.errors import MissingCapabilityError, ParityError
 from vgg_runtime.imaging.presets import PRESETS
 
@@ -185,7 +186,7 @@ def _notes() -> Iterator[Callable[[str], None]]:
         yield notes.append
     finally:
         for note in notes:
-            click.echo(cli_support.printable(note), err=True)
+            click.echo(cli_support.printable(with_flags(note, command)), err=True)
 
 
 @contextmanager
@@ -218,7 +219,7 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
 
     with redirect_stdout(sys.stderr):  # the costs of the layers come from running the module, as above
         shown = plan_as_json(plan) if as_json else plan_as_text(plan)
-    click.echo(shown) if isinstance(shown, str) else cli_support.echo_json(shown)
+    click.echo(with_flags(shown, command)) if isinstance(shown, str) else cli_support.echo_json(shown)
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
@@ -241,7 +242,7 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
         return
     diagnosis = bundle.manifest.diagnosis
     for line in [] if diagnosis is None else describe(diagnosis):
-        click.echo(cli_support.printable(line))
+        click.echo(cli_support.printable(with_flags(line, command)))
     caution = "; mind the warning above" if diagnosis is not None and diagnosis.warnings else ""
     click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
     for variant in bundle.manifest.variants:
@@ -266,9 +267,9 @@ def _predict_command(bundle: Bundle) -> str:
 def _print_left_out(variants: Sequence[LeftOutVariant]) -> int:
     """Print on stderr what is not in the bundle, why, and what to do about it; return the exit code."""
     for variant in variants:
-        click.echo(f"error: {variant.reason} It was left out of the bundle.", err=True)
+        click.echo(f"error: {with_flags(variant.reason, command)} It was left out of the bundle.", err=True)
         for number, remedy in enumerate(variant.remedies, 1):
-            click.echo(f"       {number}. {remedy}", err=True)
+            click.echo(f"       {number}. {with_flags(remedy, command)}", err=True)
     return ParityError.exit_code if variants else 0
 
 

@@ -32,7 +32,7 @@ def run_batch(run: Run, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     except Exception as error:  # whatever the module's own forward raises
         raise ArchitectureError(
             f"the network fails on a batch of {len(batch)} images of shape {batch.shape[1:]}: {first_line(error)}",
-            hint="Check --input-size and --model; with a fixed batch size, give --batch N.",
+            hint="Check `input_size` and `model`; with a fixed batch size, give `batch=N`.",
         ) from error
     if output.ndim != 2 or len(output) != len(batch):
         raise ArchitectureError(

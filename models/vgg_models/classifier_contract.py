@@ -93,4 +93,4 @@ def _subclass(module: nn.Module, scores: str, *, image: str = "image") -> str:
         f"        return {scores}",
     )
     code = "\n".join(f"           {line}" for line in lines if line)
-    return f"Save a subclass that does so as scores.py, and give --model scores:Scores (with its arguments):\n{code}"
+    return f"Save a subclass that does so as scores.py, and give `model='scores:Scores'` (with its arguments):\n{code}"

@@ -40,15 +40,15 @@ def build_from(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     model = request.model
     if request.attribute_order and (checkpoint.module is None or checkpoint.path is None or model is not None):
         raise UsageError(
-            "--attribute-order is for a module that was saved whole, and for no --model.",
-            hint="Leave out --attribute-order.",
+            "`attribute_order` is for a module that was saved whole, and for no `model`.",
+            hint="Leave out `attribute_order`.",
         )
     if model is None:
         return (
             _recognised(checkpoint, request) if checkpoint.module is None else _from_whole_module(checkpoint, request)
         )
     if model in MODEL_NAMES or model.startswith(PREFIX):
-        return _named(model, checkpoint, request, f"named with --model {model}")
+        return _named(model, checkpoint, request, f"named with `model={model!r}`")
     if ":" in model:
         module = build_user_module(model)
         return _load_weights(module, Architecture(model, f"the user's own {model}", "user code"), checkpoint)
@@ -109,7 +109,7 @@ def _as_stated(
     try:
         built = _named(stated.value, checkpoint, request, f"named by {stated.source}")
     except ArchitectureError as misfit:
-        misfits = f"{stated.source} is {stated.value}, which the weights don't fit; --model {stated.value} lists why."
+        misfits = f"{stated.source} is {stated.value}, which the weights don't fit; `model={stated.value!r}` lists why."
         raise ArchitectureError(f"{undecided.message}\n{misfits}", hint=undecided.hint) from misfit
     remark = f"architecture: {stated.value}, taken from {stated.source}, which its weights fit"
     if request.input_size is None and built.input_size is not None:
@@ -182,7 +182,7 @@ def _check_agreement(saved: nn.Module, built: BuiltModel) -> None:
     if against := layer_mismatches(saved, built.module):
         raise ArchitectureError(
             f"they fit {built.architecture.name}, but the module holds {', '.join(against)}, which that does not run.",
-            hint="Give the module's class: --model MODULE:CALLABLE.",
+            hint="Give the module's class: `model='MODULE:CALLABLE'`.",
         )
 
 
@@ -190,4 +190,6 @@ def _offer_attribute_order(module: nn.Module) -> str:
     row = in_attribute_order(module, required=False)
     if row is None or not fitting_inputs(row[0]):
         return ""
-    return " If its forward runs the children once each, in this order, and nothing else, confirm: --attribute-order."
+    return (
+        " If its forward runs the children once each, in this order, and nothing else, confirm: `attribute_order=True`."
+    )

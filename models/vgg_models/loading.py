@@ -91,9 +91,9 @@ def load_model(
             read_checkpoint(Path(source), weights=weights, allow_nonfinite=allow_nonfinite), request
         )
     if model is not None:
-        raise UsageError(f"{name} names its own architecture.", hint="Leave out --model.")
+        raise UsageError(f"{name} names its own architecture.", hint="Leave out `model`.")
     if weights == "ema":
-        raise UsageError(f"{name} has no running average of its weights.", hint="Leave out --weights ema.")
+        raise UsageError(f"{name} has no running average of its weights.", hint="Leave out `weights='ema'`.")
     if name.startswith(_RANDOM):
         return _to_loaded_model(random_model(name.removeprefix(_RANDOM), request), request)
     return _to_loaded_model(pretrained_model(name.removeprefix(TORCHVISION), request), request)
@@ -153,7 +153,7 @@ def _num_classes(module: nn.Module, input_shape: tuple[int, int, int]) -> int:
     except Exception as error:  # a forward may fail in any way
         raise ArchitectureError(
             f"the module fails on an image of {shown}: {type(error).__name__}: {error}.",
-            hint="Give the size that it was trained at: --input-size N or --input-size HxW.",
+            hint="Give the size that it was trained at: `input_size=N` or `input_size=(H, W)`.",
         ) from error
     check_scores(output, shown, module)
     return int(output.shape[1])

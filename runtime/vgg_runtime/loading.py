@@ -182,7 +182,7 @@ def _default_variant(manifest: Manifest) -> Variant:
     if not onnx:
         raise BundleError(
             f"the bundle has no ONNX variant: {', '.join(variant.name for variant in manifest.variants)}.",
-            hint="Export with --format onnx.",
+            hint="Export with `formats=['onnx']`.",
         )
     return next((variant for variant in onnx if variant.precision == "fp32"), onnx[0])
 

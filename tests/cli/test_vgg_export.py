@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -307,19 +306,18 @@ def test_refusals(vgg_export: Command, folder: Path, code: int, arguments: list[
     assert re.search(message, refused.stderr), refused.stderr
 
 
-def test_static_without_images_is_refused_with_the_command_that_would_do_it(
-    vgg_export: Command, folder: Path, calibration_photos: Path, untimed: None
+def test_static_without_images_is_refused_with_the_option_that_would_do_it(
+    vgg_export: Command, calibration_photos: Path, untimed: None
 ) -> None:
-    """The command that the hint gives, with a path that a shell would split, works as it stands."""
-    (folder / "slim_vgg.pth").rename(folder / "my slim vgg.pth")
-    refused = vgg_export("my slim vgg.pth", "-o", "slim.bundle", "--quantize", "static", "--format", "onnx")
+    """What the hint gives works as it stands, added to the command that was refused."""
+    arguments = ["slim_vgg.pth", "-o", "slim.bundle", "--quantize", "static", "--format", "onnx"]
+    refused = vgg_export(*arguments)
     assert refused.code == 2
     assert "--quantize static takes ranges from real images, and none are given" in refused.stderr
-    program, *arguments = shlex.split(refused.stderr.splitlines()[-1])
-    assert program == "vgg-export"
-    given = [str(calibration_photos) if word == "FOLDER_OF_PHOTOS" else word for word in arguments]
-    assert vgg_export(*given).code == 0
-    assert "onnx-int8-static" in {variant.name for variant in open_bundle("BUNDLE").manifest.variants}
+    add, option, folder = refused.stderr.splitlines()[-1].split()
+    assert (add, option, folder) == ("Add", "--calibration", "FOLDER_OF_PHOTOS.")
+    assert vgg_export(*arguments, option, calibration_photos).code == 0
+    assert "onnx-int8-static" in {variant.name for variant in open_bundle("slim.bundle").manifest.variants}
 
 
 def test_calibration_images_that_were_skipped_are_named(

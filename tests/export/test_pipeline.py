@@ -123,7 +123,7 @@ def test_a_broken_quantizers_variant_is_left_out(
     assert re.match(rf"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}", left_out.reason)
     assert left_out.parity is not None
     assert left_out.parity.misses(recipe.tolerance)
-    assert left_out.remedies[-1] == f"leave out --quantize {recipe.quantize}"
+    assert left_out.remedies[-1] == f"leave out `quantize=['{recipe.quantize}']`"
     assert left_out.reason in (bundle.directory / "report.md").read_text()
     assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32"]
     assert not (bundle.directory / recipe.name).exists()
@@ -300,7 +300,7 @@ def test_a_budget_out_of_reach_leaves_int8_static_out(
     manifest = export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, **options).manifest
     assert [variant.name for variant in manifest.variants] == ["onnx-fp32"]
     assert "onnx-int8-static misses 300 dB on the images held out" in manifest.left_out[0].reason
-    first = "leave out --all-layers" if budget.get("all_layers") else "lower --min-agreement or --min-snr"
+    first = "leave out `all_layers`" if budget.get("all_layers") else "lower `min_agreement` or `min_snr`"
     assert manifest.left_out[0].remedies[0].startswith(first)
 
 
@@ -454,7 +454,8 @@ def test_weights_of_a_module_that_are_nan_are_refused(small_network, tmp_path: P
 def test_static_quantization_of_a_module_asks_for_images(small_network, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refusal:
         export(small_network(), tmp_path / "a.bundle", quantize=["static"])
-    assert "vgg-export CHECKPOINT -o BUNDLE --quantize static" in (refusal.value.hint or "")
+    assert "`quantize=['static']` takes ranges from real images" in refusal.value.message
+    assert "`calibration=FOLDER_OF_PHOTOS`" in (refusal.value.hint or "")
 
 
 def test_steps_are_told_in_order(small_checkpoint, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_more_than_images_to_scores_is_refused_by_what_it_is(
         load_model(checkpoint, model=f"contractnets:{name}", input_size=size)
     assert said.replace("32, 32", "32, 32" if size else "28, 28") in caught.value.message
     assert "one image in and one vector of class scores out" in caught.value.message
-    assert "--input-size" not in caught.value.hint
+    assert "input_size" not in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["TwoInputs", "Auxiliary", "Segmenter", "OneNumber"])

@@ -102,7 +102,7 @@ def test_raw_or_averaged_weights_are_taken_as_told(sized: VGG, saved: Save) -> N
     assert torch.equal(raw.module.state_dict()["classifier.bias"], sized.classifier.bias)
     assert torch.equal(averaged.module.state_dict()["classifier.bias"], sized.classifier.bias + 1)
     assert (raw.checkpoint.averaged, averaged.checkpoint.averaged) == (False, True)
-    assert _says(raw, "--weights ema takes that")
+    assert _says(raw, "`weights='ema'` takes that")
     assert _says(averaged, "not the raw ones under model")
 
 

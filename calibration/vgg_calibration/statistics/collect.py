@@ -72,7 +72,7 @@ def _add(histogram: Histogram, name: str, values: NDArray[np.float32]) -> None:
     except ValueError as error:
         raise CalibrationError(
             f"{name} becomes NaN or infinite on a calibration image; 8 bits have no range for it.",
-            hint="Look for a number out of place in the checkpoint's weights or in --preprocess.",
+            hint="Look for a number out of place in the checkpoint's weights or in `preprocess`.",
         ) from error
 
 

@@ -106,7 +106,7 @@ def read_calibration_images(
         raise CalibrationError(
             f"{len(skipped)} of {tried} calibration images are unreadable, more than {MAX_UNREADABLE:.0%}: "
             f"{'; '.join(skipped[:5])}{' ...' if len(skipped) > 5 else ''}",
-            hint=f"Remove them from {folder}, or give another folder to --calibration.",
+            hint=f"Remove them from {folder}, or give another folder to `calibration`.",
         )
     return CalibrationImages(tuple(names), tuple(skipped), tuple(digests), tuple(pixels), preprocessing)
 
@@ -116,5 +116,5 @@ def _check_size(name: str, pixels: NDArray[np.uint8], size: tuple[int, int]) -> 
     if (height, width) != size:
         raise CalibrationError(
             f"{name} has {width} x {height} pixels after preprocessing; the network takes {size[1]} x {size[0]}.",
-            hint="Give a --preprocess that resizes or crops to that size, such as plain.",
+            hint="Give a `preprocess` that resizes or crops to that size, such as plain.",
         )

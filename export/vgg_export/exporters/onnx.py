@@ -87,7 +87,7 @@ def _export(module: nn.Module, input_spec: InputSpec, output_spec: OutputSpec, o
     if found != opset:
         raise UsageError(
             f"opset {opset} was asked for; this torch ({torch.__version__}) writes opset {found} instead.",
-            hint=f"Take --opset {found}, or leave the option out.",
+            hint=f"Take `opset={found}`, or leave the option out.",
         )
     return program.model
 
@@ -100,7 +100,7 @@ def _untraceable(error: Exception) -> ArchitectureError:
     return ArchitectureError(
         f"PyTorch cannot export this network to ONNX: {lines[0] if lines else type(cause).__name__}",
         hint="Its forward must not branch on the values of tensors, and must take any batch size "
-        "(or give --batch N); torch.export.export(module, (example,)) shows where.",
+        "(or give `batch=N`); torch.export.export(module, (example,)) shows where.",
     )
 
 

@@ -69,7 +69,7 @@ def _check_room(module: nn.Module, folder: Path) -> None:
     if free < needed:
         raise MissingCapabilityError(
             f"writing TorchScript needs {needed / 1e6:,.0f} MB of disk; {free / 1e6:,.0f} MB are free.",
-            hint="Make room, or give a path to --output on another disk.",
+            hint="Make room, or give a path to `output` on another disk.",
         )
 
 

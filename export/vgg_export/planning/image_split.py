@@ -63,7 +63,7 @@ def split_images(samples: SampleOptions, calibration: CalibrationOptions, *, mac
         return ImageSplit(None if samples.folder is None else _choose(samples.folder, samples.size, seed), None)
     folder = Path(calibration.folder)
     if not folder.exists():
-        raise CalibrationError(f"there is no folder {folder}.", hint="Give a folder of images to --calibration.")
+        raise CalibrationError(f"there is no folder {folder}.", hint="Give a folder of images to `calibration`.")
     wanted = calibration.size or DEFAULT_CALIBRATION_SIZE
     with_spare = math.ceil(wanted / (1 - MAX_UNREADABLE))
     if samples.folder is None or Path(samples.folder).resolve() == folder.resolve():
@@ -82,7 +82,7 @@ def split_images(samples: SampleOptions, calibration: CalibrationOptions, *, mac
         raise CalibrationError(
             f"{folder} has {counted(len(chosen), 'image')} for calibration beside those held out to judge by; "
             f"{calibration.size or 1} were asked for.",
-            hint="Add images, ask for fewer with --calibration-size, or judge by other images with --samples DIR.",
+            hint="Add images, ask for fewer with `calibration.size`, or judge by other images with `samples=DIR`.",
         )
     return ImageSplit(judged if judged.files else None, Chosen(folder, chosen, spare))
 

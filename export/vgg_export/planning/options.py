@@ -70,7 +70,7 @@ class SampleOptions:
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            check_positive_int("samples.size", self.size)
+            check_positive_int("`samples.size`", self.size)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class CalibrationOptions:
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            check_positive_int("calibration.size", self.size)
+            check_positive_int("`calibration.size`", self.size)
         _check_words("calibration method", [self.method], METHODS)
 
 
@@ -116,13 +116,13 @@ class Quantization:
         _check_words("quantization", self.methods, QUANTIZE_OPTIONS)
         _check_words("target", [self.target], TARGETS)
         if self.budget and "static" not in self.methods:
-            raise UsageError("--min-agreement and --min-snr apply to int8-static.", hint="Add --quantize static.")
+            raise UsageError("`min_agreement` and `min_snr` apply to int8-static.", hint="Add `quantize=['static']`.")
         if self.all_layers and "static" not in self.methods:
-            raise UsageError("--all-layers applies to int8-static.", hint="Add --quantize static.")
+            raise UsageError("`all_layers` applies to int8-static.", hint="Add `quantize=['static']`.")
         if not 0 <= (self.min_agreement or 0) <= 1:
-            raise UsageError(f"--min-agreement is {self.min_agreement}; it is a share, 0 to 1.")
+            raise UsageError(f"`min_agreement` must be a share from 0 to 1, got {self.min_agreement}.")
         if not math.isfinite(self.min_snr or 0):
-            raise UsageError(f"--min-snr is {self.min_snr}; it is a number of dB.")
+            raise UsageError(f"`min_snr` must be a finite number of dB, got {self.min_snr}.")
 
     @property
     def budget(self) -> AccuracyTarget:
@@ -166,13 +166,13 @@ class Options:
         if not self.formats:
             raise UsageError("no format was given.", hint=f"Available: {', '.join(FORMATS)}.")
         if self.samples.size is not None and self.samples.folder is None and self.calibration.folder is None:
-            raise UsageError("--samples-size has no effect without images.", hint="Add --samples DIR.")
+            raise UsageError("`samples.size` has no effect without images.", hint="Add `samples=DIR`.")
         if self.batch != "dynamic" and self.batch < 1:
-            raise UsageError(f"the batch size is {self.batch}; it is 'dynamic' or at least 1.")
+            raise UsageError(f"`batch` must be 'dynamic' or an integer >= 1, got {self.batch}.")
         if self.seed < 0:
-            raise UsageError(f"the seed is {self.seed}; it is at least 0.")
+            raise UsageError(f"`seed` must be an integer >= 0, got {self.seed}.")
         if self.input_size is not None and min(self.input_size) < 1:
-            raise UsageError(f"the input size is {self.input_size}; both sides are at least 1 pixel.")
+            raise UsageError(f"`input_size` must be at least 1 pixel high and wide, got {self.input_size}.")
 
 
 def _check_words(what: str, words: Iterable[str], known: Iterable[str]) -> None:

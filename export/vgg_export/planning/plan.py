@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -90,7 +88,7 @@ def make_plan(
         UsageError: options do not go together, or a search for the preprocessing lacks labelled samples.
     """
     recipes = select_variants(options.formats, options.quantize.methods)
-    _check_calibration(checkpoint, options, recipes)
+    _check_calibration(options, recipes)
     loaded = load_model(
         checkpoint,
         model=options.model.name,
@@ -137,16 +135,14 @@ def note_assumptions(assumptions: Iterable[str], on_note: OnNote) -> None:
         on_note(f"assumed: {assumption}")
 
 
-def _check_calibration(checkpoint: CheckpointSource, options: Options, recipes: Iterable[VariantSpec]) -> None:
+def _check_calibration(options: Options, recipes: Iterable[VariantSpec]) -> None:
     """Refuse calibration on nothing: ranges taken from noise fit no photograph."""
     if options.calibration.folder is not None:
         return
     if needing := [recipe.quantize for recipe in recipes if recipe.ranges == "required"]:
-        words = " ".join(f"--quantize {word}" for word in needing)
-        file = shlex.quote(os.fspath(checkpoint)) if isinstance(checkpoint, str | os.PathLike) else "CHECKPOINT"
         raise UsageError(
-            f"--quantize {', '.join(map(str, needing))} takes ranges from real images, and none are given.",
-            hint=f"vgg-export {file} -o BUNDLE {words} --calibration FOLDER_OF_PHOTOS",
+            f"`quantize={needing}` takes ranges from real images, and none are given.",
+            hint="Add `calibration=FOLDER_OF_PHOTOS`.",
         )
 
 
@@ -154,15 +150,15 @@ def _few_images(images: ImageSplit) -> Iterator[str]:
     if images.calibration is not None and (count := len(images.calibration.files)) < FEW_IMAGES:
         yield (
             f"the ranges of the 8-bit activations hold for every image, though taken from {count} alone "
-            f"(--calibration; better are {FEW_IMAGES} or more)"
+            f"(`calibration`; better are {FEW_IMAGES} or more)"
         )
 
 
 def _held_out(options: Options, images: ImageSplit) -> Iterator[str]:
     if options.samples.folder is None and images.samples is not None:
         yield (
-            f"{len(images.samples.files)} images of --calibration are held out to verify on, and no range is taken "
-            "from them (--samples DIR verifies on others, --samples-size N holds out another number)"
+            f"{len(images.samples.files)} images of `calibration` are held out to verify on, and no range is taken "
+            "from them (`samples=DIR` verifies on others, `samples.size=N` holds out another number)"
         )
 
 
@@ -184,9 +180,9 @@ def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing
     usual = resolve_preprocessing(preset, size=size, channels=channels)
     preprocessing, remarks, unsaid = apply_statements(usual, loaded.metadata, size)
     taken = f"{preset} is taken for {counted(channels, 'channel')}"
-    note = f"no --preprocess was given: {taken}; the answers are wrong if it is not"
+    note = f"no `preprocess` was given: {taken}; the answers are wrong if it is not"
     if preprocessing != usual:
-        note = f"no --preprocess was given, and the checkpoint doesn't state {' and '.join(unsaid)}: {taken} there"
+        note = f"no `preprocess` was given, and the checkpoint doesn't state {' and '.join(unsaid)}: {taken} there"
     return preprocessing, (note,) if unsaid else (), remarks
 
 

@@ -62,7 +62,7 @@ def resolve_preprocessing(option: str | Preprocessing, *, size: tuple[int, int],
     if found.output_size not in (None, size):
         raise PreprocessingError(
             f"{origin} makes images of {found.output_size} (height, width); the network takes {size}.",
-            hint="Make resize, crop and --input-size agree.",
+            hint="Make resize, crop and `input_size` agree.",
         )
     if len(found.permutation or ()) not in (0, math.prod(size)):
         raise PreprocessingError(

@@ -200,7 +200,7 @@ def select_variants(formats: Collection[str], quantize: Collection[str]) -> tupl
     ]
     if missing := sorted(set(quantize) - {recipe.quantize for recipe in chosen}):
         raise UsageError(
-            f"--quantize {', '.join(missing)} is not to be had for the format {', '.join(formats)}.",
+            f"`quantize={missing}` is not to be had for the format {', '.join(formats)}.",
             hint=f"ONNX takes {', '.join(QUANTIZE_OPTIONS)}; TorchScript takes dynamic.",
         )
     return tuple(chosen)

@@ -82,7 +82,7 @@ class _Judgement:
             return None
         return (
             f"an accuracy of {self.accuracy.value:.1%} cannot be told from chance ({chance:.1%} for {len(self.labels)} "
-            f"classes) on {len(self.truth)} images; check --preprocess, --labels and the checkpoint"
+            f"classes) on {len(self.truth)} images; check `preprocess`, `labels` and the checkpoint"
         )
 
     def one_class(self) -> str | None:
@@ -144,8 +144,8 @@ class _Judgement:
             meant = np.array([self.labels.index(label) for label in order])
             if (meant[self.answers] == self.truth).mean() >= least:
                 beginning = ", ".join(order[:4])
-                return f" The {name} order ({beginning}, ...) explains it: give --labels in that order."
-        return " Give --labels in the order of the training."
+                return f" The {name} order ({beginning}, ...) explains it: give `labels` in that order."
+        return " Give `labels` in the order of the training."
 
 
 def _alternate_within_classes(truth: NDArray[np.int64]) -> NDArray[np.bool_]:

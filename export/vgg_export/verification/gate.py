@@ -110,7 +110,7 @@ def _miss(
     reason: str,
     figures: ParityFigures | None = None,
     *,
-    hint: str = "Report it with the checkpoint's architecture, or export the other format with --format.",
+    hint: str = "Report it with the checkpoint's architecture, or export the other format with `formats`.",
 ) -> LeftOutVariant:
     """Return what is recorded of a quantized variant that misses; a float32 variant that does ends the export."""
     if recipe.quantize is None:

@@ -46,21 +46,21 @@ def remedies(
         others = ", ".join(method for method in METHODS if method != options.calibration.method)
         advice += [
             "calibrate on more images, or on images more like those of the training "
-            f"(--calibration had {len(manifest.calibration.images)})",
-            f"try another --calibration-method: {others}",
+            f"(`calibration` had {len(manifest.calibration.images)})",
+            f"try another `calibration.method`: {others}",
         ]
-    return (*advice, f"leave out --quantize {recipe.quantize}")
+    return (*advice, f"leave out `quantize={[recipe.quantize]}`")
 
 
 def _more_in_float(
     tolerance: Tolerance, options: Options, manifest: Manifest, figures: ParityFigures | None
 ) -> list[str]:
     if options.quantize.all_layers:
-        return ["leave out --all-layers, so that the noisiest layers can stay in float"]
+        return ["leave out `all_layers`, so that the noisiest layers can stay in float"]
     reached = None if manifest.calibration is None else manifest.calibration.evaluation_snr_db
     if reached is None or figures is None:
-        return ["lower --min-agreement or --min-snr"] if options.quantize.budget else []
+        return ["lower `min_agreement` or `min_snr`"] if options.quantize.budget else []
     snr_db = math.inf if figures.snr_db is None else figures.snr_db
     least = max(tolerance.min_snr_db, options.quantize.budget.min_snr_db or -math.inf)
     more = math.ceil(reached + max(LEAST_STEP_DB, least - snr_db))
-    return [f"--min-snr {more}, so that more layers stay in float ({reached:.1f} dB on the calibration images now)"]
+    return [f"`min_snr={more}`, so that more layers stay in float ({reached:.1f} dB on the calibration images now)"]

@@ -30,7 +30,8 @@ def detect_output_kind(outputs: NDArray[np.float32]) -> OutputKind:
     if outputs.shape[1] < 2:
         raise ArchitectureError(
             "the network gives one number per image; a classifier gives one for each of two or more classes.",
-            hint="Where it is one logit z, yes against no, give a module that returns (0, z): --model MODULE:CALLABLE.",
+            hint="Where it is one logit z, yes against no, give a module that returns (0, z): "
+            "`model='MODULE:CALLABLE'`.",
         )
     values = outputs.astype(np.float64)
     if (values >= 0).all() and _sum_to_one(values):
@@ -46,7 +47,7 @@ def output_assumptions(outputs: NDArray[np.float32], kind: OutputKind) -> tuple[
         return ()
     return (
         "the outputs are logits, though all of them lie in 0..1; if the network ends in a Sigmoid, leave that out "
-        "(--model MODULE:CALLABLE): the probabilities are wrong with it",
+        "(`model='MODULE:CALLABLE'`): the probabilities are wrong with it",
     )
 
 

@@ -28,7 +28,7 @@ __all__ = ["Reference", "run_eager", "torch_threads"]
 # 1 is what an edge device runs; 2 and 5 show a batch dimension that was baked in.
 BATCH_SIZES = (1, 2, 5)
 
-_BATCH_HINT = "Its forward must not turn sizes of tensors into numbers (int(x.shape[0])); or give --batch N."
+_BATCH_HINT = "Its forward must not turn sizes of tensors into numbers (int(x.shape[0])); or give `batch=N`."
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def _samples(
             raise PreprocessingError(
                 f"{name} has {width} x {height} pixels after preprocessing; the network takes "
                 f"{input_spec.size[1]} x {input_spec.size[0]}.",
-                hint="Give a --preprocess that resizes or crops to that size, such as plain.",
+                hint="Give a `preprocess` that resizes or crops to that size, such as plain.",
             )
         pixels[i] = image
     return Samples(names, files, pixels, preprocessing, input_spec.takes_pixels, real)

@@ -38,10 +38,12 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
         )
     if not (destination / MANIFEST).is_file():
         raise UsageError(
-            f"{destination} exists and is no bundle, so it is not replaced.", hint="Give another path to --output."
+            f"{destination} exists and is no bundle, so it is not replaced.", hint="Give another path to `output`."
         )
     if not overwrite:
-        raise UsageError(f"{destination} exists.", hint="Give --overwrite to replace it, or another path to --output.")
+        raise UsageError(
+            f"{destination} exists.", hint="Give `overwrite=True` to replace it, or another path to `output`."
+        )
     _require_only_bundle_files(destination)
 
 
@@ -52,12 +54,12 @@ def _require_only_bundle_files(destination: Path) -> None:
     except BundleError as error:
         raise UsageError(
             f"{destination} is no bundle that this release can read, so it is not replaced: {error.message}",
-            hint="Remove it yourself, or give another path to --output.",
+            hint="Remove it yourself, or give another path to `output`.",
         ) from error
     if strange:
         raise UsageError(
             f"{destination} holds more than a bundle, so it is not replaced: {', '.join(strange)}.",
-            hint="Move that elsewhere, or give another path to --output.",
+            hint="Move that elsewhere, or give another path to `output`.",
         )
 
 
@@ -96,7 +98,7 @@ def _refusals(destination: Path) -> Iterator[None]:
         # numpy's short write on a full disk carries a text and no number.
         raise MissingCapabilityError(
             f"the bundle cannot be written to {destination}: {error.strerror or error}; nothing was changed.",
-            hint="Give a path to --output that can be written to and has room.",
+            hint="Give a path to `output` that can be written to and has room.",
         ) from error
 
 
@@ -144,7 +146,7 @@ def _rename_to_new(staging: Path, destination: Path) -> None:
             raise
         raise UsageError(
             f"{destination} was written by someone else in the meantime, so it is not replaced.",
-            hint="Give --overwrite to replace it, or another path to --output.",
+            hint="Give `overwrite=True` to replace it, or another path to `output`.",
         ) from error
 
 

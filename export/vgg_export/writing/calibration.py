@@ -116,11 +116,11 @@ def _refuse_too_few(images: CalibrationImages, folder: Path, options: Options) -
         raise CalibrationError(
             f"{folder} has {len(images)} readable images for calibration; {options.calibration.size} were asked for "
             f"({len(images.skipped)} are unreadable: {'; '.join(images.skipped[:5])}).",
-            hint="Add images, or ask for fewer with --calibration-size.",
+            hint="Add images, or ask for fewer with `calibration.size`.",
         )
     if options.quantize.budget and len(images) < 2:
         raise CalibrationError(
-            f"--min-agreement and --min-snr take ranges from some calibration images and choose on others; {folder} "
+            f"`min_agreement` and `min_snr` take ranges from some calibration images and choose on others; {folder} "
             f"has {len(images)}.",
             hint="Add images.",
         )

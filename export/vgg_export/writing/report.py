@@ -107,8 +107,8 @@ def _decibels(snr_db: float | None) -> str:
 def _parity_note(manifest: Manifest, samples: Samples) -> str:
     verified = next((variant for variant in manifest.variants if variant.parity is not None), None)
     if verified is None or verified.parity is None or verified.tolerance is None:
-        return "No variant was verified (`--no-verify`)."
-    what = "real images" if samples.real else "images of 1/f noise (give `--samples DIR` to use real ones)"
+        return "No variant was verified (`verify=False`)."
+    what = "real images" if samples.real else "images of 1/f noise (give `samples=DIR` to use real ones)"
     sizes = ", ".join(map(str, verified.parity.batch_sizes))
     return (
         f"Compared with eager PyTorch on {len(samples.names)} {what} at batch sizes {sizes}; "
@@ -122,7 +122,7 @@ def _recommendation(manifest: Manifest, results: Results | None) -> str:
             return f"## Recommended\n\n`{name}`: {verdict.why}. Measure again where it will run: `vgg-bench`."
     onnx = [variant for variant in manifest.variants if variant.format == "onnx"]
     if not onnx:
-        return "## Recommended\n\nNone for the runtime without PyTorch: it runs ONNX (`--format onnx`)."
+        return "## Recommended\n\nNone for the runtime without PyTorch: it runs ONNX (`formats=['onnx']`)."
     return f"## Recommended\n\n`{onnx[0].name}`: it runs without PyTorch and gives eager PyTorch's answers."
 
 

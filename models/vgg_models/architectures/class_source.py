@@ -30,12 +30,12 @@ class ClassSource:
 
     @property
     def option(self) -> str:
-        """The ``--model`` that takes it, with ``...`` where the user has to fill in a value, and where to give it."""
+        """The ``model`` that takes it, with ``...`` where the user has to fill in a value, and where to give it."""
         call = f"{self.module}:{self.name}"
         if self.required:
-            call = f'"{call}({", ".join(f"{name}=..." for name in self.required)})"'
+            call += f"({', '.join(f'{name}=...' for name in self.required)})"
         elsewhere = self.folder.resolve() != Path.cwd()
-        return f"--model {call}" + f", in the folder {self.folder.resolve()}" * elsewhere
+        return f"`model={call!r}`" + f", in the folder {self.folder.resolve()}" * elsewhere
 
 
 def find_class_source(module: str, name: str, folders: tuple[Path, ...]) -> ClassSource | None:

@@ -156,7 +156,7 @@ def fetch_pretrained(name: str) -> tuple[nn.Module, str]:
         raise CheckpointError(
             f"torchvision's weights {weights} can't be fetched from {weights.url}: {error}.",
             hint="Connect to the network, or fetch the file elsewhere and give its path with "
-            f"--model torchvision:{name}.",
+            f"`model='torchvision:{name}'`.",
         ) from error
 
 

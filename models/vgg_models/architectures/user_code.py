@@ -122,7 +122,7 @@ def build_user_module(spec: str) -> nn.Module:
     if "/" in module_name or module_name.endswith(".py"):
         raise UsageError(
             f"{module_name} is the path of a file; a module is named as Python imports it.",
-            hint=f"Run this in the folder that holds it, with --model {PurePath(module_name).stem}:{call}.",
+            hint=f"Run this in the folder that holds it, with `model={f'{PurePath(module_name).stem}:{call}'!r}`.",
         )
     expression = _parse(call, spec)
     with _current_directory_on_path():
@@ -137,7 +137,7 @@ def _parse(call: str, spec: str) -> CallExpression:
     try:
         return parse_call(call)
     except ValueError as error:
-        raise UsageError(f"--model {spec} can't be used: {error}.", hint=_LITERALS) from error
+        raise UsageError(f"`model={spec!r}` can't be used: {error}.", hint=_LITERALS) from error
 
 
 def _find(module_name: str, path: str) -> object:
@@ -187,7 +187,7 @@ def _check_arguments(found: Callable[..., object], expression: CallExpression, s
         line = f"{spec.partition(':')[0]}:{expression.path}({required})"
         raise ArchitectureError(
             f"the arguments of {spec} don't match {expression.path}{_unannotated(signature)}: {error}.",
-            hint=f'Give them in parentheses, as literals: --model "{line}".',
+            hint=f"Give them in parentheses, as literals: `model={line!r}`.",
         ) from error
 
 

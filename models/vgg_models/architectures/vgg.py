@@ -179,7 +179,7 @@ def build_vgg(
         pools = configuration.count("M")
         raise ArchitectureError(
             f"images of {input_size[0]}x{input_size[1]} are too small for {name}: its {pools} pools need {2**pools}.",
-            hint=f"Give --input-size {2**pools} or more.",
+            hint=f"Give `input_size={2**pools}` or more.",
         )
     features = make_features(configuration, input_channels=input_channels, batch_norm=batch_norm)
     return VGG(features, make_head(paper_head(512 * height * width, num_classes)))

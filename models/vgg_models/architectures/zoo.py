@@ -28,7 +28,7 @@ class KnownModel:
         num_classes: in the lesson.
         shown_by_indices: recognised only where its layers have indices, because functions that a ``forward`` may call
             in between (activations) are what it lacks.
-        by_name_only: not recognised, because another model with the same keys is more usual; --model NAME takes it.
+        by_name_only: not recognised, because another model with the same keys is more usual; its name takes it.
     """
 
     description: str
@@ -137,7 +137,7 @@ KNOWN_MODELS: Final[dict[str, KnownModel]] = {
         (1, 28, 28),
         (
             "a ReLU and an average pool follow each convolution, a ReLU each Linear but the last",
-            "max pools would leave the same keys: if yours has them, give --model lenet-maxpool",
+            "max pools would leave the same keys: if yours has them, give `model='lenet-maxpool'`",
         ),
     ),
     "lenet-maxpool": KnownModel(

@@ -82,7 +82,7 @@ def find_weights(content: object, choice: WeightsChoice = "raw") -> Weights:
     if choice == "ema" and not weights.averaged:
         raise CheckpointError(
             f"the checkpoint holds no running average of the weights; it holds {_contents(content)}.",
-            hint=f"Leave out --weights ema. Averages are known by these names: {', '.join(_AVERAGE_KEYS)}.",
+            hint=f"Leave out `weights='ema'`. Averages are known by these names: {', '.join(_AVERAGE_KEYS)}.",
         )
     return weights
 
@@ -137,7 +137,7 @@ def _sole_key(keys: list[str], content: Mapping[Any, object], where: str) -> str
 def _remarks(key: str, raw: list[str], averages: list[str]) -> tuple[str, ...]:
     if averages and raw and key not in averages:
         names = ", ".join(averages)
-        return (f"the raw weights were taken, not the average of them under {names}; --weights ema takes that",)
+        return (f"the raw weights were taken, not the average of them under {names}; `weights='ema'` takes that",)
     if key in averages and raw:
         return (f"the average of the weights under {key} was taken, not the raw ones under {', '.join(raw)}",)
     return (f"the weights are an average ({key}); there were no raw ones beside it",) if averages else ()
@@ -166,7 +166,7 @@ def _one_model(content: Mapping[str, object], choice: WeightsChoice) -> Weights:
         return _average(content, _sole_key(averages, content, ""))
     counters = sorted(_COUNTERS_OF_THOP & {key.rpartition(".")[2] for key in raw})
     kept = {key: value for key, value in raw.items() if key.rpartition(".")[2] not in _COUNTERS_OF_THOP}
-    remarks = _left_out("an average of the weights; the raw ones were taken, --weights ema takes it", averages)
+    remarks = _left_out("an average of the weights; the raw ones were taken, `weights='ema'` takes it", averages)
     notes = (*remarks, *_left_out("the loss", losses), *_left_out("counters of the profiler thop", counters))
     return Weights(kept, notes=notes, remarks=remarks)
 

@@ -39,7 +39,8 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, architecture: str) ->
     if any(faults):
         raise ArchitectureError(
             f"the checkpoint doesn't fit {architecture}: " + "; ".join(fault for fault in faults if fault) + ".",
-            hint="Leave out --model to have the architecture read off the checkpoint, or give --model MODULE:CALLABLE.",
+            hint="Leave out `model` to have the architecture read off the checkpoint, "
+            "or give `model='MODULE:CALLABLE'`.",
         )
     module.load_state_dict(_as_saved_today(chosen, module), strict=True, assign=True)
     return notes
@@ -123,7 +124,7 @@ def clean_tensors(state: Mapping[str, object], *, allow_nonfinite: bool) -> tupl
     if nonfinite and not allow_nonfinite:
         raise CheckpointError(
             f"these weights are NaN or infinite: {', '.join(nonfinite)}.",
-            hint="The training diverged: take an earlier checkpoint. --allow-nonfinite goes on all the same.",
+            hint="The training diverged: take an earlier checkpoint. `allow_nonfinite=True` goes on all the same.",
         )
     if nonfinite:
         notes.append(f"NaN or infinite weights were let through: {', '.join(nonfinite)}")

@@ -28,7 +28,8 @@ def check_module(module: nn.Module) -> None:
         if odd:
             raise CheckpointError(
                 f"the layer {name or '(the module itself)'} carries {', '.join(odd)}, which can't be rebuilt.",
-                hint="Save the weights alone: torch.save(model.state_dict(), path), and give --model MODULE:CALLABLE.",
+                hint="Save the weights alone: torch.save(model.state_dict(), path), "
+                "and give `model='MODULE:CALLABLE'`.",
             )
 
 
@@ -70,10 +71,10 @@ def in_attribute_order(module: nn.Module, *, required: bool = True) -> tuple[nn.
             return None
         raise ArchitectureError(
             f"the children can't be run in a row: {describe_children(module)}.",
-            hint="Give the module's class: --model MODULE:CALLABLE.",
+            hint="Give the module's class: `model='MODULE:CALLABLE'`.",
         )
     order = " → ".join(children)
-    return nn.Sequential(children), f"as --attribute-order says, forward runs the children in this order: {order}"
+    return nn.Sequential(children), f"as `attribute_order` says, forward runs the children in this order: {order}"
 
 
 def describe_children(module: nn.Module) -> str:

@@ -10,7 +10,9 @@ from torch import nn
 __all__ = ["NOTHING_FOLLOWS", "Reading"]
 
 # An assumption of every reading that ends in a Linear layer.
-NOTHING_FOLLOWS = "nothing follows the last Linear (a ReLU there would leave no key; then give --model MODULE:CALLABLE)"
+NOTHING_FOLLOWS = (
+    "nothing follows the last Linear (a ReLU there would leave no key; then give `model='MODULE:CALLABLE'`)"
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Reading:
     reasons: tuple[str, ...]
     assumptions: tuple[str, ...]
     question: str = ""
-    answer: str = "Give --input-size."
-    chosen_by: str = "--model MODULE:CALLABLE"
+    answer: str = "Give `input_size`."
+    chosen_by: str = "`model='MODULE:CALLABLE'`"
     needs_a_pool: bool = False
 
     @property

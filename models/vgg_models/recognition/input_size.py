@@ -87,7 +87,7 @@ def _one_by_one(fitting: list[int]) -> list[InputSizeCandidate]:
         InputSizeCandidate(
             (size, size),
             assumption=f"the images are {size}x{size}, and the feature maps come out at 1x1",
-            chosen_by=f"--input-size {size}" + " (or --preprocess cifar10)" * (size == 32),
+            chosen_by=f"`input_size={size}`" + " (or `preprocess='cifar10'`)" * (size == 32),
         )
         for size in fitting
     ]
@@ -95,7 +95,7 @@ def _one_by_one(fitting: list[int]) -> list[InputSizeCandidate]:
         None,
         pooled_size=(1, 1),
         question=f"global average pooling takes images of any size{_ask()}",
-        chosen_by="--input-size N, the size that you trained at, where it is larger",
+        chosen_by="`input_size=N`, the size that you trained at, where it is larger",
     )
     return [*small, pooled]
 
@@ -107,7 +107,7 @@ def _say_fitting(fitting: list[int]) -> str:
 
 
 def _ask() -> str:
-    return "; give the size that you trained at: --input-size N or --input-size HxW"
+    return "; give the size that you trained at: `input_size=N` or `input_size=(H, W)`"
 
 
 Size = tuple[int, int]

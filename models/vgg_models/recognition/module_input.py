@@ -56,7 +56,7 @@ def find_module_input(
     shown = ", ".join(map(_shown, fitting)) or "none of the common sizes"
     raise ArchitectureError(
         f"the size of the images can't be read off the module; it runs on {shown} (channels x height x width).",
-        hint="Give the size that you trained at: --input-size N or --input-size HxW.",
+        hint="Give the size that you trained at: `input_size=N` or `input_size=(H, W)`.",
     )
 
 
@@ -114,7 +114,7 @@ def _refuse_faults(faults: list[Exception]) -> None:
         if "meta" in reason.lower():  # torch says so of whatever needs more of a tensor than its shape
             raise ArchitectureError(
                 f"the size of the images can't be tried out: the module's forward needs their values ({reason}).",
-                hint="Give the size that you trained at: --input-size N or --input-size HxW.",
+                hint="Give the size that you trained at: `input_size=N` or `input_size=(H, W)`.",
             )
     if len(reasons) == 1:
         raise ArchitectureError(

@@ -33,7 +33,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
 )
 
 _FEW_KEYS = 6
-_OWN_CODE = "Give your own class or a function that makes the module: --model MODULE:CALLABLE."
+_OWN_CODE = "Give your own class or a function that makes the module: `model='MODULE:CALLABLE'`."
 
 
 def recognise(
@@ -106,7 +106,8 @@ def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> 
 
 def _resembling(state: Mapping[str, Tensor]) -> str:
     names = zoo.resembling(state)
-    return f" If it is what we know by that name: --model {' or '.join(names)}." if names else ""
+    models = " or ".join(f"`model='{name}'`" for name in names)
+    return f" If it is what we know by that name: {models}." if names else ""
 
 
 def _nearest(state: Mapping[str, Tensor]) -> str:

@@ -30,7 +30,7 @@ __all__ = ["recognise"]
 
 _LARGEST_SIDE = 512
 _IMAGE_CHANNELS = (1, 3)
-_ASK = "give the size that you trained at: --input-size N or --input-size HxW"
+_ASK = "give the size that you trained at: `input_size=N` or `input_size=(H, W)`"
 
 
 def recognise(state: Mapping[str, Tensor], *, input_size: Size | None) -> list[Reading]:
@@ -136,14 +136,14 @@ def _reading(row: LayerSequence, size: Size, *, given: bool, rivals: Counter[Siz
             f"so images of {shown} give the {_first_linear(row).shape[1]} numbers that the first Linear takes",
         ),
         assumptions=(*_assumptions(row), *([] if given else [sized])),
-        chosen_by="--model MODULE:CALLABLE" if given or rivals[size] > 1 else f"--input-size {size[0]}",
+        chosen_by="`model='MODULE:CALLABLE'`" if given or rivals[size] > 1 else f"`input_size={size[0]}`",
         needs_a_pool=row.takes_any_size,
     )
 
 
 def _open_reading(row: LayerSequence, sides: list[int]) -> Reading:
     question = f"it takes images of {sides[0]} to {sides[-1]} pixels, none of the common sizes; {_ASK}"
-    return replace(_asking(row, question, _assumptions(row)), chosen_by=f"--input-size {sides[0]}")
+    return replace(_asking(row, question, _assumptions(row)), chosen_by=f"`input_size={sides[0]}`")
 
 
 def _asking(row: LayerSequence, question: str, assumptions: tuple[str, ...]) -> Reading:
@@ -181,13 +181,13 @@ def _part_pooled_reading(row: LayerSequence, sizes: list[Size]) -> Reading:
 
 def _undecided(row: LayerSequence, question: str, assumptions: tuple[str, ...]) -> Reading:
     """A row about which more than the size is open: its forward has to be given."""
-    answer = "Give your own class or a function that makes the module: --model MODULE:CALLABLE."
+    answer = "Give your own class or a function that makes the module: `model='MODULE:CALLABLE'`."
     return replace(_asking(row, question, assumptions), answer=answer)
 
 
 def _any_size_reading(row: LayerSequence) -> Reading:
     reading = _asking(row, f"global average pooling takes images of any size; {_ASK}", _general_assumptions(row))
-    return replace(reading, chosen_by="--input-size N", needs_a_pool=True)
+    return replace(reading, chosen_by="`input_size=N`", needs_a_pool=True)
 
 
 def _flat_reading(row: LayerSequence, input_size: Size | None) -> Reading:

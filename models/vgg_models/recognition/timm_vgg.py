@@ -33,7 +33,7 @@ def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
     if read is None or name is None:
         return []
     channels, size = features[0].shape[1], input_size or _SIZE
-    sized = f"the images are {size[0]}x{size[1]}, timm's size (--input-size N if you trained at another)"
+    sized = f"the images are {size[0]}x{size[1]}, timm's size (`input_size=N` if you trained at another)"
     return [
         Reading(
             name=name,

@@ -106,7 +106,7 @@ def _reading(match: _Match, family: Family, state: Mapping[str, Tensor], input_s
             *_channel_assumptions(channels),
             *([] if input_size else [_size_assumption(match.name, usual, state)]),
         ),
-        chosen_by=f"--model {info.name}",
+        chosen_by=f"`model='{info.name}'`",
     )
 
 
@@ -142,4 +142,4 @@ def _size_assumption(name: str, size: tuple[int, int], state: Mapping[str, Tenso
     images = f"the images are {size[0]}x{size[1]}"
     if "encoder.pos_embedding" in state:
         return f"{images}: square, and the position embedding has a row for each of their patches"
-    return f"{images}, torchvision's size for {name} (--input-size N if you trained at another)"
+    return f"{images}, torchvision's size for {name} (`input_size=N` if you trained at another)"

@@ -80,10 +80,10 @@ def _reading(saved: SavedVGG, size: InputSizeCandidate) -> Reading:
 
 def _chosen_by(saved: SavedVGG, size: InputSizeCandidate) -> str:
     if not saved.normalized:
-        return size.chosen_by or "--input-size"
+        return size.chosen_by or "`input_size`"
     if saved.name == "vgg":
-        return "--model MODULE:CALLABLE"
-    return " ".join(filter(None, (f"--model {saved.name}", size.chosen_by)))
+        return "`model='MODULE:CALLABLE'`"
+    return ", ".join(filter(None, (f"`model='{saved.name}'`", size.chosen_by)))
 
 
 def _description(saved: SavedVGG) -> str:
@@ -144,7 +144,7 @@ def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[
     if not readings:
         raise ArchitectureError(
             f"the classifier takes {saved.head.in_features} numbers, which {name} doesn't give at any size of image.",
-            hint="Leave out --model to have the architecture read off the checkpoint.",
+            hint="Leave out `model` to have the architecture read off the checkpoint.",
         )
     return readings
 

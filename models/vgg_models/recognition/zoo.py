@@ -51,11 +51,15 @@ def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[
     if arranged is None:
         raise ArchitectureError(
             f"the checkpoint doesn't fit {name}: it has {describe_layers(saved)}, of other shapes, order or indices.",
-            hint="Leave out --model to have the architecture read off the checkpoint, or give --model MODULE:CALLABLE.",
+            hint="Leave out `model` to have the architecture read off the checkpoint, "
+            "or give `model='MODULE:CALLABLE'`.",
         )
     if input_size not in (None, known.input_shape[1:]):
-        size = "x".join(map(str, known.input_shape[1:]))
-        raise ArchitectureError(f"{name} takes images of {size}.", hint=f"Give --input-size {size}, or leave it out.")
+        height, width = known.input_shape[1:]
+        raise ArchitectureError(
+            f"{name} takes images of {height}x{width}.",
+            hint=f"Give `input_size={(height, width)}`, or leave it out.",
+        )
     return [_reading(name, known, arranged)]
 
 
@@ -106,5 +110,5 @@ def _reading(name: str, known: KnownModel, saved: Sequence[SavedLayer]) -> Readi
         input_size=(height, width),
         reasons=(f"kinds, shapes and order of all layers: {describe_layers(saved)}",),
         assumptions=(f"the images are {height}x{width}", *known.assumptions, *_after_the_last(known)),
-        chosen_by=f"--model {name}",
+        chosen_by=f"`model='{name}'`",
     )

@@ -43,14 +43,14 @@ def read_labelled(folder: Path, manifest: Manifest, *, size: int | None = None, 
         UsageError: there is no folder, it has fewer images, or those in it are not named after the bundle's labels.
     """
     if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}.", hint="Give a folder of class folders to --samples.")
+        raise UsageError(f"there is no folder {folder}.", hint="Give a folder of class folders to `samples`.")
     files = choose_samples(folder, size, seed=seed)
     classes = classes_from_folders([relative_name(file, folder) for file in files], manifest.labels)
     if classes is None:
         known = "none" if manifest.labels is None else ", ".join(manifest.labels[:5])
         raise UsageError(
             f"the folders in {folder} are not named after the bundle's labels ({known}).",
-            hint="Accuracy needs one folder of images per class; export with --labels where the bundle has none.",
+            hint="Accuracy needs one folder of images per class; export with `labels` where the bundle has none.",
         )
     for file in files:  # what cannot be used is refused before anything is measured
         manifest.prepare(read_image(file), name=str(file))

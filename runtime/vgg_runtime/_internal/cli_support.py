@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from vgg_runtime._internal.flags import with_flags
 from vgg_runtime.errors import MissingCapabilityError, VggDeployError
 
 __all__ = ["echo_json", "printable", "run"]
@@ -58,9 +59,9 @@ def run(command: click.Command) -> None:
         click.echo("interrupted; nothing was written.", err=True)
         sys.exit(130)
     except VggDeployError as error:
-        click.echo(f"error: {error.message}", err=True)
+        click.echo(f"error: {with_flags(error.message, command)}", err=True)
         if error.hint:
-            click.echo(f"       {error.hint}", err=True)
+            click.echo(f"       {with_flags(error.hint, command)}", err=True)
         sys.exit(error.exit_code)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:

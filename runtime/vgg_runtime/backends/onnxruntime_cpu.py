@@ -195,7 +195,7 @@ def load_refusal(model: Path, error: Exception) -> BundleError:
     """Return the error that stands for ``error``, raised by the file ``model``."""
     hint = "Run vgg-run verify on the bundle."
     if "external data" in str(error).lower():
-        hint = f"Its weights have to lie beside it, in {model.name}.data; or export with --single-file."
+        hint = f"Its weights have to lie beside it, in {model.name}.data; or export with `single_file=True`."
     return BundleError(f"onnxruntime cannot load {model}: {cause_of(error)}", hint=hint)
 
 

@@ -47,7 +47,7 @@ class OpenVinoBackend:
 
     def __init__(self, model: Path, placement: SessionConfig) -> None:
         if placement.device == "cuda":
-            raise MissingCapabilityError("OpenVINO does not run on CUDA.", hint="Take --backend onnxruntime.")
+            raise MissingCapabilityError("OpenVINO does not run on CUDA.", hint="Take `backend='onnxruntime'`.")
         self.device: Literal["cpu", "cuda"] = "cpu"
         self.device_reason = "as asked" if placement.device == "cpu" else "OpenVINO runs on the CPU"
         network = _read(model)
@@ -112,7 +112,7 @@ def _load_refusal(model: Path, error: Exception) -> BundleError:
     if operators:
         return BundleError(
             f"openvino cannot run {model}: it has no {operators}.",
-            hint="Operators of com.microsoft are onnxruntime's own: take --backend onnxruntime, or another variant.",
+            hint="Operators of com.microsoft are onnxruntime's own: take `backend='onnxruntime'`, or another variant.",
         )
     return BundleError(f"openvino cannot load {model}: {_last_line(error)}", hint="Run vgg-run verify on the bundle.")
 
@@ -148,7 +148,7 @@ def import_openvino() -> Any:
     except ImportError as error:
         raise MissingCapabilityError(
             f"openvino cannot be imported: {error}.",
-            hint='Install it: pip install "vgg-deploy[openvino]", or take --backend onnxruntime.',
+            hint='Install it: pip install "vgg-deploy[openvino]", or take `backend="onnxruntime"`.',
         ) from error
     finally:
         with suppress(KeyError):

@@ -424,7 +424,7 @@ class Manifest:
             raise ImageError(
                 f"{name} has {found['W']} x {found['H']} pixels after preprocessing; the network takes "
                 f"{width} x {height}.",
-                hint="Export with --preprocess that resizes or crops to that size.",
+                hint="Export with `preprocess` that resizes or crops to that size.",
             )
         return prepared
 

@@ -109,8 +109,8 @@ def choose_samples(folder: Path, size: int | None, *, seed: int = 0) -> list[Pat
     files = choose_images(folder, sys.maxsize, seed=seed)
     if size is not None and len(files) < size:
         raise UsageError(
-            f"{folder} has {len(files)} images, --samples-size asks for {size}.",
-            hint="Add images, or ask for fewer; without --samples-size all of them are used.",
+            f"{folder} has {len(files)} images, `samples.size` asks for {size}.",
+            hint="Add images, or ask for fewer; without `samples.size` all of them are used.",
         )
     return files[:size]
 

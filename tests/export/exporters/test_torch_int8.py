@@ -33,7 +33,7 @@ def test_convolutions_stay_as_they_are(small_network) -> None:
 def test_a_network_without_linear_layers_is_refused() -> None:
     with pytest.raises(CalibrationError, match="has no Linear layer") as refused:
         torch_linear_int8_dynamic(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()))
-    assert "--quantize static" in refused.value.hint
+    assert "`quantize=['static']`" in refused.value.hint
 
 
 def test_a_torch_that_has_lost_it_is_named(small_network, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def test_fewer_than_asked_for_are_refused(folder_of: MakeFolder, count: int, siz
         CalibrationError, match=f"has {left} images? for calibration .* {size} were asked for"
     ) as refused:
         split(None, folder_of("photos", count), size=size)
-    assert "--calibration-size" in refused.value.hint
+    assert "`calibration.size`" in refused.value.hint
 
 
 def test_a_folder_of_samples_only_is_refused(folder_of: MakeFolder) -> None:
@@ -188,5 +188,5 @@ def test_a_samples_size_is_kept_or_refused(folder_of: MakeFolder) -> None:
 
     samples, calibration = folder_of("samples", 10), folder_of("photos", 40, first=500)
     assert sized(samples, None, 4) == sized(samples, calibration, 4) == sized(None, calibration, 4) == 4
-    with pytest.raises(UsageError, match=r"has 10 images, --samples-size asks for 11"):
+    with pytest.raises(UsageError, match=r"has 10 images, `samples\.size` asks for 11"):
         sized(samples, None, 11)

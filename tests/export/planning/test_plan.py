@@ -87,7 +87,7 @@ def test_what_the_checkpoint_states_is_taken_and_told(telling: Path) -> None:
     )
     assert set(plan.remarks) < set(plan.source_notes)
     assert plan.assumptions[-1] == (
-        "no --preprocess was given, and the checkpoint doesn't state resize and crop and interpolation: plain is taken "
+        "no `preprocess` was given, and the checkpoint doesn't state resize and crop and interpolation: plain is taken "
         "for 1 channel there"
     )
 

@@ -55,7 +55,7 @@ def test_a_permuted_order_is_found_and_named() -> None:
     warning = diagnosed([meant[answer] for answer in truth], truth).warnings[-1]
     assert "another one is right on 100.0% of images that it was not fitted to" in warning
     assert "predictions of 'cat' are mostly images of 'elk' (12 of 12)" in warning
-    assert warning.endswith("Give --labels in the order of the training.")
+    assert warning.endswith("Give `labels` in the order of the training.")
 
 
 @pytest.mark.parametrize("bundle", ["numeric", "alphabetical"])
@@ -65,7 +65,7 @@ def test_numbers_sorted_as_text_are_the_cause(bundle: str) -> None:
     answers = cycle(60, 12)
     warning = diagnosed([labels.index(trained[answer]) for answer in answers], answers, labels).warnings[-1]
     order = "alphabetical order (1, 10, 11, 12, ...)" if bundle == "numeric" else "numeric order (1, 2, 3, 4, ...)"
-    assert f"The {order} explains it: give --labels in that order." in warning
+    assert f"The {order} explains it: give `labels` in that order." in warning
 
 
 def test_random_answers_fit_no_order() -> None:

@@ -35,7 +35,7 @@ def test_one_certain_class_is_a_probability() -> None:
 def test_one_output_is_refused_because_it_would_always_be_certain(value: float) -> None:
     with pytest.raises(ArchitectureError, match="one number per image") as refused:
         detect_output_kind(np.full((7, 1), value, np.float32))
-    assert "--model MODULE:CALLABLE" in refused.value.hint
+    assert "`model='MODULE:CALLABLE'`" in refused.value.hint
 
 
 def test_what_may_be_a_sigmoid_per_class_is_said() -> None:

@@ -101,7 +101,7 @@ def test_a_bundle_is_kept_without_overwrite(tmp_path: Path) -> None:
     write(tmp_path / "a.bundle", "old")
     with pytest.raises(UsageError, match="exists") as refusal:
         check_destination(tmp_path / "a.bundle", overwrite=False)
-    assert "--overwrite" in refusal.value.hint
+    assert "`overwrite=True`" in refusal.value.hint
 
 
 def test_what_is_no_bundle_is_kept_even_with_overwrite(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_it_tells_each_variant_and_the_recommended_one(example_bundle: Bundle) -
 
 
 def test_it_says_that_noise_stood_in_for_images(manifest: Manifest, samples: Samples) -> None:
-    assert "images of 1/f noise (give `--samples DIR` to use real ones)" in report(manifest, samples, None)
+    assert "images of 1/f noise (give `samples=DIR` to use real ones)" in report(manifest, samples, None)
 
 
 def test_it_warns_of_random_weights(manifest: Manifest, samples: Samples) -> None:

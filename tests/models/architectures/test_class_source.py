@@ -48,7 +48,7 @@ def test_a_class_is_found_whatever_module_the_pickle_names(folder: Path, module:
     source = find_class_source(module, "FlowerNet", (Path(),))
     assert source is not None
     assert (source.module, source.required) == ("train_flowers", ("size", "classes"))
-    assert source.option == '--model "train_flowers:FlowerNet(size=..., classes=...)"'
+    assert source.option == "`model='train_flowers:FlowerNet(size=..., classes=...)'`"
 
 
 def test_the_file_that_the_pickle_names_goes_first(folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_class_without_arguments_needs_no_parentheses(folder: Path) -> None:
     (folder / "flowers.py").write_text(FLOWER_NET)
     source = find_class_source("flowers", "Net", (Path(),))
     assert source is not None
-    assert source.option == "--model flowers:Net"
+    assert source.option == "`model='flowers:Net'`"
 
 
 def test_files_beyond_the_limits_are_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_the_missing_class_is_named_and_its_line_given(folder: Path, saved_by_a_
     (folder / "flowers.py").write_text(FLOWER_NET)
     with pytest.raises(ArchitectureError, match=rf"the class {STRANGER}\.FlowerNet is not in the checkpoint") as caught:
         load_model(path)
-    line = 'flowers.py defines FlowerNet: --model "flowers:FlowerNet(size=..., classes=...)".'
+    line = "flowers.py defines FlowerNet: `model='flowers:FlowerNet(size=..., classes=...)'`."
     assert caught.value.hint.startswith(line)
     assert "flowers" not in sys.modules
 
@@ -103,5 +103,5 @@ def test_a_script_is_said_to_run_when_imported(folder: Path, monkeypatch: pytest
     torch.save(FlowerNet(), folder / "whole.pt")
     with pytest.raises(ArchitectureError, match=r"the class __main__\.FlowerNet") as caught:
         load_model(folder / "whole.pt")
-    assert 'train.py defines FlowerNet: --model "train:FlowerNet(' in caught.value.hint
+    assert "train.py defines FlowerNet: `model='train:FlowerNet(" in caught.value.hint
     assert "Importing it runs what is at its top level" in caught.value.hint

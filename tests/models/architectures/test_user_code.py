@@ -101,7 +101,7 @@ def test_literal_arguments_reach_the_class(checkpoint: tuple[Path, nn.Module], a
 def test_the_line_to_write_names_the_required_arguments(checkpoint: tuple[Path, nn.Module]) -> None:
     with pytest.raises(ArchitectureError) as caught:
         load_model(checkpoint[0], model="usernet:Sized")
-    assert '--model "usernet:Sized(side=..., classes=...)"' in caught.value.hint
+    assert "`model='usernet:Sized(side=..., classes=...)'`" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ def test_a_model_saved_whole_in_a_training_loop_is_found() -> None:
 def test_of_raw_and_averaged_weights_the_raw_are_taken_and_it_is_said(key: str) -> None:
     found = find_weights({key: AVERAGE, "model": WEIGHTS})
     assert found.content == WEIGHTS
-    assert f"the raw weights were taken, not the average of them under {key}; --weights ema takes that" in found.remarks
+    assert (
+        f"the raw weights were taken, not the average of them under {key}; `weights='ema'` takes that" in found.remarks
+    )
 
 
 def test_the_average_is_taken_where_it_is_asked_for() -> None:
@@ -96,7 +98,9 @@ def test_an_average_inside_a_lightning_module_is_left_out() -> None:
     both = {f"model.{key}": value for key, value in WEIGHTS.items()} | {f"ema.{key}": v for key, v in AVERAGE.items()}
     found = find_weights({"state_dict": both, "pytorch-lightning_version": "2.4"})
     assert list(found.content) == [f"model.{key}" for key in WEIGHTS]  # type: ignore[call-overload]
-    assert "left out: ema (an average of the weights; the raw ones were taken, --weights ema takes it)" in found.remarks
+    assert (
+        "left out: ema (an average of the weights; the raw ones were taken, `weights='ema'` takes it)" in found.remarks
+    )
 
 
 def test_the_weights_of_a_loss_are_left_out() -> None:

@@ -51,7 +51,7 @@ def test_weights_that_are_not_finite_are_refused_by_name_unless_allowed(value: f
     }
     with pytest.raises(CheckpointError, match=r"NaN or infinite: broken\.weight, broken\.bias") as caught:
         clean_tensors(state, allow_nonfinite=False)
-    assert "--allow-nonfinite" in caught.value.hint
+    assert "`allow_nonfinite=True`" in caught.value.hint
     clean, notes = clean_tensors(state, allow_nonfinite=True)
     assert len(clean) == 3
     assert "broken.weight" in notes[0]

@@ -126,7 +126,7 @@ def test_blocks_come_back_with_the_same_outputs(saved: Save, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, (_, _, size_needed) in NETWORKS.items() if size_needed])
 def test_a_size_that_is_open_is_asked_for(name: str) -> None:
     make, (_, side, _), _ = NETWORKS[name]
-    with pytest.raises(ArchitectureError, match=f"--input-size {side}: "):
+    with pytest.raises(ArchitectureError, match=f"`input_size={side}`: "):
         recognise(make().state_dict(), input_size=None)
 
 
@@ -142,12 +142,12 @@ def _attributes(*parts: tuple[int, int, int], head: int) -> dict[str, Tensor]:
 def test_pools_after_some_of_the_blocks_alike_are_asked_about() -> None:
     """16x16 before the Linear come from 64x64 and two pools, or from 32x32 and one of them."""
     state = _attributes((3, 4, 3), (4, 8, 3), head=8 * 256)
-    with pytest.raises(ArchitectureError, match=r"--input-size 64: .*\n.*images of 32x32 fit if some of the blocks"):
+    with pytest.raises(ArchitectureError, match=r"`input_size=64`: .*\n.*images of 32x32 fit if some of the blocks"):
         recognise(state, input_size=None)
     assert recognise(state, input_size=(64, 64)).input_size == (64, 64)
     with pytest.raises(ArchitectureError, match="can't be read off the keys") as caught:
         recognise(state, input_size=(32, 32))
-    assert "--model MODULE:CALLABLE" in caught.value.hint
+    assert "`model='MODULE:CALLABLE'`" in caught.value.hint
 
 
 def test_a_part_that_a_sum_may_skip_is_not_read() -> None:

@@ -22,7 +22,7 @@ def test_the_only_common_size_that_fits_is_taken_as_an_assumption(pools: int, si
 def test_otherwise_the_size_is_asked_for(pools: int, side: int) -> None:
     (reading,) = read_input_size(_pools(pools), side * side, None)
     assert reading.input_size is None
-    assert "--input-size" in reading.question
+    assert "`input_size=N`" in reading.question
 
 
 def test_features_of_1x1_are_small_images_or_global_pooling() -> None:

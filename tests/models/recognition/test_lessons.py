@@ -111,8 +111,8 @@ def test_row_5_second_form_is_not_taken_for_another_in_silence(
     path = saved(owner.state_dict())
     with pytest.raises(ArchitectureError, match="more than one way") as caught:
         load_model(path)
-    assert "--model cifar10-quick-relu: " in caught.value.message
-    assert "--model cifar10-quick-relu-end: " in caught.value.message
+    assert "`model='cifar10-quick-relu'`: " in caught.value.message
+    assert "`model='cifar10-quick-relu-end'`: " in caught.value.message
     assert_same(load_model(path, model="cifar10-quick-relu-end" if last else "cifar10-quick-relu"), owner)
     assert_same(load_model(saved_by_a_stranger(owner)), owner)
 
@@ -122,7 +122,7 @@ def test_row_6_the_order_of_attributes_runs_once_it_is_confirmed(saved_by_a_stra
     path = saved_by_a_stranger(owner)
     with pytest.raises(ArchitectureError, match=r"conv1 \(Conv2d\), maxpool1 \(MaxPool2d\)") as caught:
         load_model(path)
-    assert "--attribute-order" in caught.value.hint
+    assert "`attribute_order=True`" in caught.value.hint
     loaded = load_model(path, attribute_order=True)
     assert any("conv1 → maxpool1 → conv2" in line for line in loaded.architecture.assumptions)
     assert_same(loaded, owner)
@@ -133,7 +133,7 @@ def test_row_6_state_dict_needs_its_topology_named(saved: Save) -> None:
     path = saved(owner.state_dict())
     with pytest.raises(ArchitectureError, match=r"3 convolutions, 2 Linear layers") as caught:
         load_model(path)
-    assert "--model cifar10-quick." in caught.value.hint
+    assert "`model='cifar10-quick'`." in caught.value.hint
     assert_same(load_model(path, model="cifar10-quick"), owner)
 
 
@@ -152,7 +152,7 @@ def test_attribute_order_is_not_offered_where_it_does_not_run(saved_by_a_strange
     path = saved_by_a_stranger(Shared())
     with pytest.raises(ArchitectureError) as caught:
         load_model(path)
-    assert "--attribute-order" not in caught.value.hint
+    assert "attribute_order" not in caught.value.hint
     with pytest.raises(ArchitectureError):
         load_model(path, attribute_order=True)
 
@@ -210,7 +210,7 @@ def test_row_9_residual_net_needs_its_class_and_says_so(
     path = saved_by_a_stranger(owner) if whole else saved(owner.state_dict())
     with pytest.raises(ArchitectureError) as caught:
         load_model(path)
-    assert "--model MODULE:CALLABLE" in caught.value.hint
+    assert "`model='MODULE:CALLABLE'`" in caught.value.hint
 
 
 def test_sums_between_sequentials_are_not_read_as_a_row(saved: Save) -> None:
@@ -269,7 +269,7 @@ def test_row_14_cifar_vgg(saved: Save) -> None:
     assert loaded.architecture.name == "vgg11_bn"
     assert_same(loaded, owner)
     assert load_model(path, fallback_input_size=(32, 32)).input_size == (32, 32)
-    with pytest.raises(ArchitectureError, match=r"--input-size 32 \(or --preprocess cifar10\)"):
+    with pytest.raises(ArchitectureError, match=r"`input_size=32` \(or `preprocess='cifar10'`\)"):
         load_model(path)
 
 
@@ -280,7 +280,7 @@ def test_row_15_lenet_with_average_pooling(saved: Save, form: str) -> None:
     path = saved(owner.state_dict())
     loaded = load_model(path)
     assert (loaded.architecture.name, shape_of(loaded)) == ("lenet", (1, 28, 28))
-    assert any("give --model lenet-maxpool" in line for line in loaded.architecture.assumptions)
+    assert any("give `model='lenet-maxpool'`" in line for line in loaded.architecture.assumptions)
     assert_same(loaded, owner)
     assert load_model(path, model="lenet-maxpool").architecture.name == "lenet-maxpool"
 

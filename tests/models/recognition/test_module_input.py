@@ -38,7 +38,7 @@ def test_global_pooling_leaves_a_question() -> None:
         model = import_torchvision().models.resnet18(weights=None)
     with pytest.raises(ArchitectureError, match="3x224x224, 3x256x256") as caught:
         _find(model)
-    assert "--input-size" in caught.value.hint
+    assert "`input_size=N`" in caught.value.hint
     assert _find(model, fallback_input_size=(224, 224)) == (3, (224, 224))
 
 
@@ -90,7 +90,7 @@ def test_what_is_wrong_with_a_forward_is_said_where_no_size_helps(
 def test_where_every_size_fails_in_its_own_way_the_size_is_asked_for() -> None:
     with pytest.raises(ArchitectureError, match="it runs on none of the common sizes") as caught:
         _find(nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 13 * 13, 4)))
-    assert "--input-size" in caught.value.hint
+    assert "`input_size=N`" in caught.value.hint
 
 
 def test_what_is_stated_is_taken_as_it_is() -> None:

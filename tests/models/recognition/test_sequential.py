@@ -86,7 +86,7 @@ def test_the_size_decides_between_padding_and_none() -> None:
     assert [reading.input_size for reading in read_row(state, input_size=None)] == [(28, 28), (32, 32)]
     (bare,) = read_row(state, input_size=(32, 32))
     assert any("have no padding" in line for line in bare.assumptions)
-    with pytest.raises(ArchitectureError, match=r"--input-size 28: .*\n.*--input-size 32: "):
+    with pytest.raises(ArchitectureError, match=r"`input_size=28`: .*\n.*`input_size=32`: "):
         recognise(state, input_size=None)
     assert recognise(state, input_size=None, fallback_input_size=(32, 32)).input_size == (32, 32)
 
@@ -121,7 +121,7 @@ def test_convolutions_of_stride_2_are_not_taken_for_pools_in_silence(
     rebuilt.load_state_dict(owner.state_dict())
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(rebuilt(images), owner(images))
-    with pytest.raises(ArchitectureError, match=r"--model MODULE:CALLABLE: .* stride 2, ReLU"):
+    with pytest.raises(ArchitectureError, match=r"`model='MODULE:CALLABLE'`: .* stride 2, ReLU"):
         recognise(owner.state_dict(), input_size=stated)
 
 

@@ -130,7 +130,7 @@ def test_a_head_that_keys_do_not_tell_is_named_and_refused(head: str) -> None:
     owner.fc = UNREAD[head]
     with pytest.raises(ArchitectureError, match=r"It is torchvision's resnet18 with another head: fc\.") as caught:
         recognise(owner.state_dict(), input_size=None)
-    assert "--model MODULE:CALLABLE" in caught.value.hint
+    assert "`model='MODULE:CALLABLE'`" in caught.value.hint
 
 
 def test_a_resnet_for_cifar_is_not_taken_for_torchvision_s() -> None:

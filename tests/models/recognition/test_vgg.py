@@ -90,7 +90,7 @@ def test_the_k_of_a_normalization_is_asked_for(saved: Save, k: float) -> None:
     path = saved(owner.state_dict())
     with pytest.raises(
         ArchitectureError,
-        match=r"--model vgg11-lrn: .* k 2, as in the AlexNet.*\n.*--model vgg11-lrn-k1: .* k 1, PyTorch",
+        match=r"`model='vgg11-lrn'`: .* k 2, as in the AlexNet.*\n.*`model='vgg11-lrn-k1'`: .* k 1, PyTorch",
     ):
         load_model(path, input_size=(32, 32))
     loaded = load_model(path, input_size=(32, 32), model="vgg11-lrn-k1" if k == 1 else "vgg11-lrn")
@@ -101,7 +101,7 @@ def test_the_k_of_a_normalization_is_asked_for(saved: Save, k: float) -> None:
 def test_a_normalization_in_an_own_configuration_needs_its_class(saved: Save) -> None:
     owner = VGG(make_features((4, "LRN", "M", 5, "M")), nn.Linear(5 * 8 * 8, 3))
     with pytest.raises(
-        ArchitectureError, match=r"--model MODULE:CALLABLE: .* k 2.*\n.*--model MODULE:CALLABLE: .* k 1"
+        ArchitectureError, match=r"`model='MODULE:CALLABLE'`: .* k 2.*\n.*`model='MODULE:CALLABLE'`: .* k 1"
     ):
         load_model(saved(owner.state_dict()), input_size=(32, 32))
 
@@ -125,7 +125,7 @@ def test_features_of_1x1_need_the_size_of_the_images(saved: Save) -> None:
     path = saved(owner.state_dict())
     with pytest.raises(ArchitectureError) as caught:
         load_model(path)
-    assert "--preprocess cifar10" in caught.value.message
+    assert "`preprocess='cifar10'`" in caught.value.message
     assert "global average pooling" in caught.value.message
     for size in ((32, 32), (64, 96)):
         _same(load_model(path, input_size=size), owner)
@@ -150,7 +150,7 @@ def test_convolutions_without_padding_are_no_vgg_with_a_pool_to_size(saved: Save
     # With pools in the place of ReLUs it would be a net for images of 48x48.
     with pytest.raises(
         ArchitectureError,
-        match=r"--input-size 28: .* ReLU, Conv.*\n.*--model MODULE:CALLABLE: .* MaxPool, Conv.* 48x48",
+        match=r"`input_size=28`: .* ReLU, Conv.*\n.*`model='MODULE:CALLABLE'`: .* MaxPool, Conv.* 48x48",
     ):
         load_model(path)
 
@@ -200,4 +200,4 @@ def test_what_is_no_vgg_says_what_was_seen_and_asks_for_the_class(saved: Save, c
     owner = VGG(make_features((4, "M")), nn.Linear(4 * 14 * 14, 3))
     with pytest.raises(ArchitectureError, match=r"convolution.*keys features\.0\.weight") as caught:
         load_model(saved(owner.state_dict() | change))
-    assert "--model MODULE:CALLABLE" in caught.value.hint
+    assert "`model='MODULE:CALLABLE'`" in caught.value.hint

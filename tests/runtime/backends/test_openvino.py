@@ -58,7 +58,7 @@ def test_an_operator_that_openvino_lacks_is_named(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=versions, ir_version=10), tmp_path / "model.onnx")
     with pytest.raises(RefusedInputError, match=r"it has no com\.microsoft\.NotInOpenVino") as refused:
         OpenVinoBackend(tmp_path / "model.onnx", CPU)
-    assert "--backend onnxruntime" in refused.value.hint
+    assert "`backend='onnxruntime'`" in refused.value.hint
 
 
 @pytest.mark.parametrize("variant", [recipe.name for recipe in VARIANTS if recipe.format == "onnx"])

@@ -33,12 +33,12 @@ def require_clear(search: PreprocessingSearch) -> None:
             f"the network answers no better than chance with any preprocessing: always answering "
             f"{search.common_class!r} would be right on {search.chance:.1%} of these samples"
         )
-        hint = "Check that the weights are trained, that --labels has the order of the outputs, and --input-size."
+        hint = "Check that the weights are trained, that `labels` has the order of the outputs, and `input_size`."
     elif all(trial.inverted for trial in search.contenders):
-        problem = "the network answers best on inverted images (255 - x), which --preprocess cannot describe"
+        problem = "the network answers best on inverted images (255 - x), which `preprocess` cannot describe"
         hint = (
             "Invert the images before they are classified (PIL.ImageOps.invert), samples included; or put 1 - x in "
-            "front of the network: --model MODULE:CALLABLE."
+            "front of the network: `model='MODULE:CALLABLE'`."
         )
     elif len(search.contenders) > 1:
         problem = f"the samples do not tell {len(search.contenders)} ways of preprocessing apart"
@@ -109,8 +109,8 @@ def _choices(search: PreprocessingSearch) -> list[str]:
 def _option(trial: Trial) -> str:
     preset = next((name for name in trial.names if name in PRESETS), None)
     if preset is not None:
-        return f"--preprocess {preset}"
-    return f"--preprocess FILE.json, with {_as_file(trial.preprocessing)} in that file"
+        return f"`preprocess='{preset}'`"
+    return f"`preprocess='FILE.json'`, with {_as_file(trial.preprocessing)} in that file"
 
 
 def _as_file(preprocessing: Preprocessing) -> str:

@@ -73,10 +73,10 @@ def split_labelled(chosen: Chosen | None, labels: Sequence[str] | None, *, macs:
         UsageError: there are no samples or no labels, or the folders of the samples are not named after labels.
     """
     if chosen is None or labels is None:
-        missing = "--samples" if chosen is None else "--labels"
+        missing = "`samples`" if chosen is None else "`labels`"
         raise UsageError(
-            f"--preprocess find needs labelled samples; {missing} is missing.",
-            hint="Give --samples DIR with one folder of images per class, and --labels FILE with the same names.",
+            f"`preprocess='find'` needs labelled samples; {missing} is missing.",
+            hint="Give `samples=DIR` with one folder of images per class, and `labels=FILE` with the same names.",
         )
     halves: tuple[list[Path], list[Path]] = ([], [])
     seen: Counter[Path] = Counter()
@@ -129,7 +129,7 @@ def _classes(files: Iterable[Path], folder: Path, labels: Sequence[str]) -> tupl
             {name.rpartition("/")[0] or "(no folder)" for name in names if classes_from_folders([name], labels) is None}
         )
         raise UsageError(
-            f"--preprocess find needs labelled samples, and these folders in {folder} are not named after a label: "
+            f"`preprocess='find'` needs labelled samples, and these folders in {folder} are not named after a label: "
             f"{', '.join(strange[:5])}{', ...' * (len(strange) > 5)}.",
             hint=f"Put the images of each class into a folder named after its label ({', '.join(labels[:5])}"
             f"{', ...' * (len(labels) > 5)}).",

@@ -71,7 +71,7 @@ def test_a_refusal_shows_all_that_was_tried() -> None:
 def test_the_options_that_a_refusal_gives_choose_what_was_tried(tmp_path: Path) -> None:
     best = trial("half = half BGR", 0.9, "best")
     hint = refusal(best, trial("odd", 0.89, "not told apart", preprocessing=SWAPPED), trial("plain", 0.3)).hint
-    assert "--preprocess half\n" in hint
+    assert "`preprocess='half'`\n" in hint
     assert "plain" not in hint
     stated = re.search(r"FILE.json, with (.*) in that file", hint)
     assert stated is not None
@@ -84,7 +84,7 @@ def test_an_accuracy_of_chance_is_refused() -> None:
     refused = refusal(trial("half", 0.27, "best"), trial("plain", 0.1), chance_p_value=0.4)
     assert "no better than chance" in refused.message
     assert "always answering 'cat' would be right on 25.0%" in refused.message
-    assert "--preprocess half" not in refused.hint
+    assert "preprocess='half'" not in refused.hint
 
 
 @pytest.mark.parametrize("outcome", ["worse", "not told apart"])
@@ -98,4 +98,4 @@ def test_images_that_have_to_be_inverted_are_a_refusal(outcome: Outcome) -> None
 def test_inverted_images_are_no_choice() -> None:
     best = trial("half inverted", 0.9, "best", inverted=True)
     hint = refusal(best, trial("plain", 0.85, "not told apart", preprocessing=preset("plain", SIZE, 3))).hint
-    assert hint.splitlines()[1:] == ["       --preprocess plain"]
+    assert hint.splitlines()[1:] == ["       `preprocess='plain'`"]

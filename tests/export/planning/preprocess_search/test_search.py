@@ -209,7 +209,7 @@ def test_a_fixed_batch_is_filled_up_and_changes_nothing(colour_checkpoint: Path,
         return search_preprocessing(loaded, images, batch=batch, on_step=ignore_steps)
 
     assert search(fixed, 7) == search(plan.loaded, None)
-    with pytest.raises(ArchitectureError, match=r"fails on a batch of 32 (.|\n)*give --batch N"):
+    with pytest.raises(ArchitectureError, match=r"fails on a batch of 32 (.|\n)*give `batch=N`"):
         search(fixed, None)
 
 
@@ -254,7 +254,7 @@ def test_a_search_without_labelled_samples_is_refused(half_checkpoint: Path, dig
 
 def test_calibration_images_do_not_stand_in_for_samples(half_checkpoint: Path, digit_folder: Path) -> None:
     labels, calibration = str(digit_folder / "labels.json"), CalibrationOptions(digit_folder / "images")
-    with pytest.raises(UsageError, match="--samples is missing"):
+    with pytest.raises(UsageError, match="`samples` is missing"):
         make_plan(half_checkpoint, Options(preprocess="find", calibration=calibration, labels=labels))
 
 
