@@ -44,7 +44,7 @@ def load_model(
     source: CheckpointSource,
     *,
     model: str | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: int | tuple[int, int] | None = None,
     fallback_input_size: tuple[int, int] | None = None,
     input_channels: int | None = None,
     num_classes: int | None = None,
@@ -62,7 +62,7 @@ def load_model(
         model: the architecture: one of MODEL_NAMES, ``torchvision:NAME`` or ``MODULE:CALLABLE`` (the user's own
             code, which is imported; ``MODULE:CALLABLE(key=value)`` gives it literal arguments). None to have it read
             off the checkpoint.
-        input_size: (height, width) in pixels, where the checkpoint does not decide it.
+        input_size: pixels of a square image, or (height, width), where the checkpoint does not decide it.
         fallback_input_size: the same, of less weight: taken only where nothing else decides.
         input_channels: where the module does not decide it.
         num_classes: of ``random:NAME``; else the checkpoint has its own, which must be this many.
@@ -80,7 +80,8 @@ def load_model(
     """
     if weights not in get_args(WeightsChoice):
         raise UsageError(f"weights must be 'raw' or 'ema', got {weights!r}.")
-    request = LoadRequest(model, input_size, fallback_input_size, input_channels, num_classes, seed, attribute_order)
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    request = LoadRequest(model, size, fallback_input_size, input_channels, num_classes, seed, attribute_order)
     if isinstance(source, nn.Module | Mapping):
         return _load_checkpoint(checkpoint_in_memory(source, weights=weights, allow_nonfinite=allow_nonfinite), request)
     if not isinstance(source, str | os.PathLike):

@@ -202,6 +202,10 @@ def test_a_size_that_the_module_can_t_take_is_refused(saved: Save) -> None:
         load_model(saved(_body()), input_size=(64, 64))
 
 
+def test_one_number_is_the_side_of_a_square_image(saved: Save) -> None:
+    assert load_model(saved(_body()), input_size=29).input_size == (29, 29)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "googlenet"])
 def test_torchvision_s_classifiers_with_the_classes_of_the_checkpoint(saved: Save, name: str) -> None:
     torch.manual_seed(0)
