@@ -38,6 +38,7 @@ class InputSize(click.ParamType[tuple[int, int]]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (height, width) of "224" or "224x192"."""
         parts = value.lower().split("x") if isinstance(value, str) else value
         try:
             height, width = (int(parts[0]), int(parts[-1])) if len(parts) <= 2 else (0, 0)
@@ -54,6 +55,7 @@ class BatchSize(click.ParamType["int | str"]):
     name = "batch"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return "dynamic", or a number >= 1."""
         if value == "dynamic":
             return "dynamic"
         if not str(value).isdecimal() or int(value) < 1:

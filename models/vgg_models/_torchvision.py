@@ -41,7 +41,7 @@ def import_torchvision() -> ModuleType:
             raise
         _declare_missing_operators()
         import torchvision  # noqa: TID251
-    return cast(ModuleType, torchvision)
+    return cast("ModuleType", torchvision)
 
 
 def _declare_missing_operators() -> None:

@@ -71,7 +71,7 @@ def choose(bundle: Bundle, request: BenchmarkRequest) -> tuple[list[CaseCommand]
     if request.checkpoint is not None:
         require_checkpoint(request.checkpoint, manifest)
     settings = product(batch_sizes, dict.fromkeys(request.threads) or [available_threads()])
-    return [each for setting in settings for each in _candidates(bundle, variants, engines, request, *setting)], absent
+    return [each for setting in settings for each in _candidates(bundle, variants, engines, request, setting)], absent
 
 
 def _candidates(
@@ -79,9 +79,10 @@ def _candidates(
     variants: Sequence[Variant],
     engines: Mapping[str, Engine],
     request: BenchmarkRequest,
-    batch_size: int,
-    threads: int,
+    batch_size_and_threads: tuple[int, int],
 ) -> Iterator[CaseCommand]:
+    batch_size, threads = batch_size_and_threads
+
     def candidate(variant: str, engine: str, size: int, *what: str) -> CaseCommand:
         setting = ("--batch-size", str(batch_size), "--threads", str(threads))
         subject = BenchmarkCase(variant, engine, batch_size, threads)

@@ -71,6 +71,7 @@ class NamedFile(click.ParamType[tuple[str, Path]]):
     name = "named file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """Return name and path of "NAME=FILE"."""
         if isinstance(value, tuple):
             return value
         name, _, file = value.partition("=")

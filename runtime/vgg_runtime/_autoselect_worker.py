@@ -23,16 +23,16 @@ from vgg_runtime.verification import golden_mismatches
 __all__: list[str] = []
 
 
-def main(directory: str, variant: str, backend: str, device: str, threads: str, profile: str) -> None:
+def main(directory: str, variant: str, backend: str, device: str, threads: str, profile: str) -> None:  # noqa: PLR0917 - from sys.argv
     """Time ``Classifier.logits`` on one image; on a batch where that is what the profile is for."""
     bundle = open_bundle(directory)
     with Classifier.open(
         directory,
         variant=variant,
         backend=backend,
-        device=cast(Device, device),
+        device=cast("Device", device),
         threads=int(threads),
-        profile=cast(ProfileName, profile),
+        profile=cast("ProfileName", profile),
         verify=False,  # whoever started this process has done so
     ) as classifier:
         if misses := golden_mismatches(bundle, classifier):

@@ -6,7 +6,7 @@ import importlib.metadata
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
 from vgg_runtime._internal.cache import load_entry, store_entry
@@ -54,17 +54,9 @@ def choose_backend(bundle: Bundle, variant: Variant, placement: SessionConfig) -
     Raises:
         SelfTestError: no installed backend gives the golden outputs.
     """
-    if variant.format != "onnx":
-        return BackendChoice(variant.format, f"it alone runs {variant.name}")
-    if placement.device == "cuda":
-        return BackendChoice(DEFAULT, "it alone runs on CUDA")
-    if getattr(sys, "frozen", False) or not sys.executable:
-        return BackendChoice(DEFAULT, "this program has no Python to try others with")
-    if bundle.manifest.golden is None:
-        return BackendChoice(DEFAULT, "the bundle has no golden outputs to hold another backend to")
     engines = installed_engines()
-    if list(engines) in ([], [DEFAULT]):
-        return BackendChoice(DEFAULT, "no other is installed")
+    if (choice := _without_trial(bundle, variant, placement, engines)) is not None:
+        return choice
     key = _key(variant, placement, engines)
     choice = _remembered(key)
     if choice is None:
@@ -75,6 +67,23 @@ def choose_backend(bundle: Bundle, variant: Variant, placement: SessionConfig) -
         store_entry(_KIND, key, to_json(choice))
     logger.info("backend %s: %s", choice.backend, choice.reason)
     return choice
+
+
+def _without_trial(
+    bundle: Bundle, variant: Variant, placement: SessionConfig, engines: Collection[str]
+) -> BackendChoice | None:
+    """The choice where there is nothing to try, or nothing to try it with."""
+    if variant.format != "onnx":
+        return BackendChoice(variant.format, f"it alone runs {variant.name}")
+    if placement.device == "cuda":
+        return BackendChoice(DEFAULT, "it alone runs on CUDA")
+    if getattr(sys, "frozen", False) or not sys.executable:
+        return BackendChoice(DEFAULT, "this program has no Python to try others with")
+    if bundle.manifest.golden is None:
+        return BackendChoice(DEFAULT, "the bundle has no golden outputs to hold another backend to")
+    if not set(engines) - {DEFAULT}:
+        return BackendChoice(DEFAULT, "no other is installed")
+    return None
 
 
 def installed_engines() -> dict[str, str]:
@@ -159,7 +168,13 @@ def _refusal(command: Sequence[str]) -> str | None:
     """
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=PATIENCE
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _NoTrialError(str(error)) from error

@@ -213,6 +213,7 @@ def _first_labels(manifest: Manifest) -> str:
 
 
 def variant_line(variant: Variant) -> str:
+    """One line on a variant: size, precision, agreement with eager PyTorch."""
     if variant.parity is None:
         parity = "not verified"
     elif variant.parity.snr_db is None:

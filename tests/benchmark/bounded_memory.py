@@ -29,9 +29,9 @@ def resident_mib() -> float:
 
 
 def predict_all_sorts(bundle: Path) -> tuple[float, float]:
-    """Return the resident set in MiB after ``EARLY`` and after ``LATE`` predictions: arrays, files of several formats
+    """Return the resident set in MiB after ``EARLY`` and after ``LATE`` predictions.
 
-    and sizes, batches of 1 to 16 and broken images, in an order of their own.
+    They are of arrays, files of several formats and sizes, batches of 1 to 16 and broken images, in mixed order.
     """
     random = np.random.default_rng(0)
     resident: list[float] = []

@@ -68,4 +68,4 @@ def test_snippets_of_page_run_in_order(page: Path, reader_folder: Path, monkeypa
     for snippet in snippets:
         line = text[: snippet.start(1)].count("\n")
         # Empty lines ahead, so that a traceback names the line of the page.
-        exec(compile("\n" * line + snippet[1], str(page), "exec"), names)
+        exec(compile("\n" * line + snippet[1], str(page), "exec"), names)  # noqa: S102 - the snippets of the documentation

@@ -262,7 +262,7 @@ def _soften(module: nn.Module) -> None:
     with torch.no_grad():
         deviation = module(preset("imagenet", 224)(photographs()[:3])).std()
         for parameter in head.parameters():
-            parameter /= deviation
+            parameter.div_(deviation)
 
 
 TORCHVISION = tuple(

@@ -94,9 +94,9 @@ def test_when_no_image_can_be_read_json_still_lists_them(bundle: Path, tmp_path:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems want file names to be text")
 def test_a_file_name_that_is_no_text(bundle: Path, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/caf\xe9.png"
-    with open(path, "wb") as file:
-        Image.new("RGB", (8, 6), "red").save(file, "PNG")
     name = os.fsdecode(path)
+    with Path(name).open("wb") as file:
+        Image.new("RGB", (8, 6), "red").save(file, "PNG")
     assert predictions(bundle, name)[0]["image"] == name
     assert r"caf\udce9.png" in vgg_run("predict", bundle, name).stdout
 

@@ -10,16 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from vgg_calibration.quantizers.linear_layers import replace_nodes
-
-if TYPE_CHECKING:
-    import onnx
 
 __all__ = ["Layout", "QuantizedGemm", "find_quantized_gemms", "gemm_outputs_split", "gemm_weights_untransposed"]
 

@@ -42,4 +42,5 @@ class QuantizationContext:
 class Quantizer(Protocol):
     """One transformation of a float model."""
 
-    def __call__(self, model: onnx.ModelProto, context: QuantizationContext) -> list[str]: ...
+    def __call__(self, model: onnx.ModelProto, context: QuantizationContext) -> list[str]:
+        """Change ``model`` in place; return the names of the layers that now have 8-bit weights."""

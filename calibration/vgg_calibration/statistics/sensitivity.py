@@ -96,7 +96,7 @@ def _layers(model: onnx.ModelProto, file: Path, context: QuantizationContext) ->
             bias = [numpy_helper.from_array(read_tensor(constants[name], beside=file), name) for name in node.input[2:]]
             to_round = context.weights.get(node.input[1], weight)
             covered, levels = context.ranges[node.input[0]], context.target.weight_levels
-            small = _quantized_layer(node, to_round, bias, covered, levels, model.opset_import)
+            small = _quantized_layer(node, to_round, bias, covered, levels=levels, opsets=model.opset_import)
             layers.append(_Layer(node, 3 * weight.size, _session(small)))
     return layers
 
@@ -106,6 +106,7 @@ def _quantized_layer(
     weight: NDArray[np.float32],
     bias: list[onnx.TensorProto],
     covered: Range,
+    *,
     levels: int,
     opsets: Iterable[onnx.OperatorSetIdProto],
 ) -> onnx.ModelProto:

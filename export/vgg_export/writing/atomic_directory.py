@@ -108,7 +108,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _give_usual_permissions(directory: Path) -> None:
-    """mkdtemp makes a directory private; a bundle has the permissions that any new directory gets."""
+    """Undo that mkdtemp makes a directory private; a bundle has the permissions that any new directory gets."""
     mask = os.umask(0)
     os.umask(mask)
     directory.chmod(0o777 & ~mask)

@@ -24,6 +24,7 @@ class Chain(nn.Module):
             _register(self, path, layer)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Run the layers one after the other."""
         result = images
         for path in self._paths:
             # Looked up each time, so that a layer which was swapped for its quantized form is the one that runs.
@@ -71,6 +72,7 @@ class HeadLayer:
     batch_norm: bool = False
 
     def build(self) -> nn.Module:
+        """Make the layer, with random weights."""
         if self.batch_norm:
             return nn.BatchNorm1d(self.out_features)
         return nn.Linear(self.in_features, self.out_features, bias=self.bias)

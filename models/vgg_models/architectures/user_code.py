@@ -8,13 +8,12 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from torch import nn
 
@@ -210,7 +209,7 @@ def _say(error: BaseException) -> str:
 def _current_directory_on_path() -> Iterator[None]:
     """As ``python -m`` has it, and only while the user's module is imported and called."""
     before = list(sys.path)
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     try:
         yield
     finally:

@@ -103,6 +103,7 @@ class VGG(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return scores (batch, classes) of images (batch, channels, height, width)."""
         features = self.features(images)
         if hasattr(self, "avgpool"):
             features = self.avgpool(features)

@@ -109,7 +109,7 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 
 def _from_text(text: str) -> Any:
-    """safetensors keeps strings only, so lists and numbers are written as JSON there."""
+    """Metadata of safetensors are strings, so lists and numbers are written as JSON there."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -54,8 +54,11 @@ def _as_saved_today(state: dict[str, Tensor], module: nn.Module) -> OrderedDict[
 
 
 def _counters(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """BatchNorm's batch counters as integers. torch before 0.4.1 wrote none, casting a whole state dict casts them
-    too, and eval mode never reads them."""
+    """BatchNorm's batch counters as integers.
+
+    torch before 0.4.1 wrote none, casting a whole state dict casts them
+    too, and eval mode never reads them.
+    """
     counters = [key for key in expected if key.endswith(".num_batches_tracked")]
     return {key: given.get(key, torch.zeros(())).to(expected[key].dtype) for key in counters}
 

@@ -96,9 +96,11 @@ class LayerSequence:
         return not any("Pool" in word for position in self.open_endings for word in self.before[position])
 
     def layers(self) -> list[nn.Module]:
+        """All layers in the order in which they run."""
         return [layer for step in self.steps() for layer in step]
 
     def build(self) -> Chain:
+        """Make the network, with its layers under their names in the checkpoint."""
         return place(self.layers(), self.saved)
 
     def __str__(self) -> str:

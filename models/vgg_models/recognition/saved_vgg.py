@@ -42,11 +42,13 @@ class SavedVGG:
         return any(entry in ("LRN", "LRN-k1") for entry in self.configuration)
 
     def features(self) -> nn.Sequential:
+        """Make the convolutions and poolings, with random weights."""
         return make_features(
             self.configuration, input_channels=self.input_channels, batch_norm=self.batch_norm, bias=self.bias
         )
 
     def build(self, pooled_size: tuple[int, int] | None) -> VGG:
+        """Make the network, with random weights; ``pooled_size`` is that of its adaptive pooling, if it has one."""
         return VGG(self.features(), make_head(self.head), pooled_size=pooled_size)
 
 

@@ -93,7 +93,6 @@ def _exit_code_of(command: click.Command) -> int:
 
 def _end_orderly_by_signals() -> None:
     """Let what is half done be undone, as an exception does, where a signal would end the process at once."""
-
     present = [getattr(signal, name) for name in _ENDING_SIGNALS if hasattr(signal, name)]  # Windows has no SIGHUP
 
     undoing_since: list[float] = []

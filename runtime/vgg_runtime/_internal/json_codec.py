@@ -54,7 +54,7 @@ def from_json(cls: type[T], data: Any, *, where: str = "") -> T:
         raise MismatchError(f"{where or 'the document'} has unknown fields: {', '.join(unknown)}")
     if missing := sorted(name for name, field in fields.items() if name not in data and not _has_default(field)):
         raise MismatchError(f"{where or 'the document'} lacks the fields: {', '.join(missing)}")
-    hints = _type_hints(cast(Hashable, cls))
+    hints = _type_hints(cast("Hashable", cls))
     values = {name: _convert(hints[name], item, f"{where}.{name}".lstrip(".")) for name, item in data.items()}
     try:
         return cls(**values)
@@ -82,7 +82,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if isinstance(value, Mapping):
             return {key: _convert(arguments[1], item, f"{where}[{key!r}]") for key, item in value.items()}
     elif dataclasses.is_dataclass(hint):
-        return from_json(cast(type[Any], hint), value, where=where)
+        return from_json(cast("type[Any]", hint), value, where=where)
     elif _matches(hint, value):
         return float(value) if hint is float else value
     raise MismatchError(f"{where} is {_shown(value)}, not {_name(hint)}")

@@ -56,7 +56,7 @@ def _on_cpu(model: Path, placement: SessionConfig, reason: str) -> Backend:
 
 
 def _on_cuda(model: Path, placement: SessionConfig) -> Backend:
-    global _process_on_cuda
+    global _process_on_cuda  # noqa: PLW0603 - a fact about this process, of which there is one too
     from vgg_runtime.backends.cuda_presence import require_cuda
 
     require_cuda()

@@ -176,7 +176,7 @@ def _installed_wheels() -> set[str]:
     """
     for folder in sys.path:
         try:
-            names = os.listdir(folder or ".")
+            names = os.listdir(folder or ".")  # noqa: PTH208 - names alone, as fast as possible
         except OSError:  # no folder, or one that may be entered but not listed
             continue
         records = [name.partition("-")[0] for name in names if name.endswith(".dist-info")]

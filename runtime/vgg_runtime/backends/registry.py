@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vgg_runtime.backends.base import Backend, SessionConfig
 from vgg_runtime.errors import MissingCapabilityError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["BACKENDS", "ENTRY_POINTS", "open_backend"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias, get_args
 
 from vgg_runtime.errors import ImageError, UsageError
@@ -70,7 +71,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: C
         if not isinstance(source, str | os.PathLike):
             return _decode(source, name, max_pixels)
         if os.path.isfile(source):
-            if not os.path.getsize(source):
+            if not Path(source).stat().st_size:
                 raise ImageError(f"{name} is empty (0 bytes).")
         elif os.path.exists(source) and not os.path.isdir(source):
             # Opening a pipe waits for whoever writes to it, for ever if nobody does.
@@ -78,7 +79,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: C
                 f"{name} is no regular file.", hint="Read a pipe or a device yourself, and give the bytes."
             )
         # Closed here, because Pillow leaves open the file of an image that it refuses, or that has more frames.
-        with open(source, "rb") as file:
+        with open(source, "rb") as file:  # noqa: PTH123 - Path("") is a folder, "" is nothing
             return _decode(file, name, max_pixels)
     except ImageError:
         raise

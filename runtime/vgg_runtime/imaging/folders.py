@@ -63,7 +63,7 @@ def _images_below(folder: Path) -> Iterator[Path]:
         for here, folders, files in os.walk(start):
             real = os.path.realpath(here)
             visible = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-            starts += [Path(here, name) for name in visible if os.path.islink(os.path.join(here, name))]
+            starts += [link for name in visible if (link := Path(here, name)).is_symlink()]
             folders[:] = visible
             if real not in seen:
                 yield from (file for name in files if _is_image(file := Path(here, name)))
@@ -91,7 +91,7 @@ def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
     classes: dict[Path, list[Path]] = {}
     for file in find_images([folder]):
         classes.setdefault(file.parent, []).append(file)
-    shuffle = random.Random(seed).shuffle
+    shuffle = random.Random(seed).shuffle  # noqa: S311 - repeatable, not secret
     for files in classes.values():
         shuffle(files)
     rounds = max(map(len, classes.values()))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -201,4 +200,4 @@ def test_a_full_disk_is_no_fault_of_ours(tmp_path: Path, error: OSError) -> None
 def test_the_directory_has_the_permissions_of_any_new_one(tmp_path: Path) -> None:
     write(tmp_path / "a.bundle", "{}")
     (tmp_path / "other").mkdir()
-    assert os.stat(tmp_path / "a.bundle").st_mode == os.stat(tmp_path / "other").st_mode
+    assert (tmp_path / "a.bundle").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -62,7 +62,7 @@ def test_lrn_stands_after_the_first_relu() -> None:
 
 
 def test_lrn_is_the_alexnet_paper_s() -> None:
-    """b = a / (k + alpha / n * sum of a² over n neighbouring channels) ** beta, with torch's and Caffe's alpha / n."""
+    """As b = a / (k + alpha / n * sum of a² over n neighbouring channels) ** beta, alpha / n as in torch and Caffe."""
     (layer,) = (
         layer for layer in make_features(CONFIGURATIONS["vgg11-lrn"]) if isinstance(layer, nn.LocalResponseNorm)
     )

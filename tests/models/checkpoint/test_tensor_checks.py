@@ -30,7 +30,7 @@ def test_float32_is_not_copied() -> None:
     ("make", "fault"),
     [
         (lambda: torch.empty(2, device="meta"), "meta"),
-        (lambda: GOOD.to_sparse(), "sparse"),
+        (GOOD.to_sparse, "sparse"),
         (lambda: GOOD.to(torch.complex64), "complex"),
         (lambda: torch.quantize_per_tensor(GOOD, 1.0, 0, torch.qint8), "quantized"),
         (lambda: 3.5, "a float, not a tensor"),

@@ -192,7 +192,7 @@ def test_a_signal_that_was_ignored_stays_so() -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
 @pytest.mark.parametrize("body", ["click.echo('hello')", "cli_support.echo_json([1] * 100_000)"])
 def test_output_that_cannot_be_written_is_told(body: str) -> None:
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT.format(body)], stdout=full, stderr=subprocess.PIPE, text=True
         )

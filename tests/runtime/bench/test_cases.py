@@ -145,7 +145,7 @@ def test_a_checkpoint_without_pytorch_is_an_error(opened: Bundle, installed, tmp
 
 
 def test_this_machine_tells_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """onnxruntime is there in every environment that runs this."""
+    """Every environment that runs this has onnxruntime."""
     assert ENGINES["onnxruntime"].why_absent() is None
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     for name, package in (("openvino", "openvino"), ("torchscript", "torch")):

@@ -54,9 +54,11 @@ class Candidate:
         return self.preprocessing.resize, self.preprocessing.crop
 
     def with_suffix(self, suffix: str) -> Candidate:
+        """Return the same under each of its names and ``suffix``."""
         return replace(self, names=tuple(f"{name} {suffix}" for name in self.names))
 
     def also_named(self, names: Sequence[str]) -> Candidate:
+        """Return the same under ``names`` too."""
         return replace(self, names=(*self.names, *names))
 
 
