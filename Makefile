@@ -3,6 +3,7 @@ PYTHON ?= python3
 # Calibrated ranges are cached inside the repository too.
 export VGG_DEPLOY_CACHE := $(CURDIR)/build/cache
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+EXTRAS := cpu,export,report,openvino
 INPUTS := pyproject.toml constraints.txt
 
 .PHONY: demo test test-runtime test-gpu check bench lessons docs clean
@@ -11,14 +12,16 @@ demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
 test: .venv/ready .venv-runtime/ready build/flask/ready
-	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
+	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=html $(PYTEST_ARGS)
+	@echo "coverage: $$(.venv/bin/coverage report --format=total) %, line by line in build/coverage/html/index.html"
 
 # The runtime on another Python: make test-runtime PYTHON=python3.13. No torch and no OpenVINO there: what needs one of
 # them runs in .venv.
 RUNTIME_VENV = .venv-runtime-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 test-runtime:
 	$(PYTHON) -m venv $(RUNTIME_VENV)
-	$(RUNTIME_VENV)/bin/python $(PIP) --editable ".[cpu,report]" onnx pytest filelock hypothesis
+	$(RUNTIME_VENV)/bin/python $(PIP) pip
+	$(RUNTIME_VENV)/bin/python $(PIP) --editable ".[cpu,report]" --group test-runtime
 	$(RUNTIME_VENV)/bin/python -m pytest tests/runtime -k "not openvino" --ignore tests/runtime/test_autoselect.py $(PYTEST_ARGS)
 
 # Without a driver there is no use for gigabytes of CUDA: the tests then say in .venv why they are skipped.
@@ -47,15 +50,17 @@ docs: .venv-docs/ready
 # torch comes first and by itself: the exact version decides which build the rest is matched to.
 .venv/ready: $(INPUTS)
 	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) pip
 	.venv/bin/python $(PIP) torch==$$(sed -n 's/^torch==//p' constraints.txt)
-	.venv/bin/python $(PIP) --editable ".[dev]"
+	.venv/bin/python $(PIP) --editable ".[$(EXTRAS)]" --group dev
 	@touch $@
 
 # The same with the GPU's onnxruntime in the place of the CPU's, as the two overwrite each other's files.
 .venv-gpu/ready: $(INPUTS)
 	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python $(PIP) pip
 	.venv-gpu/bin/python $(PIP) torch==$$(sed -n 's/^torch==//p' constraints.txt)
-	.venv-gpu/bin/python $(PIP) --editable ".[dev]"
+	.venv-gpu/bin/python $(PIP) --editable ".[$(EXTRAS)]" --group dev
 	.venv-gpu/bin/python -m pip uninstall --quiet --yes onnxruntime
 	.venv-gpu/bin/python $(PIP) "onnxruntime-gpu[cuda,cudnn]==$$(sed -n 's/^onnxruntime==//p' constraints.txt)"
 	@touch $@
@@ -69,7 +74,8 @@ docs: .venv-docs/ready
 
 .venv-docs/ready: $(INPUTS)
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python $(PIP) ".[docs]"
+	.venv-docs/bin/python $(PIP) pip
+	.venv-docs/bin/python $(PIP) --editable . --group docs
 	@touch $@
 
 # What examples/http_endpoint needs beyond that, in a folder of its own: the device's environment stays as it is.
