@@ -51,6 +51,8 @@ def reader_folder(untimed_exports: None, tmp_path_factory: pytest.TempPathFactor
         quantize=["static"],
         calibration=folder / "photos",
     )
+    for file in ("model.onnx", "model.onnx.data"):
+        shutil.copy(folder / "slim_vgg.bundle" / "onnx-fp32" / file, folder)
     return folder
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "activation_names",
+    "cached_ranges",
     "collect_histograms",
     "compute_ranges",
     "load_ranges",
@@ -72,7 +73,7 @@ def _add(histogram: Histogram, name: str, values: NDArray[np.float32]) -> None:
     except ValueError as error:
         raise CalibrationError(
             f"{name} becomes NaN or infinite on a calibration image; 8 bits have no range for it.",
-            hint="Look for a number out of place in the checkpoint's weights or in `preprocess`.",
+            hint="Look for a number out of place in the weights or in the preprocessing.",
         ) from error
 
 
@@ -102,6 +103,26 @@ def session_with_outputs(model: onnx.ModelProto, outputs: Sequence[str], *, besi
 
 def compute_ranges(
     file: Path,
+    batches: Iterable[NDArray[np.float32]],
+    method: str,
+    *,
+    on_image: Callable[[int], None] = lambda _: None,
+) -> dict[str, Range]:
+    """Return the range of every activation of the float model in ``file`` by name, by ``method`` (one of METHODS).
+
+    Args:
+        batches: float32, NCHW.
+        on_image: called with the number of images done.
+
+    Raises:
+        CalibrationError: an activation is NaN or infinite.
+    """
+    histograms = collect_histograms(file, batches, on_image=on_image)
+    return {name: METHODS[method](histogram) for name, histogram in histograms.items()}
+
+
+def cached_ranges(
+    file: Path,
     model_sha256: str,
     images: CalibrationImages,
     method: str,
@@ -109,11 +130,11 @@ def compute_ranges(
     batch_size: int = 1,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Range]:
-    """Return the range of every activation by name, found by ``method`` (one of METHODS).
+    """Return the ranges that :func:`compute_ranges` gives; those of the same model, images and method are reused.
 
     Args:
         file: float ONNX model.
-        model_sha256: digest over its files; ranges found before for the same model, images and method are reused.
+        model_sha256: digest over its files.
         batch_size: images that the model takes at once.
         on_image: called with the number of images done.
     """
@@ -127,8 +148,7 @@ def compute_ranges(
     names = set(activation_names(onnx.load(file, load_external_data=False)))
     if (stored := load_ranges(key)) is not None and stored.keys() == names:
         return stored
-    histograms = collect_histograms(file, images.batches(batch_size), on_image=on_image)
-    ranges = {name: METHODS[method](seen) for name, seen in histograms.items()}
+    ranges = compute_ranges(file, images.batches(batch_size), method, on_image=on_image)
     store_ranges(key, ranges)
     return ranges
 

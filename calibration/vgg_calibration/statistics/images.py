@@ -18,7 +18,10 @@ from vgg_runtime.imaging.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_UNREADABLE", "CalibrationImages", "read_calibration_images"]
+__all__ = ["CALIBRATION_SIZE", "MAX_UNREADABLE", "CalibrationImages", "read_calibration_images"]
+
+# Images that ranges are taken from, where there are as many.
+CALIBRATION_SIZE = 100
 
 # More unreadable files than this share mean that the folder is not what the user takes it for.
 MAX_UNREADABLE = 0.1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from vgg_calibration.statistics.images import MAX_UNREADABLE
+from vgg_calibration.statistics.images import CALIBRATION_SIZE, MAX_UNREADABLE
 from vgg_export.planning.options import CalibrationOptions, SampleOptions
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.bundle.checksums import sha256_of
@@ -17,9 +17,7 @@ from vgg_runtime.errors import CalibrationError, ImageError
 from vgg_runtime.imaging.decode import read_image
 from vgg_runtime.imaging.folders import choose_images, choose_samples, evaluation_sample_count
 
-__all__ = ["DEFAULT_CALIBRATION_SIZE", "Chosen", "ImageSplit", "split_images"]
-
-DEFAULT_CALIBRATION_SIZE = 100
+__all__ = ["Chosen", "ImageSplit", "split_images"]
 
 # Of a calibration folder with no samples beside it, the share that is held out for the judgement.
 HELD_OUT = 0.25
@@ -64,7 +62,7 @@ def split_images(samples: SampleOptions, calibration: CalibrationOptions, *, mac
     folder = Path(calibration.folder)
     if not folder.exists():
         raise CalibrationError(f"there is no folder {folder}.", hint="Give a folder of images to `calibration`.")
-    wanted = calibration.size or DEFAULT_CALIBRATION_SIZE
+    wanted = calibration.size or CALIBRATION_SIZE
     with_spare = math.ceil(wanted / (1 - MAX_UNREADABLE))
     if samples.folder is None or Path(samples.folder).resolve() == folder.resolve():
         count = samples.size or evaluation_sample_count(macs)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vgg_calibration.mixed_precision import Goal
 from vgg_calibration.quantizers.base import QuantizationContext
-from vgg_calibration.statistics.collect import compute_ranges
+from vgg_calibration.statistics.collect import cached_ranges
 from vgg_calibration.statistics.images import CalibrationImages, read_calibration_images
 from vgg_calibration.targets import TARGETS
 from vgg_export.planning.image_split import Chosen
@@ -81,7 +81,7 @@ def calibrate(
     _refuse_too_few(images, chosen.folder, options)
     # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.
     seen, unseen = images.split(len(images) - (max(1, len(images) // 4) if len(images) > 1 else 0))
-    ranges = compute_ranges(
+    ranges = cached_ranges(
         float_onnx,
         hashlib.sha256("".join(sorted(model_digests.values())).encode()).hexdigest(),
         seen,

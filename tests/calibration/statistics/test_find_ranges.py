@@ -12,7 +12,7 @@ import pytest
 from onnx import helper
 
 from vgg_calibration.ranges.methods import METHODS, Range
-from vgg_calibration.statistics.collect import compute_ranges
+from vgg_calibration.statistics.collect import cached_ranges
 from vgg_calibration.statistics.images import CalibrationImages
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -33,16 +33,16 @@ def images() -> CalibrationImages:
 
 def test_ranges_of_the_input_and_of_what_is_computed(file: Path, images: CalibrationImages) -> None:
     done: list[int] = []
-    found = compute_ranges(file, "digest", images, "minmax", on_image=done.append)
+    found = cached_ranges(file, "digest", images, "minmax", on_image=done.append)
     assert found == {"x": Range(0, 1), "y": Range(-1, 0)}
     assert done == [1]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_second_time_nothing_is_run(file: Path, images: CalibrationImages, method: str) -> None:
-    first = compute_ranges(file, "digest", images, method)
+    first = cached_ranges(file, "digest", images, method)
     done: list[int] = []
-    assert compute_ranges(file, "digest", images, method, on_image=done.append) == first
+    assert cached_ranges(file, "digest", images, method, on_image=done.append) == first
     assert done == []
 
 
@@ -50,19 +50,19 @@ def test_the_second_time_nothing_is_run(file: Path, images: CalibrationImages, m
 def test_a_file_that_lacks_an_activation_is_not_taken(
     file: Path, images: CalibrationImages, tmp_path: Path, damage: Callable[[dict[str, Any]], None]
 ) -> None:
-    first = compute_ranges(file, "digest", images, "minmax")
+    first = cached_ranges(file, "digest", images, "minmax")
     (stored,) = (tmp_path / "cache" / "ranges").iterdir()
     content = json.loads(stored.read_text())
     damage(content["ranges"])
     stored.write_text(json.dumps(content))
-    assert compute_ranges(file, "digest", images, "minmax") == first
+    assert cached_ranges(file, "digest", images, "minmax") == first
 
 
 @pytest.mark.parametrize("changed", ["model", "images", "preprocessing", "method", "onnxruntime"])
 def test_other_circumstances_are_run_again(
     file: Path, images: CalibrationImages, changed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute_ranges(file, "digest", images, "minmax")
+    cached_ranges(file, "digest", images, "minmax")
     if changed == "onnxruntime":
         monkeypatch.setattr("onnxruntime.__version__", "1.99")
     other = {
@@ -70,7 +70,7 @@ def test_other_circumstances_are_run_again(
         "preprocessing": replace(images, preprocessing=Preprocessing("L", mean=(0.5,))),
     }
     done: list[int] = []
-    compute_ranges(
+    cached_ranges(
         file,
         "other" if changed == "model" else "digest",
         other.get(changed, images),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vgg_calibration.statistics.images import CALIBRATION_SIZE
 from vgg_export import CalibrationOptions, SampleOptions
-from vgg_export.planning.image_split import DEFAULT_CALIBRATION_SIZE, ImageSplit, split_images
+from vgg_export.planning.image_split import ImageSplit, split_images
 from vgg_runtime.errors import CalibrationError, ImageError, UsageError
 from vgg_runtime.imaging.folders import LEAST_SAMPLES, MOST_SAMPLES, evaluation_sample_count
 
@@ -59,7 +60,7 @@ def test_a_quarter_of_a_lone_folder_is_held_out(folder_of: MakeFolder, count: in
 def test_no_more_are_taken_than_wanted(folder_of: MakeFolder) -> None:
     found = split(None, folder_of("photos", 400))
     assert len(found.samples.files) == 44  # a quarter of the 176 that were drawn
-    assert len(found.calibration.files) == DEFAULT_CALIBRATION_SIZE
+    assert len(found.calibration.files) == CALIBRATION_SIZE
     assert len(split(None, folder_of("photos", 400), size=7).calibration.files) == 7
 
 
