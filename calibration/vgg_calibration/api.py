@@ -72,6 +72,16 @@ def quantize(
         UsageError: an argument is unknown, or missing.
         CalibrationError: the model is not one that can be quantized so, or the ranges are another model's.
         ImageError: an image or a batch does not fit the model.
+
+    Examples:
+        >>> from vgg_calibration import quantize
+        >>> from vgg_runtime import Preprocessing
+        >>> preprocessing = Preprocessing("L", resize=(28, 28), mean=(0.286,), std=(0.353,))
+        >>> quantized = quantize(
+        ...     "model.onnx", "model.int8.onnx", "int8-static", images="photos", preprocessing=preprocessing
+        ... )
+        >>> quantized.notes
+        ('8 of 8 layers with weights quantized',)
     """
     recipe, context_target = _look_up("precision", precision, PRECISIONS), _look_up("target", target, TARGETS)
     _look_up("method", method, METHODS)
@@ -115,6 +125,14 @@ def compute_ranges(
         UsageError: an argument is unknown, or missing.
         CalibrationError: the model is refused, there are no images, or an activation is not finite.
         ImageError: an image or a batch does not fit the model.
+
+    Examples:
+        >>> import numpy as np
+        >>> from vgg_calibration import compute_ranges
+        >>> batches = [np.linspace(-0.5, 2, 784, dtype=np.float32).reshape(1, 1, 28, 28)]
+        >>> ranges = compute_ranges("model.onnx", batches, method="minmax")
+        >>> ranges["input"]
+        Range(low=-0.5, high=2.0)
     """
     _look_up("method", method, METHODS)
     with open_float_model(Path(model)) as float_model:
@@ -145,6 +163,17 @@ def measure_sensitivity(
         UsageError: an argument is unknown, or missing.
         CalibrationError: the model is refused, there are no images, or the ranges are another model's.
         ImageError: an image or a batch does not fit the model.
+
+    Examples:
+        >>> from PIL import Image
+        >>> from vgg_calibration import compute_ranges, measure_sensitivity
+        >>> from vgg_runtime import Preprocessing
+        >>> preprocessing = Preprocessing("L", resize=(28, 28), mean=(0.286,), std=(0.353,))
+        >>> images = [preprocessing(Image.open("coat.png"))]
+        >>> ranges = compute_ranges("model.onnx", images)
+        >>> layers = measure_sensitivity("model.onnx", ranges, images)
+        >>> min(layers, key=lambda layer: layer.snr_db).operator
+        'Conv'
     """
     context = QuantizationContext(_look_up("target", target, TARGETS), ranges)
     with open_float_model(Path(model)) as float_model:

@@ -54,6 +54,12 @@ class QuantizedFile:
         in_float: names of those that stayed in float.
         notes: what was quantized, and how, in words.
         external_data: path of the file with the large weights, None where they are inside the model's.
+
+    Examples:
+        >>> from vgg_calibration import quantize
+        >>> quantized = quantize("model.onnx", "model.fp16.onnx", "fp16")
+        >>> quantized.layers, quantized.in_float, quantized.notes
+        (8, (), ('8 of 8 layers with weights quantized',))
     """
 
     quantized: tuple[str, ...]

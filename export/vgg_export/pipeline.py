@@ -99,10 +99,19 @@ def export(
         on_note: called with a line of text for each assumption ("assumed: ...") and each unreadable calibration image
             ("skipped: ..."), as soon as it is known and even if the export fails later.
 
+    Returns:
+        the bundle, as :func:`vgg_runtime.open_bundle` gives it.
+
     Raises:
         RefusedInputError: the checkpoint, the labels, the preprocessing or a sample image was refused.
         ParityError: a float32 variant misses its tolerance; no bundle is written.
         UsageError: an option is wrong, or ``output`` exists.
+
+    Examples:
+        >>> from vgg_export import export
+        >>> bundle = export("slim_vgg.pth", "example.bundle", formats=["onnx"], preprocess="preprocess.json")
+        >>> [variant.name for variant in bundle.manifest.variants]
+        ['onnx-fp32']
     """
     options = Options(
         model=model if isinstance(model, ModelOptions) else ModelOptions(model),

@@ -27,6 +27,12 @@ class LayerRow:
         parameters: how many numbers it learned.
         bytes: what they take, in the type they have.
         macs: multiply-accumulates of convolutions and linear layers for one image, without the biases.
+
+    Examples:
+        >>> from vgg_models import LayerRow
+        >>> row = LayerRow("features.0", "Conv2d", (64, 224, 224), parameters=1792, bytes=7168, macs=86_704_128)
+        >>> f"{row.name} makes {row.macs / 1e6:.0f} million multiply-accumulates"
+        'features.0 makes 87 million multiply-accumulates'
     """
 
     name: str
@@ -39,20 +45,33 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """The layers in the order in which they first ran, and their totals."""
+    """The layers of a network, and their totals.
+
+    Attributes:
+        rows: in the order in which the layers first ran.
+
+    Examples:
+        >>> from vgg_models import layer_table, load_model
+        >>> table = layer_table(load_model("slim_vgg.pth").module, (1, 28, 28))
+        >>> max(table.rows, key=lambda row: row.macs).name
+        'features.3'
+    """
 
     rows: tuple[LayerRow, ...]
 
     @property
     def parameters(self) -> int:
+        """Numbers that all layers learned."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def bytes(self) -> int:
+        """What they take."""
         return sum(row.bytes for row in self.rows)
 
     @property
     def macs(self) -> int:
+        """Multiply-accumulates for one image."""
         return sum(row.macs for row in self.rows)
 
     @property
@@ -75,6 +94,15 @@ def layer_table(module: nn.Module, input_shape: tuple[int, int, int]) -> LayerTa
     Args:
         module: in eval mode, on any one device (``meta`` too: shapes are enough).
         input_shape: (channels, height, width).
+
+    Returns:
+        the layers in the order in which they first ran.
+
+    Examples:
+        >>> from vgg_models import layer_table, load_model
+        >>> table = layer_table(load_model("slim_vgg.pth").module, (1, 28, 28))
+        >>> len(table.rows), table.parameters
+        (26, 436202)
     """
     runs = _observe(module, input_shape)
     names = {layer: name for name, layer in module.named_modules()}

@@ -72,11 +72,19 @@ def load_model(
         attribute_order: run the children of a whole module one after another, as the user confirmed that its
             ``forward`` does.
 
+    Returns:
+        the module in eval mode, and what is known of it.
+
     Raises:
         UsageError: the source or the model is named in a way that has no meaning.
         CheckpointError: the file is no checkpoint, damaged, unsafe (UnsafeCheckpointError), or of an architecture
             that is unknown, ambiguous or does not fit (ArchitectureError).
         MissingCapabilityError: torchvision or safetensors is needed and not installed.
+
+    Examples:
+        >>> from vgg_models import load_model
+        >>> load_model("slim_vgg.pth").architecture.description
+        'a VGG of its own configuration, 1 input channel, 10 classes'
     """
     if weights not in get_args(WeightsChoice):
         raise UsageError(f"weights must be 'raw' or 'ema', got {weights!r}.")

@@ -43,6 +43,12 @@ class CheckpointInfo:
         notes: what was done to the content: prefixes stripped, types cast, which key the weights were under.
         remarks: those of the notes that a user has to see: what was taken where there was a choice, and what was taken
             because the checkpoint says so.
+
+    Examples:
+        >>> from vgg_models import load_model
+        >>> checkpoint = load_model("slim_vgg.pth").checkpoint
+        >>> checkpoint.kind, checkpoint.bytes
+        ('state dict', 1763405)
     """
 
     kind: CheckpointKind
@@ -71,6 +77,14 @@ class LoadedModel:
         module: takes float32 (N, input_channels, height, width), gives float32 (N, num_classes).
         input_size: (height, width) in pixels.
         metadata: what the checkpoint says of itself; what of that was taken is in the remarks of ``checkpoint``.
+
+    Examples:
+        >>> from vgg_models import load_model
+        >>> loaded = load_model("slim_vgg.pth")
+        >>> loaded.input_channels, loaded.input_size, loaded.num_classes
+        (1, (28, 28), 10)
+        >>> loaded.module.training
+        False
     """
 
     module: nn.Module

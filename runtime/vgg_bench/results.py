@@ -215,6 +215,13 @@ class Results:
         versions: of the packages that took part.
         recommended: name of the variant that the ranking recommends, for who reads it without the ranking; None where
             there is none.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from vgg_bench import Results
+        >>> results = Results.parse(Path("slim_vgg.bundle/measured.json").read_bytes(), source="measured.json")
+        >>> results.baseline
+        ('onnx-fp32', 'onnxruntime')
     """
 
     bundle: str

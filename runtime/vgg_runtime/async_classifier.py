@@ -33,6 +33,17 @@ class AsyncClassifier:
 
     Raises:
         UsageError: ``workers`` is less than 1.
+
+    Examples:
+        >>> import asyncio
+        >>> from vgg_runtime import AsyncClassifier, Classifier
+        >>> async def labels(*paths):
+        ...     with Classifier("slim_vgg.bundle") as classifier:
+        ...         async with AsyncClassifier(classifier) as predictions:
+        ...             results = await asyncio.gather(*map(predictions.predict, paths))
+        ...     return [result[0].label for result in results]
+        >>> asyncio.run(labels("coat.png", "photos/bag/00018.png"))
+        ['coat', 'bag']
     """
 
     def __init__(self, classifier: Classifier, *, workers: int = 2) -> None:

@@ -52,6 +52,13 @@ class BatchingQueue:
 
     Raises:
         UsageError: an argument is out of range.
+
+    Examples:
+        >>> from vgg_runtime import BatchingQueue, Classifier
+        >>> with Classifier("slim_vgg.bundle") as classifier, BatchingQueue(classifier, max_batch=4) as queue:
+        ...     futures = [queue.submit(path) for path in ("coat.png", "photos/bag/00018.png")]
+        ...     print([future.result()[0].label for future in futures])
+        ['coat', 'bag']
     """
 
     def __init__(
@@ -93,6 +100,9 @@ class BatchingQueue:
 
         It can be cancelled until its image's turn to be decoded. On asyncio, ``await asyncio.wrap_future(...)`` it.
         Where ``max_pending`` images are unanswered, this waits until one of them is.
+
+        Args:
+            image, top_k, channels: as :meth:`Classifier.predict` takes them.
 
         Raises:
             UsageError: ``top_k`` is less than 1, the queue is closed, or was made before this process was forked.

@@ -70,6 +70,13 @@ class Classifier:
         BundleError: the bundle is damaged or lacks the variant.
         MissingCapabilityError: the engine or the device is missing.
         UsageError: an argument is out of range, or names a variant of a lone file.
+
+    Examples:
+        >>> from vgg_runtime import Classifier
+        >>> with Classifier("slim_vgg.bundle", variant="onnx-int8-static", device="cpu") as classifier:
+        ...     best, *others = classifier.predict("coat.png", top_k=3)
+        >>> best.label
+        'coat'
     """
 
     def __init__(
@@ -155,6 +162,13 @@ class Classifier:
         Raises:
             ImageError: the image was refused, or preprocessing does not bring it to the model's input size.
             UsageError: ``channels`` is "BGR" and ``image`` is not a uint8 array (height, width, 3 or 4).
+
+        Examples:
+            >>> from vgg_runtime import Classifier
+            >>> classifier = Classifier("slim_vgg.bundle")
+            >>> planes = classifier.preprocess("coat.png")
+            >>> planes.shape, planes.dtype
+            ((1, 28, 28), dtype('float32'))
         """
         if isinstance(image, np.ndarray) and image.dtype == np.float32 and channels == "RGB":
             return check_planes(image, self.manifest.input)
@@ -166,6 +180,7 @@ class Classifier:
 
         Args:
             image, channels: what :meth:`preprocess` takes.
+            top_k: how many classes; all of them where there are fewer.
 
         Raises:
             ImageError: the image was refused.
@@ -186,10 +201,20 @@ class Classifier:
         Args:
             images: each what :meth:`preprocess` takes. So a uint8 array (images, height, width, channels) and a
                 preprocessed float32 array (images, channels, height, width) do too.
+            top_k: how many classes of each image.
+            batch_size: images that run at once, at most.
             channels: as :meth:`preprocess` takes it, for every image.
 
         Raises:
             ImageError: an image was refused.
+            UsageError: an argument is out of range.
+
+        Examples:
+            >>> from vgg_runtime import Classifier
+            >>> classifier = Classifier("slim_vgg.bundle")
+            >>> first, second = classifier.predict_batch(["coat.png", "photos/bag/00018.png"], top_k=1)
+            >>> first[0].label, second[0].label
+            ('coat', 'bag')
         """
         return list(self.predict_iter(images, top_k=top_k, batch_size=batch_size, channels=channels))
 
@@ -202,8 +227,22 @@ class Classifier:
     ) -> Iterator[tuple[Path, list[Prediction] | ImageError]]:
         """Yield each file, and each image file below the folders among ``paths``, with its predictions or its refusal.
 
+        Args:
+            paths: files and folders, or one of them.
+            top_k: how many classes of each image.
+            batch_size: images that run at once, at most.
+
         Raises:
             ImageError: a folder holds no image.
+            UsageError: ``top_k`` or ``batch_size`` is out of range.
+
+        Examples:
+            >>> from vgg_runtime import Classifier
+            >>> classifier = Classifier("slim_vgg.bundle")
+            >>> for path, predictions in classifier.predict_files("photos/sandal", top_k=1):
+            ...     print(path.name, predictions[0].label)
+            00008.png sandal
+            00011.png sandal
         """
         files = find_images(paths)
         results = self.predict_iter(files, top_k=top_k, batch_size=batch_size, on_error="return")
@@ -255,6 +294,14 @@ class Classifier:
         Raises:
             ImageError: an image was refused, and ``on_error`` is "raise".
             UsageError: an argument is out of range; at once, not at the first image.
+
+        Examples:
+            >>> from vgg_runtime import Classifier, ImageError
+            >>> classifier = Classifier("slim_vgg.bundle")
+            >>> for result in classifier.predict_iter(["coat.png", b"broken"], on_error="return"):
+            ...     print("refused" if isinstance(result, ImageError) else result[0].label)
+            coat
+            refused
         """
         if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise UsageError(
@@ -287,7 +334,19 @@ class Classifier:
             return error
 
     def classify(self, planes: Sequence[InputArray], *, top_k: int = 5) -> list[list[Prediction]]:
-        """Return the ``top_k`` most probable classes of images that :meth:`preprocess` made, run as one batch."""
+        """Return the ``top_k`` most probable classes of images that :meth:`preprocess` made, run as one batch.
+
+        Raises:
+            ImageError: an image does not fit the model.
+            UsageError: ``top_k`` is out of range.
+
+        Examples:
+            >>> from vgg_runtime import Classifier
+            >>> classifier = Classifier("slim_vgg.bundle")
+            >>> [[prediction]] = classifier.classify([classifier.preprocess("coat.png")], top_k=1)
+            >>> prediction.label
+            'coat'
+        """
         return self.rank(self._outputs_of(planes), top_k=top_k) if planes else []
 
     def rank(self, outputs: NDArray[np.float32], *, top_k: int = 5) -> list[list[Prediction]]:
@@ -319,6 +378,15 @@ class Classifier:
         Raises:
             ImageError: the batch has another dtype, rank, size or number of images, or values that are not finite.
             BundleError: the model does not fit the manifest.
+
+        Examples:
+            >>> from vgg_runtime import Classifier
+            >>> classifier = Classifier("slim_vgg.bundle")
+            >>> outputs = classifier.logits(classifier.preprocess("coat.png"))
+            >>> outputs.shape
+            (1, 10)
+            >>> classifier.rank(outputs, top_k=1)[0][0].label
+            'coat'
         """
         check_batch(batch, self.manifest.input)
         return self._outputs(batch) if batch.ndim == 4 else self._outputs_of([batch])

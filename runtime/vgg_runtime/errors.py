@@ -52,6 +52,14 @@ class VggDeployError(Exception):
     Args:
         message: what was found, and what is accepted.
         hint: what to do next; shown on a line of its own.
+
+    Examples:
+        >>> from vgg_runtime import Classifier, VggDeployError
+        >>> try:
+        ...     Classifier("no.bundle")
+        ... except VggDeployError as error:
+        ...     print(type(error).__name__, error.exit_code, error.message)
+        BundleError 3 there is no bundle at no.bundle.
     """
 
     exit_code: ClassVar[int] = 1

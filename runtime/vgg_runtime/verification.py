@@ -28,6 +28,8 @@ def verify_bundle(
     measured: the variants' figures and tolerances.
 
     Args:
+        path: directory of the bundle.
+        device: "cpu", "cuda" or "auto", as :class:`Classifier` takes it.
         backend: engine that runs the variants; by default that of their format.
 
     Returns:
@@ -38,6 +40,12 @@ def verify_bundle(
         BundleError: the bundle is incomplete or unreadable.
         ChecksumError: a file has changed, the manifest included.
         SelfTestError: a variant misses its tolerance on this machine.
+
+    Examples:
+        >>> from vgg_runtime import verify_bundle
+        >>> figures = verify_bundle("slim_vgg.bundle", device="cpu")
+        >>> figures["onnx-fp32"].top1_agreement
+        1.0
     """
     bundle = open_bundle(path)
     if changed := bundle.changed_files():

@@ -21,7 +21,17 @@ _LEAST_WIDTH = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class Range:
-    """The values that quantization covers; what lies outside is clipped. Zero is always inside."""
+    """The values that quantization covers; what lies outside is clipped. Zero is always inside.
+
+    Attributes:
+        low: the least value, zero or below.
+        high: the greatest, zero or above.
+
+    Examples:
+        >>> from vgg_calibration import Range
+        >>> Range(0.0, 6.0)
+        Range(low=0.0, high=6.0)
+    """
 
     low: float
     high: float

@@ -35,6 +35,15 @@ class LayerSensitivity:
         operator: its type, such as "Conv".
         bytes_saved: what float weights take more than 8-bit ones.
         snr_db: signal-to-noise ratio of its output in dB; infinity where both are equal.
+
+    Examples:
+        >>> from vgg_calibration import LayerSensitivity
+        >>> layers = [
+        ...     LayerSensitivity("conv1", "features.0.weight", "Conv", bytes_saved=864, snr_db=38.2),
+        ...     LayerSensitivity("fc1", "classifier.0.weight", "Gemm", bytes_saved=786_432, snr_db=43.5),
+        ... ]
+        >>> min(layers, key=lambda layer: layer.snr_db).node
+        'conv1'
     """
 
     node: str

@@ -45,6 +45,13 @@ class ModelOptions:
         weights: "raw" or "ema", where the checkpoint holds both the weights and a running average of them.
         attribute_order: run a whole module's children in the order of its attributes, where its class is not at hand.
         allow_nonfinite: accept NaN and infinity in the weights.
+
+    Raises:
+        UsageError: ``weights`` is neither.
+
+    Examples:
+        >>> from vgg_export import ModelOptions
+        >>> model = ModelOptions("torchvision:vgg16", weights="ema")
     """
 
     name: str | None = None
@@ -63,6 +70,13 @@ class SampleOptions:
     Attributes:
         folder: folder of images; None takes images held out of the calibration's, or else image-like noise.
         size: how many of them; None takes all.
+
+    Raises:
+        UsageError: ``size`` is less than 1.
+
+    Examples:
+        >>> from vgg_export import SampleOptions
+        >>> samples = SampleOptions("photos", size=100)
     """
 
     folder: str | os.PathLike[str] | None = None
@@ -81,6 +95,13 @@ class CalibrationOptions:
         folder: folder of real images that the ranges are taken from.
         size: how many of them; None takes as many as there are, up to 100.
         method: how a range follows from what was seen: "minmax", "percentile", "entropy" or "mse".
+
+    Raises:
+        UsageError: ``size`` is less than 1, or the method is unknown.
+
+    Examples:
+        >>> from vgg_export import CalibrationOptions
+        >>> calibration = CalibrationOptions("photos", size=50, method="percentile")
     """
 
     folder: str | os.PathLike[str] | None = None
@@ -104,6 +125,17 @@ class Quantization:
             as possible stay in float to reach it.
         min_snr: signal-to-noise ratio of the outputs, in dB, that int8-static must reach in the same way.
         all_layers: quantize every layer of int8-static, and leave it out where it misses like that.
+
+    Raises:
+        UsageError: a method or the target is unknown, or something is asked of int8-static without "static".
+
+    Examples:
+        >>> from vgg_export import Quantization
+        >>> Quantization(["int8"])
+        Traceback (most recent call last):
+        vgg_runtime.errors.UsageError: unknown quantization int8.
+        Available: fp16, dynamic, static, int8-weights, int4-weights.
+        >>> quantize = Quantization(["static", "int4-weights"], target="vnni", min_snr=40)
     """
 
     methods: Sequence[str] = ()
@@ -137,6 +169,10 @@ class OnnxOptions:
     Attributes:
         opset: version of the ONNX operator set.
         single_file: put the weights inside the ``.onnx`` file.
+
+    Examples:
+        >>> from vgg_export import OnnxOptions
+        >>> onnx = OnnxOptions(opset=18, single_file=True)
     """
 
     opset: int = DEFAULT_OPSET

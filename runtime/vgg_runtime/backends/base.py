@@ -95,6 +95,11 @@ class CudaOptions:
 
     Raises:
         UsageError: a batch size or the limit is below 1.
+
+    Examples:
+        >>> from vgg_runtime import CudaOptions
+        >>> CudaOptions(tf32=True, graph_batch_sizes=(1, 8))
+        CudaOptions(tf32=True, graph_batch_sizes=(1, 8), memory_limit=None)
     """
 
     tf32: bool = False

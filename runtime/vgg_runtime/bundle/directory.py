@@ -38,6 +38,14 @@ class Bundle:
     Attributes:
         directory: where it lies.
         manifest: what ``bundle.json`` says.
+
+    Examples:
+        >>> from vgg_runtime import open_bundle
+        >>> bundle = open_bundle("slim_vgg.bundle")
+        >>> bundle.changed_files()
+        []
+        >>> bundle.path(bundle.manifest.variant("onnx-fp32").file).as_posix()
+        'slim_vgg.bundle/onnx-fp32/model.onnx'
     """
 
     directory: Path
@@ -73,8 +81,16 @@ class Bundle:
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Read the manifest of the bundle at ``path`` and check that every file it names is there, and no other.
 
+    Args:
+        path: directory that vgg-export wrote. Checksums are not computed: :meth:`Bundle.changed_files` does that.
+
     Raises:
         BundleError: as :func:`read_bundle`, or a file is missing, extra, or not a plain file.
+
+    Examples:
+        >>> from vgg_runtime import open_bundle
+        >>> open_bundle("slim_vgg.bundle").manifest.labels[:3]
+        ('t-shirt-top', 'trouser', 'pullover')
     """
     bundle = read_bundle(path)
     _check_files(bundle)

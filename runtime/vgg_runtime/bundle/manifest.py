@@ -206,6 +206,12 @@ class ParityFigures:
         worst_sample: the sample with the lowest signal-to-noise ratio.
         centered_snr_db: signal-to-noise ratio in dB of what tells the samples apart: the mean reference output of each
             class is left out of the signal. None where the outputs are equal to the bit, or there is one sample only.
+
+    Examples:
+        >>> from vgg_runtime import open_bundle
+        >>> parity = open_bundle("slim_vgg.bundle").manifest.variant("onnx-int8-static").parity
+        >>> parity.top1_agreement, parity.snr_db > 30
+        (1.0, True)
     """
 
     samples: int
@@ -373,6 +379,14 @@ class Manifest:
         calibration: images and ranges of the variants with 8-bit activations, None where there are none.
         tool_versions: version of each package that made the bundle.
         left_out: quantized variants that missed what they were held to.
+
+    Examples:
+        >>> from vgg_runtime import open_bundle
+        >>> manifest = open_bundle("slim_vgg.bundle").manifest
+        >>> manifest.input.shape, manifest.output.classes
+        (('batch', 1, 28, 28), 10)
+        >>> manifest.variant("onnx-int8-static").in_float
+        ()
     """
 
     architecture: Architecture

@@ -45,6 +45,13 @@ class Preprocessing:
         exif_orientation: turn the image as its EXIF tag says. torchvision's loader does not.
         permutation: pixel i of each plane, counted row by row, becomes the image's pixel permutation[i], as
             ``images.view(n, c, -1)[:, :, permutation].view(n, c, h, w)`` does; None leaves the pixels in place.
+
+    Examples:
+        >>> from PIL import Image
+        >>> from vgg_runtime import Preprocessing
+        >>> preprocessing = Preprocessing("L", resize=(28, 28), mean=(0.286,), std=(0.353,))
+        >>> preprocessing(Image.open("coat.png")).shape
+        (1, 28, 28)
     """
 
     channels: Channels = "RGB"
