@@ -12,9 +12,9 @@ from vgg_bench.analysis.roofline import roofline
 from vgg_bench.cases import CaseCommand
 from vgg_bench.measurement.peaks import Peaks
 from vgg_bench.results import BenchmarkCase, Estimate, Quality, Row
+from vgg_bench.timing.memory import Memory
+from vgg_bench.timing.process import Failure, Turn
 from vgg_runtime.bundle.manifest import Manifest
-from vgg_runtime.timing.memory import Memory
-from vgg_runtime.timing.process import Failure, Turn
 
 __all__ = ["Measurements", "row"]
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vgg_bench.analysis.selection import Constraints, Selection
     from vgg_bench.cases import BenchmarkRequest, CaseCommand
     from vgg_bench.results import Results
+    from vgg_bench.timing.rounds import Schedule
     from vgg_runtime.bundle.directory import Bundle
-    from vgg_runtime.timing.rounds import Schedule
 
 INTERRUPTED = 130
 STDOUT = Path("-")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from vgg_bench.timing.memory import Memory
 from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
 from vgg_runtime.errors import UsageError
-from vgg_runtime.timing.memory import Memory
 
 __all__ = ["BenchmarkCase", "Estimate", "Latency", "Machine", "Method", "Quality", "Results", "Roofline", "Row"]
 

@@ -16,10 +16,10 @@ from vgg_bench.cases import CaseCommand
 from vgg_bench.measurement.machine import describe_machine, package_versions
 from vgg_bench.measurement.peaks import measure_peaks
 from vgg_bench.results import Method, Results
+from vgg_bench.timing.process import Failure, Worker, WorkerEndedError
+from vgg_bench.timing.rounds import Schedule, turns
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.manifest import Manifest
-from vgg_runtime.timing.process import Failure, Worker, WorkerEndedError
-from vgg_runtime.timing.rounds import Schedule, turns
 
 __all__ = ["EFFORT", "QUICK", "OnStep", "run", "steps"]
 

@@ -2,25 +2,31 @@
 
     python -m vgg_runtime._autoselect_worker BUNDLE VARIANT BACKEND DEVICE THREADS PROFILE
 
-Speaks the protocol of :mod:`vgg_bench.measurement.worker`; a backend that does not give the golden outputs ends with
-the reason as the last line on stderr.
+Each line on stdin asks for a turn of timed calls, and gets their latencies in seconds as a line of JSON. A backend that
+does not give the golden outputs ends with the reason as the last line on stderr.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import cast
+
+import numpy as np
 
 from vgg_runtime.autoselect import REFUSED
 from vgg_runtime.backends.base import Device, ProfileName
 from vgg_runtime.bundle.directory import open_bundle
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
 from vgg_runtime.errors import SelfTestError, VggDeployError
-from vgg_runtime.timing.serve import image_like_batch, serve
 from vgg_runtime.verification import golden_mismatches
 
 __all__: list[str] = []
+
+# Of a turn; before it, calls are made for WARM_UP_S, in which the processor raises its frequency.
+SECONDS, MIN_CALLS, WARM_UP_S = 0.2, 3, 0.05
 
 
 def main(directory: str, variant: str, backend: str, device: str, threads: str, profile: str) -> None:  # noqa: PLR0917 - from sys.argv
@@ -39,8 +45,26 @@ def main(directory: str, variant: str, backend: str, device: str, threads: str, 
             raise SelfTestError(f"its outputs differ from the golden ones: {', '.join(misses)}")
         input_spec = bundle.manifest.input
         size = input_spec.batch_size or (DEFAULT_BATCH_SIZE if profile == "throughput" else 1)
-        batch = image_like_batch((size, *input_spec.image_shape), input_spec.dtype)
-        serve(lambda: classifier.logits(batch))
+        batch = np.ones((size, *input_spec.image_shape), input_spec.dtype)  # latency does not depend on the values
+        classifier.logits(batch)
+        for _ in sys.stdin:
+            print(json.dumps(_turn(lambda: classifier.logits(batch))), flush=True)
+
+
+def _turn(call: Callable[[], object]) -> list[float]:
+    _latencies(call, WARM_UP_S, 1)
+    return _latencies(call, SECONDS, MIN_CALLS)
+
+
+def _latencies(call: Callable[[], object], seconds: float, min_calls: int) -> list[float]:
+    latencies: list[float] = []
+    begun = end = time.perf_counter()
+    while len(latencies) < min_calls or end - begun < seconds:
+        start = time.perf_counter()
+        call()
+        end = time.perf_counter()
+        latencies.append(end - start)
+    return latencies
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import logging
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from statistics import median
 
 from vgg_runtime._internal.cache import load_entry, store_entry
@@ -30,7 +32,7 @@ DISTRIBUTIONS = {DEFAULT: ("onnxruntime", "onnxruntime-gpu"), "openvino": ("open
 # Another backend has to take less than this share of the default's latency, in every round: less is noise.
 WORTHWHILE = 0.95
 
-ROUNDS, SECONDS, LEAST_CALLS = 3, 0.2, 3
+ROUNDS = 3
 
 _KIND, _WORKER = "backends", "vgg_runtime._autoselect_worker"
 
@@ -120,8 +122,6 @@ def _remembered(key: Mapping[str, str]) -> BackendChoice | None:
 
 
 def _try(bundle: Bundle, variant: Variant, placement: SessionConfig, backends: Sequence[str]) -> BackendChoice:
-    from vgg_runtime.timing.rounds import measure
-
     logger.info("trying %s with %s", variant.name, " and ".join(backends))
     commands = {name: _command(bundle, variant, placement, name) for name in backends}
     refused = {name: why for name, command in commands.items() if (why := _refusal(command)) is not None}
@@ -135,8 +135,45 @@ def _try(bundle: Bundle, variant: Variant, placement: SessionConfig, backends: S
         return BackendChoice(
             next(iter(fit)), f"the others do not run {variant.name} as they should: {_joined(refused)}"
         )
-    timings = measure(fit, rounds=ROUNDS, seconds=SECONDS, least=LEAST_CALLS)
-    return fastest(timings.rounds)
+    return fastest(_measure(fit))
+
+
+def _measure(commands: Mapping[str, Sequence[str]]) -> dict[str, list[list[float]]]:
+    """Latencies in seconds by backend and round: every backend has its turn in every round.
+
+    Raises:
+        _NoTrialError: a process ended.
+    """
+    rounds: dict[str, list[list[float]]] = {name: [] for name in commands}
+    try:
+        with ExitStack() as stack:
+            turns = {name: stack.enter_context(_worker(command)) for name, command in commands.items()}
+            for _ in range(ROUNDS):
+                for name, turn in turns.items():
+                    rounds[name].append(turn())
+    except (OSError, ValueError) as error:  # of a pipe that is closed
+        raise _NoTrialError("a process ended while it was timed") from error
+    return rounds
+
+
+@contextmanager
+def _worker(command: Sequence[str]) -> Iterator[Callable[[], list[float]]]:
+    """A process of one backend, as the function that has it time a turn; it has loaded its model."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None
+        assert answers is not None
+
+        def turn() -> list[float]:
+            asked.write("\n")
+            asked.flush()
+            latencies: list[float] = json.loads(answers.readline())
+            return latencies
+
+        turn()  # not measured: others load their models only after it
+        yield turn
 
 
 def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> BackendChoice:

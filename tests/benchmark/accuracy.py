@@ -10,10 +10,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from vgg_bench.images import classes_from_folders
 from vgg_export.accuracy import compare_accuracy
 from vgg_runtime import Classifier
 from vgg_runtime.bundle.directory import open_bundle
-from vgg_runtime.imaging.folders import classes_from_folders, find_images
+from vgg_runtime.imaging.folders import find_images
 
 BATCH = 8
 

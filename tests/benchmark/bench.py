@@ -20,9 +20,9 @@ from bounded_memory import bounded_memory_figure
 from figure import Figure
 
 from vgg_bench.cases import bundle_subject
+from vgg_bench.timing.rounds import measure
 from vgg_export import export
 from vgg_models import load_model
-from vgg_runtime.timing.rounds import measure
 
 HERE = Path(__file__).parent
 PHOTOS = HERE.parents[1] / "examples" / "fashion_mnist" / "images"

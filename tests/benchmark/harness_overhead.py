@@ -16,7 +16,7 @@ from statistics import median
 import click
 import numpy as np
 
-from vgg_runtime.timing.serve import _time
+from vgg_bench.timing.serve import _time
 
 CALLS, ROUNDS = 300, 15
 

@@ -21,8 +21,8 @@ from figure import Figure
 from PIL import Image, ImageOps
 
 from vgg_bench.cases import bundle_subject
+from vgg_bench.timing.rounds import measure
 from vgg_runtime.imaging.folders import find_images
-from vgg_runtime.timing.rounds import measure
 
 WORKER = Path(__file__).with_name("image_worker.py")
 PHOTOS = Path(__file__).parents[2] / "examples" / "fashion_mnist" / "images"

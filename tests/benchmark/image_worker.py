@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from vgg_bench.timing.serve import image_like_batch, serve
 from vgg_runtime import Classifier
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE
-from vgg_runtime.timing.serve import image_like_batch, serve
 
 # Photographs of one call: enough for the pipeline's beginning and end to count for little.
 PHOTOS = 4 * DEFAULT_BATCH_SIZE

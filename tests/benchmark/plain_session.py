@@ -6,7 +6,7 @@ import sys
 
 import onnxruntime
 
-from vgg_runtime.timing.serve import image_like_batch, serve
+from vgg_bench.timing.serve import image_like_batch, serve
 
 if __name__ == "__main__":
     session = onnxruntime.InferenceSession(sys.argv[1])

@@ -18,11 +18,11 @@ import torch
 from vgg_bench.analysis.ranking import rank_results
 from vgg_bench.formatting import interval
 from vgg_bench.results import Results
+from vgg_bench.timing.rounds import Schedule
 from vgg_export.cli import main
 from vgg_export.variants.registry import VARIANTS
 from vgg_runtime import Classifier
 from vgg_runtime.bundle.directory import open_bundle
-from vgg_runtime.timing.rounds import Schedule
 
 SCRIPTS = Path(sys.executable).parent
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from vgg_bench.cases import bundle_subject
+from vgg_bench.timing.rounds import measure
 from vgg_export.variants.registry import VARIANTS, VariantSpec, open_variant
 from vgg_runtime import Classifier, verify_bundle
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.errors import ImageError
 from vgg_runtime.imaging.folders import find_images
-from vgg_runtime.timing.rounds import measure
 
 
 @pytest.mark.parametrize("recipe", VARIANTS, ids=lambda recipe: recipe.name)

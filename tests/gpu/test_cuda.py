@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vgg_bench.timing.nvml import used_megabytes
 from vgg_runtime import Classifier, CudaOptions, verify_bundle
 from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.cuda_presence import CUDA_PROVIDER, require_cuda
@@ -17,7 +18,6 @@ from vgg_runtime.backends.onnxruntime_cuda import provider_settings
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.errors import MissingCapabilityError, OutOfMemoryError
 from vgg_runtime.metrics import snr_db
-from vgg_runtime.timing.nvml import used_megabytes
 
 
 def why_not() -> str:

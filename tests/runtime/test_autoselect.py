@@ -259,6 +259,13 @@ class TestTrial:
             assert "no trial could be run here" in choice.reason
         assert not cache.exists()
 
+    def test_a_process_that_ends_early_leaves_the_default(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        code = "import sys; sys.stdin.readline() and print([1.0], flush=True)"
+        monkeypatch.setattr(autoselect, "_command", lambda *_: [sys.executable, "-c", code])
+        choice = choose(bundle)
+        assert (choice.backend, choice.latency_ms) == ("onnxruntime", {})
+        assert choice.reason.endswith("no trial could be run here: a process ended while it was timed")
+
     @pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="this is no environment of its own")
     def test_the_processes_import_from_where_this_one_does(self, bundle: Path) -> None:
         script = (

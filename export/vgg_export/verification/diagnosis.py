@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vgg_bench.analysis.accuracy import accuracy_with_interval
+from vgg_bench.images import class_of_each
 from vgg_bench.results import Estimate
 from vgg_runtime.bundle.manifest import Diagnosis
-from vgg_runtime.imaging.folders import class_of_each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

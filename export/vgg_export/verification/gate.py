@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vgg_bench.images import classes_from_folders
 from vgg_calibration.mixed_precision import AccuracyTarget
 from vgg_export.accuracy import compare_accuracy
 from vgg_export.planning.plan import Plan
@@ -20,7 +21,6 @@ from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.directory import GOLDEN
 from vgg_runtime.bundle.manifest import LeftOutVariant, Manifest, ParityFigures, Variant
 from vgg_runtime.errors import ParityError
-from vgg_runtime.imaging.folders import classes_from_folders
 
 __all__ = ["verify_end_to_end", "verify_variants"]
 

@@ -9,11 +9,11 @@ from vgg_bench.analysis.ranking import Assessment, rank_results
 from vgg_bench.cases import BenchmarkRequest, choose
 from vgg_bench.results import Results
 from vgg_bench.runner import run, steps
+from vgg_bench.timing.rounds import Schedule
 from vgg_export.progress import OnStep, ignore_steps
 from vgg_runtime.bundle.directory import MEASURED, Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest
 from vgg_runtime.errors import VggDeployError
-from vgg_runtime.timing.rounds import Schedule
 
 __all__ = ["EFFORT", "read_results", "time_variants", "verdicts_by_variant"]
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from vgg_bench.analysis._scipy import import_scipy_stats
+from vgg_bench.images import choose_samples, classes_from_folders
 from vgg_bench.results import Estimate, Quality
 from vgg_runtime.bundle.manifest import Manifest
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import read_image
-from vgg_runtime.imaging.folders import choose_samples, classes_from_folders, relative_name
+from vgg_runtime.imaging.folders import relative_name
 
 __all__ = ["LabelledImages", "accuracy_with_interval", "quality_from_manifest", "read_labelled"]
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 
 from vgg_bench.measurement.peaks import Peaks
 from vgg_bench.results import Machine
+from vgg_bench.timing import nvml
+from vgg_bench.timing.memory import machine_memory_gb
 from vgg_runtime._internal.cpu import available_cpus, cpu_model_name
-from vgg_runtime.timing import nvml
-from vgg_runtime.timing.memory import machine_memory_gb
 
 __all__ = ["describe_machine", "package_versions"]
 

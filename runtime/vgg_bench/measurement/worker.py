@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from vgg_bench.timing.serve import image_like_batch, serve
 from vgg_runtime.errors import BundleError, VggDeployError
-from vgg_runtime.timing.serve import image_like_batch, serve
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,9 +97,9 @@ def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: Inp
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu")
 def main(bundle: str, batch_size: int, threads: int | None, device: Any, **what: Any) -> None:
     """Time one model on images of the bundle's shape."""
+    from vgg_bench.timing import nvml
     from vgg_runtime._internal.cpu import available_threads
     from vgg_runtime.bundle.directory import open_bundle
-    from vgg_runtime.timing import nvml
 
     gpu_before = nvml.used_megabytes() if device == "cuda" else None
     begun = time.perf_counter()

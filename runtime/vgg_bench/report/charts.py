@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from vgg_bench.formatting import format_number, interval
 from vgg_bench.report.html import Element, element
 from vgg_bench.results import BenchmarkCase, Latency, Row
-from vgg_runtime.timing.memory import Memory
+from vgg_bench.timing.memory import Memory
 
 __all__ = ["Scale", "cold_start_chart", "latency_chart", "memory_chart"]
 

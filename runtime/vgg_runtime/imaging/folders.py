@@ -1,32 +1,14 @@
-"""Folders of images: the files in them, a seeded choice of these, and the classes that folder names give."""
+"""Folders of images: the files in them, and what to call these."""
 
 from __future__ import annotations
 
 import os
-import random
-import re
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from vgg_runtime.errors import ImageError, UsageError
+from vgg_runtime.errors import ImageError
 
-if TYPE_CHECKING:
-    pass
-else:
-    pass
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "choose_images",
-    "choose_samples",
-    "class_of_each",
-    "classes_from_folders",
-    "evaluation_sample_count",
-    "find_images",
-    "relative_name",
-]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "relative_name"]
 
 
 IMAGE_SUFFIXES = (
@@ -74,52 +56,6 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and os.path.isfile(file)
 
 
-# Images to hold out to judge by: as many as cost about this many multiply-accumulates (some ten seconds of two cores),
-# at least 64 (a VGG-16: agreement in steps of 1.6 %), at most 1000 (accuracy to about 1 point).
-SAMPLE_MACS, LEAST_SAMPLES, MOST_SAMPLES = 1_000_000_000_000, 64, 1000
-
-
-def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
-    """Return at most ``count`` images from below ``folder``, the same ones for the same seed and files.
-
-    Images in subfolders are drawn in turns, one per subfolder and round, so that every class is present as long as
-    ``count`` allows.
-
-    Raises:
-        ImageError: the folder holds no image.
-    """
-    classes: dict[Path, list[Path]] = {}
-    for file in find_images([folder]):
-        classes.setdefault(file.parent, []).append(file)
-    shuffle = random.Random(seed).shuffle  # noqa: S311 - repeatable, not secret
-    for files in classes.values():
-        shuffle(files)
-    rounds = max(map(len, classes.values()))
-    turns = [files[i] for i in range(rounds) for files in classes.values() if i < len(files)]
-    return turns[:count]
-
-
-def choose_samples(folder: Path, size: int | None, *, seed: int = 0) -> list[Path]:
-    """Return ``size`` images from below ``folder`` as :func:`choose_images` does, all of them where it is None.
-
-    Raises:
-        ImageError: the folder holds no image.
-        UsageError: it holds fewer.
-    """
-    files = choose_images(folder, sys.maxsize, seed=seed)
-    if size is not None and len(files) < size:
-        raise UsageError(
-            f"{folder} has {len(files)} images, `samples.size` asks for {size}.",
-            hint="Add images, or ask for fewer; without `samples.size` all of them are used.",
-        )
-    return files[:size]
-
-
-def evaluation_sample_count(macs: int) -> int:
-    """Return how many images to hold out to judge a network by that takes ``macs`` multiply-accumulates for one."""
-    return min(max(SAMPLE_MACS // max(macs, 1), LEAST_SAMPLES), MOST_SAMPLES)
-
-
 def relative_name(file: Path, folder: Path) -> str:
     """Return what to call ``file``, which lies below ``folder`` or is it, with "/" on every system.
 
@@ -127,23 +63,3 @@ def relative_name(file: Path, folder: Path) -> str:
     """
     name = file.relative_to(folder) if file != folder else Path(file.name)
     return os.fsencode(name.as_posix()).decode("utf-8", "replace")
-
-
-def classes_from_folders(names: Sequence[str], labels: Sequence[str] | None) -> list[int] | None:
-    """Return the class of each image as :func:`class_of_each` does, or None where one of them is not known."""
-    classes = [None] if labels is None else class_of_each(names, labels)
-    return [index for index in classes if index is not None] if None not in classes else None
-
-
-def class_of_each(names: Sequence[str], labels: Sequence[str]) -> list[int | None]:
-    """Return the class of each image by the folder it lies in, None of a folder that is not named after a label.
-
-    Case, spaces, dashes, underscores and slashes are not told apart. A folder that fits two labels is named after none.
-    """
-    plain = [_plain(label) for label in labels]
-    known = {label: index for index, label in enumerate(plain) if plain.count(label) == 1}
-    return [known.get(_plain(PurePosixPath(name).parent.name)) for name in names]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_/-]+", "", name).casefold()

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vgg_bench.images import MAX_SAMPLES, MIN_SAMPLES, evaluation_sample_count
 from vgg_calibration.statistics.images import CALIBRATION_SIZE
 from vgg_export import CalibrationOptions, SampleOptions
 from vgg_export.planning.image_split import ImageSplit, split_images
 from vgg_runtime.errors import CalibrationError, ImageError, UsageError
-from vgg_runtime.imaging.folders import LEAST_SAMPLES, MOST_SAMPLES, evaluation_sample_count
 
 MakeFolder = Callable[..., Path]
 MANY_MACS = 10**15
@@ -98,11 +98,11 @@ def test_samples_in_a_folder_below_are_not_calibrated_on(folder_of: MakeFolder) 
 
 
 def test_any_number_of_images_that_are_samples_too_leaves_the_rest(folder_of: MakeFolder) -> None:
-    samples, calibration = folder_of("samples", LEAST_SAMPLES), folder_of("photos", 2 * LEAST_SAMPLES)
+    samples, calibration = folder_of("samples", MIN_SAMPLES), folder_of("photos", 2 * MIN_SAMPLES)
     for file in list(calibration.rglob("*.pgm"))[:40]:
         file.with_name(f"copy of {file.name}").write_bytes(file.read_bytes())
-    found = split(samples, calibration, size=LEAST_SAMPLES)
-    assert len(found.calibration.files) == LEAST_SAMPLES
+    found = split(samples, calibration, size=MIN_SAMPLES)
+    assert len(found.calibration.files) == MIN_SAMPLES
 
 
 def test_the_seed_decides(folder_of: MakeFolder) -> None:
@@ -170,16 +170,16 @@ def test_samples_that_are_not_there_are_left_to_who_reads_them(folder_of: MakeFo
 
 
 @pytest.mark.parametrize(
-    ("macs", "held_out"), [(0, MOST_SAMPLES), (10**6, MOST_SAMPLES), (5 * 10**9, 200), (10**11, LEAST_SAMPLES)]
+    ("macs", "held_out"), [(0, MAX_SAMPLES), (10**6, MAX_SAMPLES), (5 * 10**9, 200), (10**11, MIN_SAMPLES)]
 )
 def test_of_a_cheap_network_more_is_held_out(macs: int, held_out: int) -> None:
     assert evaluation_sample_count(macs) == held_out
 
 
 def test_all_samples_count_whatever_the_network_costs(folder_of: MakeFolder) -> None:
-    samples, calibration = folder_of("samples", LEAST_SAMPLES + 5), folder_of("photos", 3, first=500)
-    assert len(split(samples, None).samples.files) == LEAST_SAMPLES + 5
-    assert len(split(samples, calibration).samples.files) == LEAST_SAMPLES + 5
+    samples, calibration = folder_of("samples", MIN_SAMPLES + 5), folder_of("photos", 3, first=500)
+    assert len(split(samples, None).samples.files) == MIN_SAMPLES + 5
+    assert len(split(samples, calibration).samples.files) == MIN_SAMPLES + 5
 
 
 def test_a_samples_size_is_kept_or_refused(folder_of: MakeFolder) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vgg_bench.results import BenchmarkCase, Estimate, Latency, Machine, Method, Quality, Results, Roofline, Row
-from vgg_runtime.timing.memory import Memory
+from vgg_bench.timing.memory import Memory
 
 MakeResults = Callable[..., Results]
 ROUNDS, CALLS = 6, 40

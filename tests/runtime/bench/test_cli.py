@@ -23,7 +23,7 @@ cli.main()
 # As Ctrl-C in a terminal does, to every process of the group at once, while the third turn is under way.
 INTERRUPTED_IN_THE_THIRD_TURN = """
 import itertools, os, signal
-from vgg_runtime.timing.process import Worker
+from vgg_bench.timing.process import Worker
 count, turn = itertools.count(1), Worker.turn
 def interrupted(self, **budget):
     if next(count) == 3:

@@ -12,9 +12,9 @@ from vgg_bench.cases import BenchmarkRequest, CaseCommand, choose
 from vgg_bench.measurement.peaks import Peaks
 from vgg_bench.results import Estimate, Results
 from vgg_bench.runner import run, steps
+from vgg_bench.timing.rounds import Schedule
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Architecture
-from vgg_runtime.timing.rounds import Schedule
 
 TINY = Schedule(rounds=2, seconds=0, least=2, most=2, starts=1)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vgg_bench.images import classes_from_folders, evaluation_sample_count
 from vgg_export.eager import eager_function, run_batch
 from vgg_export.planning.image_split import Chosen
 from vgg_export.planning.preprocess_search.candidates import (
@@ -24,7 +25,7 @@ from vgg_export.planning.preprocess_search.ranking import PreprocessingSearch, r
 from vgg_export.progress import OnStep
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import read_image
-from vgg_runtime.imaging.folders import classes_from_folders, evaluation_sample_count, relative_name
+from vgg_runtime.imaging.folders import relative_name
 from vgg_runtime.imaging.preprocessing import Channels, Preprocessing
 
 if TYPE_CHECKING:

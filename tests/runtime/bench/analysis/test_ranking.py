@@ -6,7 +6,7 @@ import pytest
 
 from vgg_bench.analysis.ranking import NOISE, candidates, describe_vs_baseline, equally_fast, preferred, rank_results
 from vgg_bench.results import BenchmarkCase, Estimate, Latency, Quality, Results, Row
-from vgg_runtime.timing.memory import Memory
+from vgg_bench.timing.memory import Memory
 
 
 def row(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vgg_bench.cases import WORKER
-from vgg_runtime.timing.serve import image_like_batch
+from vgg_bench.timing.serve import image_like_batch
 
 TURN = {"seconds": 0, "least": 3, "most": 5}
 
@@ -30,7 +30,7 @@ def of_bundle(bundle: Path, *options: str) -> list[str]:
 def counting(call: str = "None") -> list[str]:
     """A worker whose call is counted; the count is what it says at the end."""
     code = (
-        "import sys; from vgg_runtime.timing.serve import serve; calls = []; "
+        "import sys; from vgg_bench.timing.serve import serve; calls = []; "
         f"serve(lambda: (calls.append(1), {call})); sys.stderr.write(str(len(calls)))"
     )
     return [sys.executable, "-c", code]
@@ -69,7 +69,7 @@ def test_it_warms_up_until_calls_get_no_faster() -> None:
     patch = "time.perf_counter = lambda: now[0]; "
     work = "now.__setitem__(0, now[0] + next(durations))"
     code = (
-        clock + patch + "import vgg_runtime.timing.serve as w; calls = []\n"
+        clock + patch + "import vgg_bench.timing.serve as w; calls = []\n"
         f"w._warm_up(lambda: (calls.append(1), {work}))\nprint(len(calls))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

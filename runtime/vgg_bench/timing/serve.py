@@ -61,10 +61,10 @@ def image_like_batch(shape: tuple[int, ...], dtype: str = "float32") -> Any:
 def _turn(
     call: Callable[[], object], request: dict[str, Any], device: Literal["cpu", "cuda"], gpu_before: float | None
 ) -> dict[str, Any]:
+    from vgg_bench.timing import nvml
+    from vgg_bench.timing.energy import joules_between, read_counters
+    from vgg_bench.timing.memory import process_memory
     from vgg_runtime._internal.json_codec import to_json
-    from vgg_runtime.timing import nvml
-    from vgg_runtime.timing.energy import joules_between, read_counters
-    from vgg_runtime.timing.memory import process_memory
 
     _warm_up(call)
     before = read_counters(device)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from vgg_bench.timing.memory import Memory
 from vgg_runtime.errors import MissingCapabilityError
-from vgg_runtime.timing.memory import Memory
 
 __all__ = ["Failure", "Start", "Turn", "Worker", "WorkerEndedError"]
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from vgg_bench.images import choose_images, classes_from_folders
 from vgg_runtime.errors import ImageError
-from vgg_runtime.imaging.folders import choose_images
+
+LABELS = ("T-shirt/top", "ankle boot", "bag")
 
 
 @pytest.fixture
@@ -26,13 +28,13 @@ def test_the_same_seed_chooses_the_same_images(folder: Path) -> None:
 
 
 def test_classes_are_drawn_in_turns(folder: Path) -> None:
-    chosen = Counter(file.parent.name for file in choose_images(folder, 12))
-    assert chosen == {"rare": 2, "cats": 5, "dogs": 5}
+    images = Counter(file.parent.name for file in choose_images(folder, 12))
+    assert images == {"rare": 2, "cats": 5, "dogs": 5}
 
 
 def test_no_image_comes_twice(folder: Path) -> None:
-    chosen = choose_images(folder, 1000)
-    assert len(chosen) == len(set(chosen)) == 22
+    images = choose_images(folder, 1000)
+    assert len(images) == len(set(images)) == 22
 
 
 def test_a_choice_is_not_the_first_ones_by_name(folder: Path) -> None:
@@ -44,3 +46,29 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ImageError, match="holds no image"):
         choose_images(tmp_path, 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (["bag/1.png", "ankle boot/2.png"], [2, 1]),
+        (["Ankle_Boot/1.png", "t-shirt-top/2.png", "BAG/3.png"], [1, 0, 2]),
+        (["test/bag/1.png", "bag/bag/ankle-boot/2.png"], [2, 1]),
+        ([], []),
+        (["bag/1.png", "cat/1.png"], None),
+        (["bag.png"], None),
+    ],
+)
+def test_the_folder_tells_the_class(names: list[str], classes: list[int] | None) -> None:
+    assert classes_from_folders(names, LABELS) == classes
+
+
+def test_without_labels_nothing_is_known() -> None:
+    assert classes_from_folders(["bag/1.png"], None) is None
+
+
+def test_a_folder_that_fits_two_labels_is_named_after_none() -> None:
+    """ImageNet has the bird and the machine."""
+    labels = ("crane", "bag", "Crane")
+    assert classes_from_folders(["bag/1.png"], labels) == [1]
+    assert classes_from_folders(["crane/1.png"], labels) is None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vgg_runtime.timing import nvml
+from vgg_bench.timing import nvml
 
 __all__ = ["EnergyReading", "joules_between", "read_counters"]
 

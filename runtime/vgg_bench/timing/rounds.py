@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
+from vgg_bench.timing.memory import available_share
+from vgg_bench.timing.process import Failure, Turn, Worker, WorkerEndedError
 from vgg_runtime.errors import VggDeployError
-from vgg_runtime.timing.memory import available_share
-from vgg_runtime.timing.process import Failure, Turn, Worker, WorkerEndedError
 
 __all__ = ["Ratio", "Schedule", "Timings", "measure", "turns"]
 

@@ -7,11 +7,11 @@ import sys
 import psutil
 import pytest
 
-from vgg_runtime.timing.memory import available_share, machine_memory_gb, process_memory
+from vgg_bench.timing.memory import available_share, machine_memory_gb, process_memory
 
 MEGABYTES = """
 import mmap, tempfile
-from vgg_runtime.timing.memory import process_memory
+from vgg_bench.timing.memory import process_memory
 def shown(memory): return memory.peak, memory.steady, memory.private
 before = shown(process_memory())
 {code}
@@ -49,7 +49,7 @@ def test_memory_is_told_apart(code: str, expected: tuple[int, int, int]) -> None
 @needs_proc
 def test_the_peak_is_not_that_of_who_started_the_process() -> None:
     kept = bytearray(b"x" * 300_000_000)
-    code = "from vgg_runtime.timing.memory import process_memory; print(process_memory().peak)"
+    code = "from vgg_bench.timing.memory import process_memory; print(process_memory().peak)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < len(kept) / 1e6
 
@@ -61,7 +61,7 @@ def test_the_machine_is_told_as_psutil_tells_it() -> None:
 
 
 def test_elsewhere_psutil_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_runtime.timing.memory.PROC", None)
+    monkeypatch.setattr("vgg_bench.timing.memory.PROC", None)
     found = process_memory()
     assert found is not None
     assert found.steady == pytest.approx(psutil.Process(os.getpid()).memory_info().rss / 1e6, rel=0.2)
@@ -70,7 +70,7 @@ def test_elsewhere_psutil_tells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_either_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_runtime.timing.memory.PROC", None)
+    monkeypatch.setattr("vgg_bench.timing.memory.PROC", None)
     monkeypatch.setitem(sys.modules, "psutil", None)
     assert process_memory() is None
     assert machine_memory_gb() == available_share() == 0

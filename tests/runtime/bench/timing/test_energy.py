@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from vgg_runtime.timing import nvml
-from vgg_runtime.timing.energy import EnergyReading, joules_between, read_counters
+from vgg_bench.timing import nvml
+from vgg_bench.timing.energy import EnergyReading, joules_between, read_counters
 
 
 @pytest.fixture

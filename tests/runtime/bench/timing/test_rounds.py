@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from vgg_bench.cases import bundle_subject
+from vgg_bench.timing import rounds
+from vgg_bench.timing.process import Failure, Turn
+from vgg_bench.timing.rounds import Ratio, Schedule, Timings, measure, turns
 from vgg_runtime.errors import VggDeployError
-from vgg_runtime.timing import rounds
-from vgg_runtime.timing.process import Failure, Turn
-from vgg_runtime.timing.rounds import Ratio, Schedule, Timings, measure, turns
 
 TINY = Schedule(rounds=4, seconds=0, least=2, most=2, starts=2)
 
 
 def worker(code: str) -> list[str]:
     """The command of a process that runs ``code`` with the worker's ``serve`` at hand."""
-    return [sys.executable, "-c", f"import os, sys\nfrom vgg_runtime.timing.serve import serve\n{code}"]
+    return [sys.executable, "-c", f"import os, sys\nfrom vgg_bench.timing.serve import serve\n{code}"]
 
 
 def logging(log: Path, *names: str) -> dict[str, list[str]]:
