@@ -41,7 +41,7 @@ class FloatModel:
 def open_float_model(file: Path) -> Iterator[FloatModel]:
     """Give a copy of the model in ``file`` after the passes that PyTorch's exporter ends with.
 
-    BatchNorm is folded into the layer before it, constants are initializers, and every node has a name of its own. Our
+    BatchNorm is folded into the layer before it, constants are initializers, and every node has a unique name. Our
     own exports are of this form already.
 
     Raises:

@@ -86,7 +86,7 @@ def choose_in_float(
     is enough, then every layer of it that turns out not to be needed is quantized again, the largest first.
 
     Args:
-        is_enough: whether figures on the images at hand are good enough; with a margin, so that others are too.
+        is_enough: whether figures on the evaluation images are good enough; with a margin, so that others are too.
         evaluate: quantizes the model but for the named nodes and compares it with the float one.
 
     Returns:

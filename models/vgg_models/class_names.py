@@ -36,7 +36,7 @@ def _in_order(data: Any) -> tuple[str, ...]:
 
 def _is_index(value: Any) -> bool:
     if isinstance(value, str):
-        return value.isdecimal() and len(value) < 10  # more digits are no class, and may be too many for int()
+        return value.isdecimal() and len(value) < 10  # more digits are not a class, and may be too many for int()
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -40,7 +40,7 @@ def build_from(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     model = request.model
     if request.attribute_order and (checkpoint.module is None or checkpoint.path is None or model is not None):
         raise UsageError(
-            "`attribute_order` is for a module that was saved whole, and for no `model`.",
+            "`attribute_order` applies to a module that was saved whole, and not together with `model`.",
             hint="Leave out `attribute_order`.",
         )
     if model is None:
@@ -53,8 +53,8 @@ def build_from(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
         module = build_user_module(model)
         return _load_weights(module, Architecture(model, f"the user's own {model}", "user code"), checkpoint)
     raise UsageError(
-        f"there is no architecture called {model!r}.",
-        hint=f"Ours are {', '.join(MODEL_NAMES)}. Others: torchvision:NAME, or MODULE:CALLABLE for your own code.",
+        f"unknown architecture {model!r}.",
+        hint=f"Available: {', '.join(MODEL_NAMES)}, torchvision:NAME, or MODULE:CALLABLE for your own code.",
     )
 
 
@@ -159,9 +159,9 @@ def _by_its_weights(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
         return built
     except ArchitectureError as error:
         raise ArchitectureError(
-            f"the code of the class {_class_name(missing_class(checkpoint.module))} is not in the checkpoint, and the "
-            f"order of the module's children is not certain: {describe_children(checkpoint.module)}.\n"
-            f"As for its weights: {error.message}",
+            f"the code of the class {_class_name(missing_class(checkpoint.module))} is not in the checkpoint, so the "
+            f"order of the module's children is unknown: {describe_children(checkpoint.module)}.\n"
+            f"Nor can it be built from its weights alone: {error.message}",
             hint=f"{_offer_class(checkpoint) or error.hint}{_offer_attribute_order(checkpoint.module)}",
         ) from error
 

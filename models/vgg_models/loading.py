@@ -77,7 +77,7 @@ def load_model(
 
     Raises:
         UsageError: the source or the model is named in a way that has no meaning.
-        CheckpointError: the file is no checkpoint, damaged, unsafe (UnsafeCheckpointError), or of an architecture
+        CheckpointError: the file is not a checkpoint, damaged, unsafe (UnsafeCheckpointError), or of an architecture
             that is unknown, ambiguous or does not fit (ArchitectureError).
         MissingCapabilityError: torchvision or safetensors is needed and not installed.
 
@@ -175,7 +175,7 @@ def random_model(name: str, request: LoadRequest) -> BuiltModel:
     """Build one of MODEL_NAMES, or one of torchvision's classifiers, with seeded weights.
 
     Raises:
-        UsageError: there is no such name.
+        UsageError: the name is unknown.
         ArchitectureError: the images are too small.
     """
     checkpoint = CheckpointInfo("random", notes=(f"random weights of seed {request.seed}: for size and speed only",))
@@ -187,10 +187,10 @@ def random_model(name: str, request: LoadRequest) -> BuiltModel:
     if name not in torchvision_names():
         close = get_close_matches(name, (*MODEL_NAMES, *torchvision_names()), n=5)
         raise UsageError(
-            f"there is no architecture called {name!r}.",
-            hint=f"Close to it are {', '.join(close)}."
+            f"unknown architecture {name!r}.",
+            hint=f"Did you mean one of these: {', '.join(close)}?"
             if close
-            else f"Ours are {', '.join(MODEL_NAMES)}. Others: any of torchvision's classifiers, by its name.",
+            else f"Available: {', '.join(MODEL_NAMES)}, and torchvision's classifiers by name.",
         )
     size = request.input_size or default_input_size(name)
     build = partial(build_torchvision, name, num_classes=request.num_classes)
@@ -219,7 +219,7 @@ def pretrained_model(name: str, request: LoadRequest) -> BuiltModel:
     """Return one of torchvision's classifiers with the weights that torchvision publishes.
 
     Raises:
-        UsageError: there is no such name.
+        UsageError: the name is unknown.
         CheckpointError: the weights can't be fetched.
     """
     module, weights = fetch_pretrained(name)

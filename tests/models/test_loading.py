@@ -97,7 +97,7 @@ def test_a_whole_module_of_one_sequential_runs_without_its_class(saved_by_a_stra
     loaded = load_model(saved_by_a_stranger(Stranger(network=body)))
     assert torch.equal(loaded.module(IMAGES), body(IMAGES))
     assert loaded.architecture.origin == "module"
-    assert "class of the module is not at hand" in loaded.architecture.assumptions[0]
+    assert "the module's class is not in the checkpoint" in loaded.architecture.assumptions[0]
     assert (loaded.input_size, loaded.checkpoint.kind) == ((28, 28), "module")
 
 
@@ -149,7 +149,7 @@ def test_where_nothing_is_certain_the_children_are_named(saved_by_a_stranger) ->
 def test_parameters_outside_the_one_child_make_the_order_uncertain(saved_by_a_stranger) -> None:
     whole = Stranger(network=_body())
     whole.scale = nn.Parameter(torch.ones(1))
-    with pytest.raises(ArchitectureError, match="not certain"):
+    with pytest.raises(ArchitectureError, match="order of the module's children is unknown"):
         load_model(saved_by_a_stranger(whole))
 
 
@@ -254,10 +254,10 @@ def test_pretrained_weights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("nope", "Ours are vgg11"), ("resnt18", "resnet18"), ("torchvision:vgg61", "vgg16")]
+    ("name", "hint"), [("nope", "Available: vgg11"), ("resnt18", "resnet18"), ("torchvision:vgg61", "vgg16")]
 )
 def test_random_weights_of_a_name_that_nothing_has(name: str, hint: str) -> None:
-    with pytest.raises(UsageError, match="there is no architecture called") as caught:
+    with pytest.raises(UsageError, match="unknown architecture") as caught:
         load_model(f"random:{name}")
     assert hint in caught.value.hint
 

@@ -38,7 +38,7 @@ class Range:
 
     def __post_init__(self) -> None:
         if not (self.low <= 0 <= self.high and math.isfinite(self.high - self.low)):
-            raise ValueError(f"a range holds zero and is finite, found {self.low} to {self.high}")
+            raise ValueError(f"a range must be finite and contain 0, got {self.low} to {self.high}")
 
 
 class Histogram:

@@ -163,5 +163,5 @@ def load_ranges(key: Mapping[str, str]) -> dict[str, Range] | None:
 
 
 def store_ranges(key: Mapping[str, str], ranges: Mapping[str, Range]) -> None:
-    """Store ``ranges`` under ``key``; a cache that cannot be written is no error."""
+    """Store ``ranges`` under ``key``; a cache that cannot be written is not an error."""
     store_entry("ranges", key, {"ranges": {name: [found.low, found.high] for name, found in ranges.items()}})

@@ -1,6 +1,6 @@
 """The user's own module: ``MODULE:CALLABLE``, with literal arguments where they are given.
 
-This imports and runs their code, because they asked for it.
+This imports and runs their code: --model MODULE:CALLABLE names it.
 """
 
 from __future__ import annotations
@@ -148,12 +148,12 @@ def _find(module_name: str, path: str) -> object:
                 f"importing {module_name} failed: {error}.", hint="Install what it needs."
             ) from error
         raise UsageError(
-            f"there is no module {module_name!r} here or among the installed packages.",
+            f"no module {module_name!r} in this folder or among the installed packages.",
             hint=f"Run this in the folder that holds {module_name.partition('.')[0]}.py. Our own names have no colon.",
         ) from error
     except (Exception, SystemExit) as error:  # the user's module may fail in any way
         raise ArchitectureError(
-            f"importing {module_name} failed: {_say(error)}.", hint="Mend it, then retry."
+            f"importing {module_name} failed: {_say(error)}.", hint="Fix it, then retry."
         ) from error
     try:
         return reduce(getattr, path.split("."), module)

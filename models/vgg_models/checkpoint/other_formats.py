@@ -1,4 +1,4 @@
-"""Networks in the formats of other tools, told by their content: they are no checkpoints of PyTorch.
+"""Networks in the formats of other tools, told by their content: they are not PyTorch checkpoints.
 
 ONNX, TensorFlow and Core ML write protobuf, which has no magic bytes: which of them a file is shows in the numbers of
 its fields. Only these are walked, from one to the next, whatever the size of the file.

@@ -51,7 +51,7 @@ def read_checkpoint(path: Path, *, weights: WeightsChoice = "raw", allow_nonfini
         allow_nonfinite: accept NaN and infinite weights.
 
     Raises:
-        CheckpointError: the file is no checkpoint, is damaged, or holds weights that can't be used.
+        CheckpointError: the file is not a checkpoint, is damaged, or holds weights that can't be used.
         UnsafeCheckpointError: the file names something that could run code.
         ArchitectureError: the file holds several models.
     """

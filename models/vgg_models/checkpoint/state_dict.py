@@ -115,7 +115,7 @@ def clean_tensors(state: Mapping[str, object], *, allow_nonfinite: bool) -> tupl
     """Return the state dict with floating-point tensors as float32 (others unchanged), and notes on the casts.
 
     Raises:
-        CheckpointError: values that are no tensors; sparse, quantized, meta or complex tensors; NaN or infinite
+        CheckpointError: values that are not tensors; sparse, quantized, meta or complex tensors; NaN or infinite
             numbers, unless ``allow_nonfinite``. All offending names are listed.
     """
     _refuse({name: fault for name, value in state.items() if (fault := _fault(value))})

@@ -117,7 +117,7 @@ class _Placeholder:
 
 
 def is_stub(module: nn.Module) -> bool:
-    """Whether the module stands in for a class that is not at hand."""
+    """Whether the module stands in for a class that is not available."""
     return isinstance(module, StubModule)
 
 

@@ -54,14 +54,14 @@ def runnable(module: nn.Module) -> tuple[nn.Module, str] | None:
     if steps is None:
         return None
     order = " → ".join(steps)
-    return nn.Sequential(steps), f"the class of the module is not at hand; its children are run in this order: {order}"
+    return nn.Sequential(steps), f"the module's class is not in the checkpoint; its children run in this order: {order}"
 
 
 def in_attribute_order(module: nn.Module, *, required: bool = True) -> tuple[nn.Module, str] | None:
     """Return the children as a row, in the order in which they became attributes, and the assumption behind it.
 
     Raises:
-        ArchitectureError: there is no such row: a child is of a class that is not at hand, or the module has
+        ArchitectureError: there is no such row: a child's class is not available, or the module has
             parameters of its own. Where it is not ``required``, None is returned instead.
     """
     module = _unwrapped(module)
@@ -85,7 +85,7 @@ def describe_children(module: nn.Module) -> str:
 
 
 def missing_class(module: nn.Module) -> nn.Module:
-    """Return the outermost layer that stands in for a class that is not at hand; the module itself where none does."""
+    """Return the outermost layer that stands in for an unavailable class; the module itself where none does."""
     module = _unwrapped(module)
     return next((layer for layer in module.modules() if is_stub(layer)), module)
 

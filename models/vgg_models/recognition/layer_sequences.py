@@ -200,7 +200,7 @@ def same_layers(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> boo
 def gaps_agree(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool:
     """Whether as many layers without weights lie between two saved ones as their indices leave room for.
 
-    A Flatten may have been a call in ``forward``, so it may be left out. Names that are no indices agree with all.
+    A Flatten may have been a call in ``forward``, so it may be left out. Names that are not indices agree with all.
     """
     between = _weightless_before(layers)[1:]
     for (before, after), layers_between in zip(pairwise(saved), between, strict=True):

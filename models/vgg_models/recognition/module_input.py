@@ -119,7 +119,7 @@ def _refuse_faults(faults: list[Exception]) -> None:
     if len(reasons) == 1:
         raise ArchitectureError(
             f"the module fails on images of every size that was tried: {reasons.pop()}.",
-            hint="Mend its forward; it must run on the CPU.",
+            hint="Fix the module's forward(); it must run on the CPU.",
         )
 
 

@@ -107,7 +107,7 @@ def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> 
 def _resembling(state: Mapping[str, Tensor]) -> str:
     names = zoo.resembling(state)
     models = " or ".join(f"`model='{name}'`" for name in names)
-    return f" If it is what we know by that name: {models}." if names else ""
+    return f" If it is the network of that name, give {models}." if names else ""
 
 
 def _nearest(state: Mapping[str, Tensor]) -> str:

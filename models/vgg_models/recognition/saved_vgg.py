@@ -53,7 +53,7 @@ class SavedVGG:
 
 
 def read_vgg(layers: Sequence[SavedLayer]) -> SavedVGG | None:
-    """Return what the layers say; None where they are no VGG's."""
+    """Return what the layers say; None where they are not a VGG's."""
     features = [layer for layer in layers if _is_feature(layer)]
     head = read_head([layer for layer in layers if not _is_feature(layer)])
     read = read_features(features)

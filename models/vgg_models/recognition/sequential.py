@@ -206,7 +206,7 @@ def _flat_reading(row: LayerSequence, input_size: Size | None) -> Reading:
             *_assumptions(row),
             *([f"{width} numbers are {channels}x{size[0]}x{size[1]} pixels"] if size else []),
         ),
-        question="" if size else f"{width} numbers are no square image of 1 or 3 channels; {_ASK}",
+        question="" if size else f"{width} numbers are not a square image of 1 or 3 channels; {_ASK}",
     )
 
 

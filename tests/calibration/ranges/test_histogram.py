@@ -103,5 +103,5 @@ def test_no_value_is_lost_and_none_is_far_from_its_bin(chunks: list[np.ndarray])
     ("low", "high"), [(0.1, 1), (-1, -0.1), (1, -1), (math.nan, 1), (-1, math.nan), (-math.inf, 0), (0, math.inf)]
 )
 def test_a_range_holds_zero_and_is_finite(low: float, high: float) -> None:
-    with pytest.raises(ValueError, match="holds zero and is finite"):
+    with pytest.raises(ValueError, match="must be finite and contain 0"):
         Range(low, high)

@@ -156,7 +156,7 @@ def test_a_fully_connected_net_takes_the_image_that_its_width_is(
 
 @pytest.mark.parametrize("given", [None, (28, 28)])
 def test_numbers_that_are_no_image_are_a_question(given: tuple[int, int] | None) -> None:
-    with pytest.raises(ArchitectureError, match="13 numbers are no square image"):
+    with pytest.raises(ArchitectureError, match="13 numbers are not a square image"):
         recognise(_state(fc_0=(5, 13), fc_2=(3, 5)), input_size=given)
 
 
