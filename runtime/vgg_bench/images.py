@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import random
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from vgg_runtime.errors import UsageError
-from vgg_runtime.imaging.folders import find_images
+from vgg_runtime.imaging.folders import choose_images
 
-__all__ = ["choose_images", "choose_samples", "class_of_each", "classes_from_folders", "evaluation_sample_count"]
+__all__ = ["choose_samples", "class_of_each", "classes_from_folders", "evaluation_sample_count"]
 
 # Images to hold out to judge by: as many as cost about this many multiply-accumulates (some ten seconds of two cores),
 # at least 64 (a VGG-16: agreement in steps of 1.6 %), at most 1000 (accuracy to about 1 point).
 SAMPLE_MACS, MIN_SAMPLES, MAX_SAMPLES = 1_000_000_000_000, 64, 1000
-
-
-def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
-    """Return at most ``count`` images from below ``folder``, the same ones for the same seed and files.
-
-    Images in subfolders are drawn in turns, one per subfolder and round, so that every class is present as long as
-    ``count`` allows.
-
-    Raises:
-        ImageError: the folder holds no image.
-    """
-    classes: dict[Path, list[Path]] = {}
-    for file in find_images([folder]):
-        classes.setdefault(file.parent, []).append(file)
-    shuffle = random.Random(seed).shuffle  # noqa: S311 - repeatable, not secret
-    for files in classes.values():
-        shuffle(files)
-    rounds = max(map(len, classes.values()))
-    turns = [files[i] for i in range(rounds) for files in classes.values() if i < len(files)]
-    return turns[:count]
 
 
 def choose_samples(folder: Path, size: int | None, *, seed: int = 0) -> list[Path]:

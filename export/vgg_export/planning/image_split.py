@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from vgg_bench.images import choose_images, choose_samples, evaluation_sample_count
+from vgg_bench.images import choose_samples, evaluation_sample_count
 from vgg_calibration.statistics.images import CALIBRATION_SIZE, MAX_UNREADABLE
 from vgg_export.planning.options import CalibrationOptions, SampleOptions
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.errors import CalibrationError, ImageError
 from vgg_runtime.imaging.decode import read_image
+from vgg_runtime.imaging.folders import choose_images
 
 __all__ = ["Chosen", "ImageSplit", "split_images"]
 

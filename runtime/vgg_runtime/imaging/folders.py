@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vgg_runtime.errors import ImageError
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "relative_name"]
+__all__ = ["IMAGE_SUFFIXES", "choose_images", "find_images", "relative_name"]
 
 
 IMAGE_SUFFIXES = (
@@ -54,6 +55,26 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and os.path.isfile(file)
+
+
+def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
+    """Return at most ``count`` images from below ``folder``, the same ones for the same seed and files.
+
+    Images in subfolders are drawn in turns, one per subfolder and round, so that every class is present as long as
+    ``count`` allows.
+
+    Raises:
+        ImageError: the folder holds no image.
+    """
+    classes: dict[Path, list[Path]] = {}
+    for file in find_images([folder]):
+        classes.setdefault(file.parent, []).append(file)
+    shuffle = random.Random(seed).shuffle  # noqa: S311 - repeatable, not secret
+    for files in classes.values():
+        shuffle(files)
+    rounds = max(map(len, classes.values()))
+    turns = [files[i] for i in range(rounds) for files in classes.values() if i < len(files)]
+    return turns[:count]
 
 
 def relative_name(file: Path, folder: Path) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vgg_bench.images import choose_images, classes_from_folders
+from vgg_bench.images import classes_from_folders
 from vgg_runtime.errors import ImageError
+from vgg_runtime.imaging.folders import choose_images
 
 LABELS = ("T-shirt/top", "ankle boot", "bag")
 
