@@ -14,6 +14,8 @@ __all__ = ["AccuracyTarget", "Evaluate", "Goal", "choose_in_float"]
 # Two sets of images differ by some tenths of a dB in their signal-to-noise ratio.
 MARGIN_DB = 0.5
 
+AGREEMENT_STEP_DB = 3.0
+
 Evaluate = Callable[[frozenset[str]], ParityFigures]
 IsEnough = Callable[[ParityFigures], bool]
 
@@ -33,23 +35,22 @@ class AccuracyTarget:
     def __bool__(self) -> bool:
         return self.min_agreement is not None or self.min_snr_db is not None
 
-    def __str__(self) -> str:
-        parts = []
-        if self.min_agreement is not None:
-            parts.append(f"top-1 agreement of {self.min_agreement:g}")
-        if self.min_snr_db is not None:
-            parts.append(f"{self.min_snr_db:g} dB")
-        return " and ".join(parts)
-
     def with_margin(self) -> AccuracyTarget:
         """Return the budget to reach on calibration images, so that other images reach this one."""
         return self if self.min_snr_db is None else replace(self, min_snr_db=self.min_snr_db + MARGIN_DB)
 
+    def misses(self, figures: ParityFigures) -> dict[str, str]:
+        """Return what ``figures`` fall short of, in words by the parameter that asks for it; empty where of nothing."""
+        misses = {}
+        if self.min_agreement is not None and not figures.top1_agreement >= self.min_agreement:
+            misses["min_agreement"] = f"top-1 agreement {figures.top1_agreement:.6g}, at least {self.min_agreement:.6g}"
+        if self.min_snr_db is not None and not figures.decibels >= self.min_snr_db:
+            misses["min_snr"] = f"{figures.decibels:.6g} dB, at least {self.min_snr_db:.6g}"
+        return misses
+
     def is_met(self, figures: ParityFigures) -> bool:
         """Return whether ``figures`` reach the budget."""
-        snr_db = math.inf if figures.snr_db is None else figures.snr_db
-        least = -math.inf if self.min_snr_db is None else self.min_snr_db
-        return figures.top1_agreement >= (self.min_agreement or 0) and snr_db >= least
+        return not self.misses(figures)
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,18 @@ class Goal:
     def is_met(self, figures: ParityFigures) -> bool:
         """Return whether ``figures`` reach the goal."""
         return not figures.misses(self.tolerance) and self.budget.is_met(figures)
+
+    def step_db(self, figures: ParityFigures) -> float:
+        """Return by how many dB to raise what is asked for where ``figures`` miss the goal: those that they lack.
+
+        Where they lack none, an agreement does: half the noise, since less would hardly change a best class.
+        """
+        lacking = max(self.tolerance.min_snr_db, self.budget.min_snr_db or -math.inf) - figures.decibels
+        return lacking + MARGIN_DB if lacking > 0 else AGREEMENT_STEP_DB
+
+    def with_min_snr(self, snr_db: float) -> Goal:
+        """Return the same goal with a higher signal-to-noise ratio."""
+        return replace(self, tolerance=replace(self.tolerance, min_snr_db=snr_db))
 
 
 def choose_in_float(

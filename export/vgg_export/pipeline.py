@@ -150,7 +150,9 @@ def write_bundle(
         on_step("running eager PyTorch")
         samples = _samples(plan)
         reference = run_eager(plan.loaded.module, samples, plan.input_spec, on_step)
-        manifest = write_variants(plan, _first_manifest(plan, reference, on_note), staging, on_step, on_note)
+        manifest = write_variants(
+            plan, _first_manifest(plan, reference, on_note), reference, staging, on_step=on_step, on_note=on_note
+        )
         if plan.options.verify:
             manifest = verify_variants(plan, manifest, reference, staging, on_step)
         (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")

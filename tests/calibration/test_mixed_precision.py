@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from vgg_calibration.mixed_precision import MARGIN_DB, AccuracyTarget, Goal, choose_in_float
+from vgg_calibration.mixed_precision import AGREEMENT_STEP_DB, MARGIN_DB, AccuracyTarget, Goal, choose_in_float
 from vgg_calibration.statistics.sensitivity import LayerSensitivity
 from vgg_runtime.bundle.manifest import ParityFigures, Tolerance
 
@@ -72,3 +72,35 @@ def test_a_goal_is_the_tolerance_and_the_budget(change: dict[str, float], met: b
 )
 def test_whether_a_budget_is_met(budget: AccuracyTarget, snr_db: float | None, met: bool) -> None:
     assert budget.is_met(figures(snr_db)) == met
+
+
+@pytest.mark.parametrize(
+    ("budget", "misses"),
+    [
+        (AccuracyTarget(min_agreement=0.9, min_snr_db=20), {}),
+        (AccuracyTarget(min_agreement=0.9, min_snr_db=23), {"min_snr": "20 dB, at least 23"}),
+        (AccuracyTarget(min_agreement=0.99, min_snr_db=9), {"min_agreement": "top-1 agreement 0.95, at least 0.99"}),
+    ],
+    ids=str,
+)
+def test_only_what_is_missed_of_a_budget_is_named(budget: AccuracyTarget, misses: dict[str, str]) -> None:
+    assert budget.misses(replace(figures(20.0), top1_agreement=0.95)) == misses
+
+
+@pytest.mark.parametrize(
+    ("budget", "reached", "step"),
+    [
+        (AccuracyTarget(), figures(12.0), 2 + MARGIN_DB),
+        (AccuracyTarget(min_snr_db=23), figures(22.0), 1 + MARGIN_DB),
+        (AccuracyTarget(min_snr_db=23), replace(figures(24.0), top1_agreement_with_ties=0.9), AGREEMENT_STEP_DB),
+    ],
+)
+def test_a_miss_raises_the_goal_by_what_it_lacks(budget: AccuracyTarget, reached: ParityFigures, step: float) -> None:
+    assert Goal(TOLERANCE, budget).step_db(reached) == pytest.approx(step)
+
+
+def test_a_raised_goal_keeps_the_budget() -> None:
+    raised = Goal(TOLERANCE, AccuracyTarget(min_agreement=0.9)).with_min_snr(20)
+    assert raised.is_met(figures(20.0))
+    assert not raised.is_met(figures(19.9))
+    assert not raised.is_met(replace(figures(20.0), top1_agreement=0.8))

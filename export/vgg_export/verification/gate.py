@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,12 +93,8 @@ def _shortfall(recipe: VariantSpec, figures: ParityFigures, budget: AccuracyTarg
             f"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}: {'; '.join(misses)} "
             f"(worst on {figures.worst_sample})."
         )
-    if recipe.budgeted and not budget.is_met(figures):
-        snr_db = math.inf if figures.snr_db is None else figures.snr_db
-        return (
-            f"{recipe.name} misses {budget} on the images held out: top-1 agreement {figures.top1_agreement:g} and "
-            f"{snr_db:.1f} dB."
-        )
+    if recipe.budgeted and (asked := budget.misses(figures)):
+        return f"{recipe.name} misses what was asked for on the images held out: {'; '.join(asked.values())}."
     return None
 
 

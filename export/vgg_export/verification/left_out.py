@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_calibration.ranges.methods import METHODS
+from vgg_calibration.targets import ANY_CPU, TARGETS
 from vgg_export.variants.registry import VariantSpec
-from vgg_runtime.bundle.manifest import LeftOutVariant, Manifest, ParityFigures, Tolerance
+from vgg_runtime.bundle.manifest import Calibration, LeftOutVariant, Manifest, ParityFigures
 
 if TYPE_CHECKING:
     from vgg_export.planning.options import Options
 
 __all__ = ["remedies", "remove_left_out"]
-
-# Half the noise: less would hardly change which class is the best.
-LEAST_STEP_DB = 3
 
 
 def remove_left_out(manifest: Manifest, left_out: tuple[LeftOutVariant, ...], bundle: Path) -> Manifest:
@@ -40,27 +37,24 @@ def remedies(
         figures: of the miss; None where it could not be run or compared.
     """
     advice = []
-    if recipe.budgeted:
-        advice += _more_in_float(recipe.tolerance, options, manifest, figures)
+    if recipe.budgeted and options.quantize.all_layers:
+        advice.append("leave out `all_layers`, so that the noisiest layers can stay in float")
+    elif recipe.budgeted and figures is not None and (misses := options.quantize.budget.misses(figures)):
+        advice.append(f"lower {' and '.join(f'`{parameter}`' for parameter in misses)}")
     if recipe.ranges != "unused" and manifest.calibration is not None:
-        others = ", ".join(method for method in METHODS if method != options.calibration.method)
-        advice += [
-            "calibrate on more images, or on images more like those of the training "
-            f"(`calibration` had {len(manifest.calibration.images)})",
-            f"try another `calibration.method`: {others}",
-        ]
+        advice += _better_ranges(options, manifest.calibration)
     return (*advice, f"leave out `quantize={[recipe.quantize]}`")
 
 
-def _more_in_float(
-    tolerance: Tolerance, options: Options, manifest: Manifest, figures: ParityFigures | None
-) -> list[str]:
-    if options.quantize.all_layers:
-        return ["leave out `all_layers`, so that the noisiest layers can stay in float"]
-    reached = None if manifest.calibration is None else manifest.calibration.evaluation_snr_db
-    if reached is None or figures is None:
-        return ["lower `min_agreement` or `min_snr`"] if options.quantize.budget else []
-    snr_db = math.inf if figures.snr_db is None else figures.snr_db
-    least = max(tolerance.min_snr_db, options.quantize.budget.min_snr_db or -math.inf)
-    more = math.ceil(reached + max(LEAST_STEP_DB, least - snr_db))
-    return [f"`min_snr={more}`, so that more layers stay in float ({reached:.1f} dB on the calibration images now)"]
+def _better_ranges(options: Options, calibration: Calibration) -> list[str]:
+    methods = ", ".join(method for method in METHODS if method != options.calibration.method)
+    advice = [
+        "calibrate on more images, or on images more like those of the training "
+        f"(`calibration` had {len(calibration.images)})",
+        f"try another `calibration.method`: {methods}",
+    ]
+    if options.quantize.target == ANY_CPU:
+        *others, last = (target.name for target in TARGETS.values() if not target.reduce_range)
+        names = f"{', '.join(others)} or {last}"
+        advice.insert(0, f"set `target` to {names} if it runs only there: 8-bit weights instead of 7-bit ones")
+    return advice

@@ -16,6 +16,7 @@ from vgg_calibration.statistics.images import CalibrationImages, read_calibratio
 from vgg_calibration.targets import TARGETS
 from vgg_export.planning.image_split import Chosen
 from vgg_export.progress import OnStep
+from vgg_export.verification.reference import Reference
 from vgg_export.writing.precision_choice import choose_precision
 from vgg_runtime.bundle.manifest import Calibration, InputSpec, Tolerance
 from vgg_runtime.errors import CalibrationError
@@ -53,6 +54,7 @@ def calibrate(
     *,
     input_spec: InputSpec,
     tolerance: Tolerance,
+    held_out: Reference | None,
     on_step: OnStep,
     on_note: Callable[[str], None],
 ) -> Calibrated:
@@ -60,8 +62,9 @@ def calibrate(
 
     Args:
         model_digests: SHA-256 of each file of the model.
-        takes: the input of the model.
+        input_spec: the input of the model.
         tolerance: what int8-static is held to.
+        held_out: eager PyTorch on the images that it is judged by; None where nothing is verified.
         on_note: called with a line of text for each image that was skipped.
 
     Raises:
@@ -95,6 +98,7 @@ def calibrate(
         seen,
         unseen,
         Goal(tolerance, options.quantize.budget),
+        held_out=held_out,
         batch_size=batch_size,
         all_layers=options.quantize.all_layers or "static" not in options.quantize.methods,
         on_step=on_step,

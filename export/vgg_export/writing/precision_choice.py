@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vgg_calibration.compensated_rounding import compensated_weights
-from vgg_calibration.mixed_precision import Goal, choose_in_float
+from vgg_calibration.mixed_precision import MARGIN_DB, Goal, choose_in_float
 from vgg_calibration.quantizers.base import QuantizationContext
-from vgg_calibration.quantizers.int8_static import quantize_static_int8
 from vgg_calibration.statistics.images import CalibrationImages
 from vgg_calibration.statistics.input_moments import measure_input_moments
 from vgg_calibration.statistics.sensitivity import LayerSensitivity, measure_sensitivity
 from vgg_export.progress import OnStep
-from vgg_export.variants.quantized_onnx import write_quantized
-from vgg_runtime._internal.cpu import available_threads
-from vgg_runtime.backends.base import SessionConfig
-from vgg_runtime.backends.registry import open_backend
+from vgg_export.verification.reference import Reference
+from vgg_export.writing.precision_trials import Trials
 from vgg_runtime.bundle.manifest import ParityFigures
-from vgg_runtime.metrics import compare
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["PrecisionChoice", "choose_precision"]
 
 # Images that each layer's noise and its inputs are measured on, and that the choice is evaluated on.
 NOISE_IMAGES, EVALUATION_IMAGES = 16, 64
+
+# Each by twice as much as the one before: what misses after them misses for another reason.
+MAX_RAISES = 4
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,15 @@ class PrecisionChoice:
     """
 
     context: QuantizationContext
-    noise: list[LayerSensitivity]
+    noise: list[LayerSensitivity] = field(default_factory=list)
     in_float: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     snr_db: float | None = None
+
+    @property
+    def int8_static(self) -> QuantizationContext:
+        """What int8-static is quantized by; other variants leave no layer in float."""
+        return replace(self.context, in_float=self.in_float)
 
 
 def choose_precision(
@@ -61,112 +63,156 @@ def choose_precision(
     evaluation: CalibrationImages,
     goal: Goal,
     *,
+    held_out: Reference | None,
     batch_size: int,
     all_layers: bool,
     on_step: OnStep,
 ) -> PrecisionChoice:
     """Quantize the float model, and do more where it misses ``goal``: first compensate, then leave layers in float.
 
+    The choice is made by the evaluation images alone. Those held out only tell when to stop: as long as they miss the
+    goal, more is asked for on the evaluation images.
+
     Args:
         context: target, and ranges of every activation.
         calibration: images that the ranges come from.
         evaluation: other images, which decide; where there are none, nothing is evaluated or changed.
+        held_out: eager PyTorch on the images of the gate; None where nothing is verified.
         batch_size: images that the model takes at once.
         all_layers: whether every layer has to be in 8 bits.
     """
-    some = calibration.split(NOISE_IMAGES)[0]
     batches = list(evaluation.split(EVALUATION_IMAGES)[0].batches(batch_size))
-    trials = _Trials(float_onnx, goal, batches) if batches else None
-    notes: list[str] = []
-    if trials is not None:
-        on_step("evaluating 8 bits in every layer")
-        if not trials.reaches_goal(context):
-            on_step("compensating the rounding of the weights")
-            context, note = _compensated(float_onnx, context, trials, some.batches(batch_size))
-            notes += note
-    on_step("measuring the noise of each layer")
-    noise = measure_sensitivity(float_onnx, context, some.batches(batch_size))
-    choice = PrecisionChoice(context, noise, notes=tuple(notes))
-    if trials is None:
-        return choice
-    if not all_layers and not trials.reaches_goal(context):
-        on_step("choosing what stays in float")
-        choice = _partly_in_float(choice, trials)
-    reached = trials.evaluate(replace(context, in_float=choice.in_float))
-    return replace(choice, snr_db=_decibels(reached) if trials.goal.is_met(reached) else None)
+    some = list(calibration.split(NOISE_IMAGES)[0].batches(batch_size))
+    if not batches:
+        on_step("measuring the noise of each layer")
+        return PrecisionChoice(context, measure_sensitivity(float_onnx, context, some))
+    trials = Trials(float_onnx, batches, tie=goal.tolerance.tie)
+    search = _Search(float_onnx, context, some, trials, on_step, all_layers=all_layers)
+    choice = search.reach(goal.with_margin())
+    if choice is None:
+        choice = search.every_layer_in_8_bits()
+        return replace(choice, noise=search.noise(choice.context))
+    if held_out is not None:
+        choice = _until_held_out_pass(search, choice, goal, held_out)
+    return replace(choice, noise=search.noise(choice.context), snr_db=search.snr_db(choice))
 
 
-class _Trials:
-    """The float model quantized in different ways, each run once on the evaluation images."""
+class _Search:
+    """Finds the least that has to be done to a network, by what it brings on the evaluation images."""
 
-    def __init__(self, float_onnx: Path, goal: Goal, batches: Sequence[NDArray[np.float32]]) -> None:
+    def __init__(
+        self,
+        float_onnx: Path,
+        context: QuantizationContext,
+        batches: Sequence[NDArray[np.float32]],
+        trials: Trials,
+        on_step: OnStep,
+        *,
+        all_layers: bool,
+    ) -> None:
         self._float_onnx = float_onnx
+        self._nearest = PrecisionChoice(context)
         self._batches = batches
-        self._reference = _outputs(float_onnx, batches)
-        self._figures: dict[tuple[bool, frozenset[str]], ParityFigures] = {}
-        self.goal = goal.with_margin()
+        self._trials = trials
+        self._on_step = on_step
+        self._all_layers = all_layers
+        self._noise: dict[bool, list[LayerSensitivity]] = {}
 
-    def reaches_goal(self, context: QuantizationContext) -> bool:
-        return self.goal.is_met(self.evaluate(context))
+    def reach(self, goal: Goal) -> PrecisionChoice | None:
+        """Return the least that reaches ``goal``: nothing, compensated rounding, or layers in float as well.
 
-    def evaluate(self, context: QuantizationContext) -> ParityFigures:
-        """Compare the model, quantized by ``context``, with the float one."""
-        key = (bool(context.weights), context.in_float)
-        if key not in self._figures:
-            self._figures[key] = self._run(context)
-        return self._figures[key]
+        None where only all layers in float would reach it, or where none may be.
+        """
+        self._on_step("evaluating 8 bits in every layer")
+        choice = self._nearest
+        if not goal.is_met(self._evaluate(choice)):
+            choice = self._compensated
+        if goal.is_met(self._evaluate(choice)):
+            return choice
+        return None if self._all_layers else self._partly_in_float(choice, goal)
 
-    def _run(self, context: QuantizationContext) -> ParityFigures:
-        names = [f"calibration image {i}" for i in range(len(self._reference))]
-        with tempfile.TemporaryDirectory(dir=self._float_onnx.parent, prefix=".trial") as folder:
-            trial = Path(folder) / "model.onnx"
-            # Without the layouts of onnx-int8-static, by which no output changes.
-            write_quantized(self._float_onnx, trial, [quantize_static_int8], context, single_file=True)
-            return compare(self._reference, _outputs(trial, self._batches), names, tie=self.goal.tolerance.tie)
-
-
-def _compensated(
-    float_onnx: Path, context: QuantizationContext, trials: _Trials, batches: Iterable[NDArray[np.float32]]
-) -> tuple[QuantizationContext, list[str]]:
-    """Return ``context`` with compensated weights and a note on them, where they are better than the nearest ones."""
-    moments = measure_input_moments(float_onnx, batches)
-    weights = compensated_weights(float_onnx, moments, context.target.weight_levels)
-    compensated = replace(context, weights=weights)
-    before, after = trials.evaluate(context), trials.evaluate(compensated)
-    if _decibels(after) <= _decibels(before):
-        return context, []
-    return compensated, [
-        f"weights of {len(weights)} layers rounded so that their errors cancel: {_words(before)} with each weight on "
-        f"its nearest level, {_words(after)} now"
-    ]
-
-
-def _partly_in_float(choice: PrecisionChoice, trials: _Trials) -> PrecisionChoice:
-    """Return ``choice`` with the noisiest layers in float, and a note on them."""
-
-    def evaluate(in_float: frozenset[str]) -> ParityFigures:
-        return trials.evaluate(replace(choice.context, in_float=in_float))
-
-    in_float = choose_in_float(choice.noise, trials.goal.is_met, evaluate)
-    if in_float is None:
+    def every_layer_in_8_bits(self) -> PrecisionChoice:
+        """Return the best that 8 bits can do, for a goal that is out of reach."""
         note = "every layer is in 8 bits: the goal would be reached only with all of them in float"
-        return replace(choice, notes=(*choice.notes, note))
-    before, after = evaluate(frozenset()), evaluate(in_float)
+        choice = self._compensated
+        return choice if self._all_layers else replace(choice, notes=(*choice.notes, note))
+
+    def judge(self, choice: PrecisionChoice, held_out: Reference) -> ParityFigures:
+        """Compare ``choice`` with eager PyTorch on the images held out."""
+        self._on_step("trying int8-static on the images held out")
+        return self._trials.judge(choice.int8_static, held_out)
+
+    def snr_db(self, choice: PrecisionChoice) -> float:
+        """Return what ``choice`` gives on the evaluation images, in dB."""
+        return self._evaluate(choice).decibels
+
+    def noise(self, context: QuantizationContext) -> list[LayerSensitivity]:
+        """Return the noise of each layer with the weights of ``context``."""
+        if (compensated := bool(context.weights)) not in self._noise:
+            self._on_step("measuring the noise of each layer")
+            self._noise[compensated] = measure_sensitivity(self._float_onnx, context, self._batches)
+        return self._noise[compensated]
+
+    def _evaluate(self, choice: PrecisionChoice) -> ParityFigures:
+        return self._trials.evaluate(choice.int8_static)
+
+    @cached_property
+    def _compensated(self) -> PrecisionChoice:
+        """Every layer in 8 bits with compensated weights, where they are better than the nearest ones."""
+        self._on_step("compensating the rounding of the weights")
+        context = self._nearest.context
+        moments = measure_input_moments(self._float_onnx, self._batches)
+        weights = compensated_weights(self._float_onnx, moments, context.target.weight_levels)
+        choice = PrecisionChoice(replace(context, weights=weights))
+        before, after = self._evaluate(self._nearest), self._evaluate(choice)
+        if after.decibels <= before.decibels:
+            return self._nearest
+        note = (
+            f"weights of {len(weights)} layers rounded so that their errors cancel: {_words(before)} with each weight "
+            f"on its nearest level, {_words(after)} now"
+        )
+        return replace(choice, notes=(note,))
+
+    def _partly_in_float(self, choice: PrecisionChoice, goal: Goal) -> PrecisionChoice | None:
+        """Return ``choice`` with the noisiest layers in float, and a note on them."""
+        noise = self.noise(choice.context)
+        self._on_step("choosing what stays in float")
+
+        def evaluate(in_float: frozenset[str]) -> ParityFigures:
+            return self._evaluate(replace(choice, in_float=in_float))
+
+        in_float = choose_in_float(noise, goal.is_met, evaluate)
+        if in_float is None:
+            return None
+        before, after = evaluate(frozenset()), evaluate(in_float)
+        note = (
+            f"{len(in_float)} of {len(noise)} layers stay in float: {_words(before)} with all in 8 bits, "
+            f"{_words(after)} now"
+        )
+        return replace(choice, in_float=in_float, notes=(*choice.notes, note))
+
+
+def _until_held_out_pass(search: _Search, choice: PrecisionChoice, goal: Goal, held_out: Reference) -> PrecisionChoice:
+    """Ask for more on the evaluation images until those held out reach ``goal``, or nothing more can be done."""
+    first = choice
+    for raises in range(MAX_RAISES):
+        figures = search.judge(choice, held_out)
+        if goal.is_met(figures):
+            break
+        step_db = goal.step_db(figures) * 2**raises
+        while (more := search.reach(goal.with_margin().with_min_snr(search.snr_db(choice) + step_db))) is None:
+            step_db /= 2  # that much is out of reach
+            if step_db < MARGIN_DB:
+                return choice
+        choice = more
+    if choice is first:
+        return choice
     note = (
-        f"{len(in_float)} of {len(choice.noise)} layers stay in float: {_words(before)} with all in 8 bits, "
-        f"{_words(after)} now"
+        f"{search.snr_db(first):.1f} dB on the calibration images was not enough for the images held out: raised to "
+        f"{search.snr_db(choice):.1f} dB"
     )
-    return replace(choice, in_float=in_float, notes=(*choice.notes, note))
-
-
-def _decibels(figures: ParityFigures) -> float:
-    return math.inf if figures.snr_db is None else figures.snr_db
+    return replace(choice, notes=(*choice.notes, note))
 
 
 def _words(figures: ParityFigures) -> str:
-    return f"{_decibels(figures):.1f} dB and top-1 agreement {figures.top1_agreement:.0%}"
-
-
-def _outputs(file: Path, batches: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    run = open_backend("onnxruntime", file, SessionConfig("cpu", available_threads())).run
-    return np.concatenate([run(batch) for batch in batches])
+    return f"{figures.decibels:.1f} dB and top-1 agreement {figures.top1_agreement:.0%}"

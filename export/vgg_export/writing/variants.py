@@ -12,6 +12,7 @@ from vgg_export.planning.plan import Plan
 from vgg_export.progress import OnNote, OnStep, ignore_notes
 from vgg_export.variants.registry import ONNX_FP32, ExportContext, VariantSpec
 from vgg_export.variants.tolerances import INT8_ACTIVATIONS
+from vgg_export.verification.reference import Reference
 from vgg_export.writing.calibration import calibrate
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
@@ -21,12 +22,19 @@ __all__ = ["write_variants"]
 
 
 def write_variants(
-    plan: Plan, manifest: Manifest, staging: Path, on_step: OnStep, on_note: OnNote = ignore_notes
+    plan: Plan,
+    manifest: Manifest,
+    reference: Reference,
+    staging: Path,
+    *,
+    on_step: OnStep,
+    on_note: OnNote = ignore_notes,
 ) -> Manifest:
     """Write the files of every recipe of ``plan`` below ``staging``.
 
     Args:
         manifest: what is known so far; this much travels inside the files.
+        reference: eager PyTorch on the images held out, which int8-static has to reach where it is verified.
         on_note: called with a line of text for each calibration image that was skipped.
 
     Returns:
@@ -51,7 +59,7 @@ def write_variants(
     calibration = None
     for recipe in plan.recipes:
         if recipe.ranges != "unused" and calibration is None and plan.images.calibration is not None:
-            job, calibration = _calibrated(plan, job, variants[ONNX_FP32], on_step, on_note)
+            job, calibration = _calibrated(plan, job, variants[ONNX_FP32], reference, on_step=on_step, on_note=on_note)
         on_step(f"writing {recipe.name}")
         variants[recipe] = _write(recipe, job)
     # Only now: quantizers read the float variant as it came from the network.
@@ -60,7 +68,7 @@ def write_variants(
 
 
 def _calibrated(
-    plan: Plan, job: ExportContext, float_onnx: Variant, on_step: OnStep, on_note: OnNote
+    plan: Plan, job: ExportContext, float_onnx: Variant, reference: Reference, *, on_step: OnStep, on_note: OnNote
 ) -> tuple[ExportContext, Calibration]:
     """Return the job with ranges of activations, for the variants that are written from now on, and their record."""
     assert plan.images.calibration is not None
@@ -72,6 +80,7 @@ def _calibrated(
         plan.options,
         input_spec=plan.input_spec,
         tolerance=next((recipe.tolerance for recipe in plan.recipes if recipe.budgeted), INT8_ACTIVATIONS),
+        held_out=reference if plan.options.verify else None,
         on_step=on_step,
         on_note=on_note,
     )

@@ -227,15 +227,19 @@ class ParityFigures:
     centered_snr_db: float | None = None
 
     @property
+    def decibels(self) -> float:
+        """``snr_db`` as a number: infinity where the outputs are equal to the bit."""
+        return math.inf if self.snr_db is None else self.snr_db
+
+    @property
     def is_mostly_mean(self) -> bool:
         """Whether nine tenths of the signal or more are the same for every sample, so that ``snr_db`` says little."""
         return self.snr_db is not None and self.centered_snr_db is not None and self.snr_db - self.centered_snr_db > 10
 
     def misses(self, tolerance: Tolerance) -> list[str]:
         """Return what falls short of ``tolerance``, in words; an empty list where nothing does."""
-        snr_db = math.inf if self.snr_db is None else self.snr_db
         pairs = [
-            ("signal-to-noise ratio in dB", snr_db, tolerance.min_snr_db),
+            ("signal-to-noise ratio in dB", self.decibels, tolerance.min_snr_db),
             ("cosine", self.cosine, tolerance.min_cosine),
             ("top-1 agreement", self.top1_agreement_with_ties, tolerance.min_top1_agreement),
         ]
