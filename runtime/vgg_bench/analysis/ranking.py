@@ -83,7 +83,7 @@ def rank_results(results: Results) -> dict[BenchmarkCase, Assessment]:
         row.subject: Assessment(
             rank="recommended" if row is best else NOT_WORTHWHILE if _is_not_worthwhile(row) else "acceptable",
             beaten_by=_beaten_by(row, measured),
-            why=_why(row, baselines),
+            why=_why(row, baselines, best),
         )
         for row in measured
     }
@@ -174,10 +174,10 @@ def _dominates(row: Row, other: Row) -> bool:
     return (smaller or faster or truer) and not (larger or slower or falser)
 
 
-def _why(row: Row, baselines: Mapping[tuple[int, int], Row]) -> str:
+def _why(row: Row, baselines: Mapping[tuple[int, int], Row], best: Row | None) -> str:
     baseline = baselines.get(row.subject.setting)
     if baseline is row:
-        return "the baseline"
+        return "the baseline; no other variant is better here" if row is best else "the baseline"
     if baseline is None or row.ratio is None:
         return "the baseline was not measured at this setting"
     return describe_vs_baseline(

@@ -102,6 +102,16 @@ def test_what_the_runtime_cannot_take_or_answers_another_question_is_not_recomme
     assert judged(rival)["onnx-fp32"] == "recommended"
 
 
+def test_a_baseline_is_recommended_for_being_the_best(make_results) -> None:
+    for rival, why in (
+        ("torchscript-fp32", "the baseline; no other variant is better here"),
+        ("onnx-fp16", "the baseline"),
+    ):
+        rows = (row("onnx-fp32", 100, 100), row(rival, 50, 50))
+        verdicts = rank_results(replace(make_results(subjects=()), rows=rows))
+        assert verdicts[rows[0].subject].why == why
+
+
 def test_dominated_is_what_another_at_the_same_setting_beats_in_all(make_results) -> None:
     rows = [
         row("onnx-fp32", 100, 100),
