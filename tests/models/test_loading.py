@@ -143,7 +143,7 @@ def test_where_nothing_is_certain_the_children_are_named(saved_by_a_stranger) ->
     whole = Stranger(left=nn.Conv2d(1, 2, 3), right=nn.Conv2d(1, 2, 3), top=nn.Linear(4, 2))
     with pytest.raises(ArchitectureError, match=r"left \(Conv2d\), right \(Conv2d\), top \(Linear\)") as caught:
         load_model(saved_by_a_stranger(whole))
-    assert "`model`" in caught.value.hint
+    assert "`model='MODULE:CALLABLE'`" in caught.value.hint
 
 
 def test_parameters_outside_the_one_child_make_the_order_uncertain(saved_by_a_stranger) -> None:

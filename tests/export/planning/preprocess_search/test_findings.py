@@ -73,7 +73,7 @@ def test_the_options_that_a_refusal_gives_choose_what_was_tried(tmp_path: Path) 
     hint = refusal(best, trial("odd", 0.89, "not told apart", preprocessing=SWAPPED), trial("plain", 0.3)).hint
     assert "`preprocess='half'`\n" in hint
     assert "plain" not in hint
-    stated = re.search(r"FILE.json, with (.*) in that file", hint)
+    stated = re.search(r"FILE.json'`, with (.*) in that file", hint)
     assert stated is not None
     assert json.loads(stated[1]).keys() == {"channels", "resize", "divide_by", "mean"}  # the rest has its default
     (tmp_path / "own.json").write_text(stated[1])

@@ -248,7 +248,7 @@ def test_a_costly_network_is_searched_with_fewer() -> None:
 def test_a_search_without_labelled_samples_is_refused(half_checkpoint: Path, digit_folder: Path, missing: str) -> None:
     options = {"samples": SampleOptions(digit_folder / "images"), "labels": str(digit_folder / "labels.json")}
     del options[missing]
-    with pytest.raises(UsageError, match=f"--{missing} is missing"):
+    with pytest.raises(UsageError, match=f"`{missing}` is missing"):
         make_plan(half_checkpoint, Options(preprocess="find", **options))
 
 
