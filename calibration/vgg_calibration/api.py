@@ -87,13 +87,13 @@ def quantize(
     _look_up("method", method, METHODS)
     source, file = Path(model), Path(output)
     if recipe.ranges == "required" and images is None and not ranges:
-        raise UsageError(f"{precision} needs images or ranges.", hint="Give images like those the network will see.")
+        raise UsageError(f"{precision} needs `images` or `ranges`.", hint="Give images like those it will see.")
     if file.exists() and source.exists() and file.samefile(source):
-        raise UsageError(f"output is the model itself, {file}.", hint="Give another path.")
+        raise UsageError(f"`output` is the model itself, {file}.", hint="Give another path.")
     with open_float_model(source) as float_model:
         graph = onnx.load(float_model.file, load_external_data=False)
         if unknown := sorted(set(in_float) - layer_names(graph).keys()):
-            raise UsageError(f"in_float: the model has no layer with weights called {', '.join(unknown)}.")
+            raise UsageError(f"`in_float`: the model has no layer with weights called {', '.join(unknown)}.")
         if recipe.ranges == "unused":
             ranges = None
         elif ranges is None and images is not None:
@@ -191,7 +191,7 @@ def _look_up(name: str, value: str, table: Mapping[str, Entry]) -> Entry:
 def _check_ranges(ranges: Mapping[str, Range], model: onnx.ModelProto) -> None:
     if missing := [name for name in collect.activation_names(model) if name not in ranges]:
         raise CalibrationError(
-            f"ranges lack {len(missing)} activations of this model: {', '.join(missing[:5])}.",
+            f"`ranges` lack {len(missing)} activations of this model: {', '.join(missing[:5])}.",
             hint="Compute them on this model, with compute_ranges.",
         )
 
@@ -207,7 +207,7 @@ def _batches(
     if isinstance(images, str | os.PathLike):
         images = _read_folder(Path(images), preprocessing, input_spec)
     elif preprocessing is not None:
-        raise UsageError("preprocessing is for a folder of images; batches are preprocessed already.")
+        raise UsageError("`preprocessing` is for a folder of images; batches are preprocessed already.")
     empty = True
     for batch in images:
         check_batch(batch, input_spec)
@@ -222,7 +222,7 @@ def _read_folder(
 ) -> Iterable[NDArray[np.float32]]:
     if preprocessing is None:
         raise UsageError(
-            f"images is the folder {folder}, which needs preprocessing.",
+            f"`images` is the folder {folder}, which needs `preprocessing`.",
             hint="Give the vgg_runtime.Preprocessing of the training, or batches that are preprocessed already.",
         )
     files = choose_images(folder, sys.maxsize)

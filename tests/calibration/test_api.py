@@ -122,7 +122,7 @@ class TestQuantize:
         assert len(quantized.quantized) == 7
 
     def test_ranges_of_another_model_are_refused(self, trained: Path, tmp_path: Path) -> None:
-        with pytest.raises(CalibrationError, match=r"ranges lack .* activations of this model"):
+        with pytest.raises(CalibrationError, match=r"`ranges` lack .* activations of this model"):
             quantize(trained, tmp_path / "q.onnx", "int4-weights", ranges={"x": Range(-1, 1)})
 
     def test_output_stays_as_it_was_when_quantizing_fails(self, make_model: Callable, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ class TestQuantize:
 
     def test_model_itself_is_never_overwritten(self, trained: Path) -> None:
         before = trained.read_bytes()
-        with pytest.raises(UsageError, match="output is the model itself"):
+        with pytest.raises(UsageError, match="`output` is the model itself"):
             quantize(trained, trained.parent / "." / trained.name, "int8-weights")
         assert trained.read_bytes() == before
 
@@ -147,13 +147,13 @@ class TestQuantize:
             ("int8", {}, r"unknown precision 'int8'\.\nAvailable: fp16, int8-dynamic"),
             ("int8-static", {"target": "neon"}, r"unknown target 'neon'\.\nAvailable: any, vnni"),
             ("int8-static", {"method": "max"}, r"unknown method 'max'\.\nAvailable: minmax"),
-            ("int8-static", {}, "int8-static needs images or ranges"),
-            ("int8-static", {"images": "photos"}, "the folder photos, which needs preprocessing"),
+            ("int8-static", {}, "int8-static needs `images` or `ranges`"),
+            ("int8-static", {"images": "photos"}, "the folder photos, which needs `preprocessing`"),
             ("int8-weights", {"in_float": ["fc9"]}, "no layer with weights called fc9"),
             (
                 "int4-weights",
                 {"images": [np.zeros((1, 1, 28, 28), np.float32)], "preprocessing": PREPROCESSING},
-                "preprocessing is for a folder",
+                "`preprocessing` is for a folder",
             ),
         ],
     )
@@ -227,5 +227,5 @@ class TestMeasureSensitivity:
         assert all(fine.snr_db > coarse.snr_db for fine, coarse in zip(eight, seven, strict=True))
 
     def test_ranges_of_another_model_are_refused(self, trained: Path, photos: np.ndarray) -> None:
-        with pytest.raises(CalibrationError, match=r"ranges lack .* activations of this model"):
+        with pytest.raises(CalibrationError, match=r"`ranges` lack .* activations of this model"):
             measure_sensitivity(trained, {"x": Range(-1, 1)}, [photos])
