@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vgg_calibration.precisions import PRECISIONS, write_quantized
 from vgg_calibration.quantizers.base import QuantizationContext
-from vgg_calibration.quantizers.int8_static import quantize_static_int8
-from vgg_export.variants.quantized_onnx import write_quantized
 from vgg_export.verification.reference import Reference
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.backends.base import SessionConfig
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from vgg_export.eager import Run
 
 __all__ = ["Trials"]
+
+# Without its layouts, by which no output changes.
+INT8_STATIC = replace(PRECISIONS["int8-static"], layouts=())
 
 
 class Trials:
@@ -69,8 +71,7 @@ class Trials:
     def _quantized(self, context: QuantizationContext) -> Iterator[Run]:
         with tempfile.TemporaryDirectory(dir=self._float_onnx.parent, prefix=".trial") as folder:
             trial = Path(folder) / "model.onnx"
-            # Without the layouts of onnx-int8-static, by which no output changes.
-            write_quantized(self._float_onnx, trial, [quantize_static_int8], context, single_file=True)
+            write_quantized(self._float_onnx, trial, INT8_STATIC, context, single_file=True)
             yield _open(trial)
 
 
