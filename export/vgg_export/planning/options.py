@@ -43,7 +43,7 @@ class ModelOptions:
         name: "vgg16", "torchvision:NAME", "module:callable" or "module:callable(key=value)" with literals; None
             recognises the architecture by the keys.
         weights: "raw" or "ema", where the checkpoint holds both the weights and a running average of them.
-        attribute_order: run a whole module's children in the order of its attributes, where its class is not at hand.
+        attribute_order: run a whole module's children in the order of its attributes, where its class is not available.
         allow_nonfinite: accept NaN and infinity in the weights.
 
     Raises:
