@@ -25,7 +25,7 @@ from vgg_runtime.verification import golden_mismatches
 
 __all__: list[str] = []
 
-# Of a turn; before it, calls are made for WARM_UP_S, in which the processor raises its frequency.
+# A turn: calls that begin in its first WARM_UP_S, while the processor raises its frequency, are not counted.
 SECONDS, MIN_CALLS, WARM_UP_S = 0.2, 3, 0.05
 
 
@@ -48,22 +48,18 @@ def main(directory: str, variant: str, backend: str, device: str, threads: str, 
         batch = np.ones((size, *input_spec.image_shape), input_spec.dtype)  # latency does not depend on the values
         classifier.logits(batch)
         for _ in sys.stdin:
-            print(json.dumps(_turn(lambda: classifier.logits(batch))), flush=True)
+            print(json.dumps(_latencies(lambda: classifier.logits(batch))), flush=True)
 
 
-def _turn(call: Callable[[], object]) -> list[float]:
-    _latencies(call, WARM_UP_S, 1)
-    return _latencies(call, SECONDS, MIN_CALLS)
-
-
-def _latencies(call: Callable[[], object], seconds: float, min_calls: int) -> list[float]:
+def _latencies(call: Callable[[], object]) -> list[float]:
     latencies: list[float] = []
     begun = end = time.perf_counter()
-    while len(latencies) < min_calls or end - begun < seconds:
+    while len(latencies) < MIN_CALLS or end - begun < WARM_UP_S + SECONDS:
         start = time.perf_counter()
         call()
         end = time.perf_counter()
-        latencies.append(end - start)
+        if start - begun >= WARM_UP_S:
+            latencies.append(end - start)
     return latencies
 
 

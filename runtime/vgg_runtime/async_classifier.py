@@ -7,14 +7,13 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
 from typing import TypeVar
 
+from vgg_runtime._internal.fork_safe_lock import require_own_threads
 from vgg_runtime._internal.validation import check_positive_int
-from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
+from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
-from vgg_runtime.prediction import Prediction
 
 __all__ = ["AsyncClassifier"]
 
@@ -76,11 +75,7 @@ class AsyncClassifier:
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         if self._closed:
             raise UsageError("this classifier is closed.")
-        if self._process != os.getpid():
-            raise UsageError(
-                "this process was forked from the one that made the AsyncClassifier, and has none of its threads.",
-                hint="Make another around the same classifier, in each process.",
-            )
+        require_own_threads(self._process, "AsyncClassifier")
         future: Future[Result] = self._pool.submit(call)
         return await asyncio.wrap_future(future)
 
@@ -97,7 +92,5 @@ class AsyncClassifier:
     async def __aenter__(self) -> AsyncClassifier:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()

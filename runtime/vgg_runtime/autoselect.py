@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -90,14 +91,14 @@ def _without_trial(
 
 def installed_engines() -> dict[str, str]:
     """Return name and version of the installed distribution, such as "onnxruntime 1.31.1", by backend."""
-    found: dict[str, str] = {}
+    engines: dict[str, str] = {}
     for backend, names in DISTRIBUTIONS.items():
         for name in names:
             try:
-                found[backend] = f"{name} {importlib.metadata.version(name)}"
+                engines[backend] = f"{name} {importlib.metadata.version(name)}"
             except importlib.metadata.PackageNotFoundError:
                 continue
-    return found
+    return engines
 
 
 def _key(variant: Variant, placement: SessionConfig, engines: Mapping[str, str]) -> dict[str, str]:
@@ -178,14 +179,13 @@ def _worker(command: Sequence[str]) -> Iterator[Callable[[], list[float]]]:
 
 def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> BackendChoice:
     """Return the choice that latencies in seconds, by backend and round, lead to; a tie goes to the default."""
-    medians = {name: [median(latencies) for latencies in taken] for name, taken in rounds.items()}
+    medians = {name: [median(latencies) for latencies in turns] for name, turns in rounds.items()}
     latency_ms = {name: round(1000 * median(each), 4) for name, each in medians.items()}
-    least = min(latency_ms, key=latency_ms.__getitem__)
+    winner = min(latency_ms, key=latency_ms.__getitem__)
     measured = ", ".join(f"{name} {latency:.3g} ms" for name, latency in latency_ms.items())
-    if DEFAULT not in medians or least == DEFAULT:
-        return BackendChoice(least, f"the fastest here: {measured}", latency_ms)
-    if all(ours < WORTHWHILE * theirs for ours, theirs in zip(medians[least], medians[DEFAULT], strict=True)):
-        return BackendChoice(least, f"the fastest here: {measured}", latency_ms)
+    pairs = zip(medians[winner], medians.get(DEFAULT, [math.inf] * len(medians[winner])), strict=True)
+    if winner == DEFAULT or all(ours < WORTHWHILE * default for ours, default in pairs):
+        return BackendChoice(winner, f"the fastest here: {measured}", latency_ms)
     return BackendChoice(DEFAULT, f"as fast as any here: {measured}", latency_ms)
 
 

@@ -9,14 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import BoundedSemaphore, Lock, Thread
-from types import TracebackType
 
+from vgg_runtime._internal.fork_safe_lock import require_own_threads
 from vgg_runtime._internal.validation import check_positive_int
 from vgg_runtime.bundle.manifest import InputArray
-from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
+from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
-from vgg_runtime.prediction import Prediction
 
 __all__ = ["BatchingQueue"]
 
@@ -69,17 +68,13 @@ class BatchingQueue:
         max_wait_ms: float = 5.0,
         max_pending: int = 64,
     ) -> None:
-        max_batch, max_pending = (
-            check_positive_int("max_batch", max_batch),
-            check_positive_int("max_pending", max_pending),
-        )
         if not 0 <= max_wait_ms < float("inf"):
             raise UsageError(f"max_wait_ms is {max_wait_ms}; it is finite and at least 0.")
         self.classifier = classifier
-        self.max_batch = max_batch
+        self.max_batch = check_positive_int("max_batch", max_batch)
         self.max_wait_ms = max_wait_ms
-        self.max_pending = max_pending
-        self._room = BoundedSemaphore(max_pending)
+        self.max_pending = check_positive_int("max_pending", max_pending)
+        self._room = BoundedSemaphore(self.max_pending)
         self._ready: SimpleQueue[_Ready | None] = SimpleQueue()
         self._readers = ThreadPoolExecutor(classifier.threads, thread_name_prefix="vgg-read")
         self._runner = Thread(target=self._run, name="vgg-batch", daemon=True)
@@ -107,7 +102,7 @@ class BatchingQueue:
         Raises:
             UsageError: ``top_k`` is less than 1, the queue is closed, or was made before this process was forked.
         """
-        self._refuse_after_fork()
+        require_own_threads(self._process, "queue")
         request = _Request(image, check_positive_int("top_k", top_k), channels)
         self._room.acquire()
         request.answer.add_done_callback(lambda _: self._room.release())
@@ -135,17 +130,8 @@ class BatchingQueue:
     def __enter__(self) -> BatchingQueue:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _refuse_after_fork(self) -> None:
-        if self._process != os.getpid():
-            raise UsageError(
-                "this process was forked from the one that made the queue, and has none of its threads.",
-                hint="Make another around the same classifier, in each process.",
-            )
 
     def _read(self, request: _Request) -> None:
         if not request.answer.set_running_or_notify_cancel():
@@ -171,17 +157,17 @@ class BatchingQueue:
 
     def _wait_until(self, end: float) -> _Ready | None:
         try:
-            found = self._ready.get(timeout=max(0.0, end - time.monotonic()))
+            ready = self._ready.get(timeout=max(0.0, end - time.monotonic()))
         except Empty:
             return None
-        if found is None:
+        if ready is None:
             self._ready.put(None)  # the end, for whoever asks next
-        return found
+        return ready
 
     def _answer(self, batch: list[_Ready]) -> None:
         try:
             top_k = max(ready.request.top_k for ready in batch)
-            found = self.classifier.classify([ready.planes for ready in batch], top_k=top_k)
+            results = self.classifier.classify([ready.planes for ready in batch], top_k=top_k)
         except Exception as error:
             if len(batch) == 1:
                 batch[0].request.answer.set_exception(error)
@@ -189,5 +175,5 @@ class BatchingQueue:
             for ready in batch:  # one of them may be the cause: each for itself
                 self._answer([ready])
         else:
-            for ready, predictions in zip(batch, found, strict=True):
+            for ready, predictions in zip(batch, results, strict=True):
                 ready.request.answer.set_result(predictions[: ready.request.top_k])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar, get_args, overload
 
 from vgg_runtime._array_checks import check_batch, check_planes
@@ -21,7 +21,6 @@ from vgg_runtime.imaging.decode import MAX_PIXELS, ChannelOrder, ImageSource, im
 from vgg_runtime.imaging.folders import find_images
 from vgg_runtime.loading import open_model
 from vgg_runtime.metrics import probabilities
-from vgg_runtime.prediction import Prediction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,12 +33,33 @@ Item = TypeVar("Item")
 # What becomes of an image that is refused, among others.
 OnError = Literal["raise", "return"]
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "Prediction"]
 
 DEFAULT_BATCH_SIZE = 8
 
 # Of the threads of a forked process one loads the model again, and the others wait for it.
 _reopening = ForkSafeLock()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of one image.
+
+    Attributes:
+        label: name of the class; its index as text where the bundle has no labels.
+        index: position in the network's output.
+        probability: 0 to 1.
+
+    Examples:
+        >>> from vgg_runtime import Prediction
+        >>> prediction = Prediction("coat", 4, 0.9731)
+        >>> f"{prediction.label}: {prediction.probability:.1%}"
+        'coat: 97.3%'
+    """
+
+    label: str
+    index: int
+    probability: float
 
 
 class Classifier:
@@ -437,9 +457,7 @@ class Classifier:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -19,9 +19,8 @@ from vgg_runtime.backends.registry import BACKENDS
 
 if TYPE_CHECKING:
     from vgg_runtime.bundle.manifest import Manifest, Variant
-    from vgg_runtime.classifier import Classifier
+    from vgg_runtime.classifier import Classifier, Prediction
     from vgg_runtime.errors import ImageError
-    from vgg_runtime.prediction import Prediction
 
 REFUSED = 3
 
@@ -226,19 +225,15 @@ def variant_line(variant: Variant) -> str:
 
 def _preprocessing(manifest: Manifest) -> str:
     steps = manifest.preprocessing
-    parts: list[str] = [steps.channels]
-    if steps.resize is not None:
-        parts.append(f"resize {steps.resize} ({steps.interpolation})")
-    if steps.crop is not None:
-        parts.append(f"centre crop {steps.crop}")
-    if steps.permutation is not None:
-        parts.append(f"permute {len(steps.permutation)} pixels")
-    parts.append(f"divide by {steps.divide_by:g}")
-    if steps.mean is not None:
-        parts.append(f"subtract {steps.mean}")
-    if steps.std is not None:
-        parts.append(f"divide by {steps.std}")
-    return ", ".join(parts)
+    texts = {
+        f"resize {steps.resize} ({steps.interpolation})": steps.resize,
+        f"centre crop {steps.crop}": steps.crop,
+        f"permute {len(steps.permutation or ())} pixels": steps.permutation,
+        f"divide by {steps.divide_by:g}": steps.divide_by,
+        f"subtract {steps.mean}": steps.mean,
+        f"divide by {steps.std}": steps.std,
+    }
+    return ", ".join([steps.channels, *(text for text, value in texts.items() if value is not None)])
 
 
 def main() -> None:

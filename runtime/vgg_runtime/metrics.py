@@ -55,17 +55,20 @@ def compare(
     error = np.abs(a - r)
     scale = np.maximum(np.abs(r).max(axis=1), np.finfo(np.float32).tiny)
     per_sample = [snr_db(r[i], a[i]) for i in range(len(r))]
-    overall = snr_db(r, a)
+
+    def agreement(tie: NDArray[np.float64], k: int) -> float:
+        return _top_agreement(r, a, tie, k) if finite else 0.0
+
     return ParityFigures(
         samples=len(r),
         batch_sizes=tuple(batch_sizes),
         max_abs_error=float(error.max()),
         max_rel_error=float((error.max(axis=1) / scale).max()),
-        snr_db=_storable(overall),
+        snr_db=_storable(snr_db(r, a)),
         cosine=float(min(_cosine(x, y) for x, y in zip(r, a, strict=True))) if finite else -1.0,
-        top1_agreement=_top_agreement(r, a, TIE * scale, 1) if finite else 0.0,
-        top1_agreement_with_ties=_top_agreement(r, a, TIE * scale + tie * r.std(axis=1), 1) if finite else 0.0,
-        top5_agreement=_top5_agreement(r, a, TIE * scale, finite=bool(finite)),
+        top1_agreement=agreement(TIE * scale, 1),
+        top1_agreement_with_ties=agreement(TIE * scale + tie * r.std(axis=1), 1),
+        top5_agreement=agreement(TIE * scale, 5) if r.shape[1] > 5 else None,
         worst_sample=names[int(np.argmin(per_sample))],
         centered_snr_db=_centered_snr_db(r, a),
     )
@@ -87,14 +90,6 @@ def _centered_snr_db(r: NDArray[np.float64], a: NDArray[np.float64]) -> float | 
     return _storable(snr_db(r - mean, a - mean))
 
 
-def _top5_agreement(
-    r: NDArray[np.float64], a: NDArray[np.float64], tie: NDArray[np.float64], *, finite: bool
-) -> float | None:
-    if r.shape[1] <= 5:
-        return None
-    return _top_agreement(r, a, tie, 5) if finite else 0.0
-
-
 def _cosine(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     norms = float(np.linalg.norm(x) * np.linalg.norm(y))
     if norms == 0:
@@ -104,10 +99,9 @@ def _cosine(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 def _top_agreement(r: NDArray[np.float64], a: NDArray[np.float64], tie: NDArray[np.float64], k: int) -> float:
     """Mean share of the k best classes by ``a`` that are among the k best by ``r``, ties within ``tie`` included."""
-    k = min(k, r.shape[1])
-    chosen = np.argsort(-a, axis=1, kind="stable")[:, :k]
-    least = np.sort(r, axis=1)[:, -k] - tie
-    return float((np.take_along_axis(r, chosen, axis=1) >= least[:, np.newaxis]).mean())
+    top_k = np.argsort(-a, axis=1, kind="stable")[:, :k]
+    threshold = np.sort(r, axis=1)[:, -k] - tie
+    return float((np.take_along_axis(r, top_k, axis=1) >= threshold[:, np.newaxis]).mean())
 
 
 def probabilities(outputs: NDArray[np.float32], kind: OutputKind) -> NDArray[np.float64]:

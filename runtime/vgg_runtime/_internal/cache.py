@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -47,18 +46,15 @@ def store_entry(kind: str, key: Mapping[str, str], values: Mapping[str, Any]) ->
     """Store ``values``, as JSON has them, under ``key``; a cache that cannot be written is no error."""
     try:
         file = _file(kind, key)
-    except RuntimeError as error:
-        logger.warning("what was found out cannot be kept for the next time: %s", error)
-        return
-    part = file.with_suffix(f".{os.getpid()}.part")
-    try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"key": dict(key), **values}, indent=1), encoding="utf-8")
-        part.replace(file)
-    except OSError as error:
+        part = file.with_suffix(f".{os.getpid()}.part")
+        try:
+            part.write_text(json.dumps({"key": dict(key), **values}, indent=1), encoding="utf-8")
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
         logger.warning("what was found out cannot be kept for the next time: %s", error)
-        with contextlib.suppress(OSError):  # its folder may be none
-            part.unlink()
 
 
 def _file(kind: str, key: Mapping[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""A lock that a fork cannot leave taken."""
+"""What a fork leaves to a child: a lock that nobody holds, and no threads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["ForkSafeLock"]
+from vgg_runtime.errors import UsageError
+
+__all__ = ["ForkSafeLock", "require_own_threads"]
 
 
 class ForkSafeLock:
@@ -29,3 +31,12 @@ class ForkSafeLock:
         """Hold it for the time of a block, after which the lock that was taken is let go, also across a fork."""
         with self._lock:
             yield
+
+
+def require_own_threads(process: int, owner: str) -> None:
+    """Refuse to go on in a process that was forked from ``process``, which has the threads of ``owner``."""
+    if process != os.getpid():
+        raise UsageError(
+            f"this process was forked from the one that made the {owner}, and has none of its threads.",
+            hint="Make another around the same classifier, in each process.",
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -151,8 +150,7 @@ def import_openvino() -> Any:
             hint='Install it: pip install "vgg-deploy[openvino]", or take `backend="onnxruntime"`.',
         ) from error
     finally:
-        with suppress(KeyError):
-            del sys.modules[hidden]
+        sys.modules.pop(hidden, None)
         if known is not None:
             sys.modules[hidden] = known
     return openvino

@@ -19,8 +19,11 @@ _CHUNK = 2 * 2**20
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the hexadecimal SHA-256 digest of the file at ``path``."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    with Path(path).open("rb", buffering=0) as file:
+        while count := file.readinto(chunk):
+            digest.update(chunk[:count])
+    return digest.hexdigest()
 
 
 class PendingChecksums:
@@ -80,7 +83,7 @@ class PendingChecksums:
 
     def _compare(self) -> None:
         try:
-            digests = {name: _digest(self._directory / name) for name in self._expected}
+            digests = {name: sha256_of(self._directory / name) for name in self._expected}
         except OSError as error:
             self._failure = error
         else:
@@ -92,11 +95,3 @@ class PendingChecksums:
         except OSError:
             return None
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _digest(path: Path) -> str:
-    digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(chunk):
-            digest.update(chunk[:count])
-    return digest.hexdigest()

@@ -10,7 +10,7 @@ from vgg_runtime.bundle.directory import MANIFEST
 from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
 from vgg_runtime.errors import BundleError, VggDeployError
 
-__all__ = ["METADATA_KEY", "check_manifest_unchanged", "differing_fields", "torchscript_metadata"]
+__all__ = ["METADATA_KEY", "check_manifest_unchanged", "torchscript_metadata"]
 
 # Where an ONNX or TorchScript file carries the manifest, as JSON.
 METADATA_KEY = "vgg_deploy.json"
@@ -18,34 +18,26 @@ METADATA_KEY = "vgg_deploy.json"
 _KNOWN_LATER = ("variants", "golden", "calibration", "left_out")
 
 
-def differing_fields(manifest: Manifest, metadata: Mapping[str, str], *, source: str) -> list[str]:
-    """Return the fields in which ``manifest`` is not what a model file carries; none where that carries nothing.
+def check_manifest_unchanged(
+    manifest: Manifest, metadata: Mapping[str, str], *, source: str, as_error: type[VggDeployError]
+) -> None:
+    """Check that ``manifest`` is what a model file carries, if that carries anything.
 
     The checksums of the files stand in the manifest; this is what vouches for the manifest itself.
 
     Args:
         metadata: of the model file.
         source: names the file in errors.
+        as_error: what to raise where they differ.
 
     Raises:
         BundleError: the file carries something that is no manifest.
     """
     if METADATA_KEY not in metadata:
-        return []
+        return
     carried = Manifest.parse(metadata[METADATA_KEY], source=f"the metadata of {source}")
     names = [field.name for field in dataclasses.fields(Manifest) if field.name not in _KNOWN_LATER]
-    return [name for name in names if getattr(manifest, name) != getattr(carried, name)]
-
-
-def check_manifest_unchanged(
-    manifest: Manifest, metadata: Mapping[str, str], *, source: str, as_error: type[VggDeployError]
-) -> None:
-    """Raise ``as_error`` where ``manifest`` is not what a model file carries; arguments as of :func:`differing_fields`.
-
-    Raises:
-        BundleError: the file carries something that is no manifest.
-    """
-    if differing := differing_fields(manifest, metadata, source=source):
+    if differing := [name for name in names if getattr(manifest, name) != getattr(carried, name)]:
         raise as_error(
             f"{MANIFEST} was changed after it was written: {', '.join(differing)} of it and of {source} differ.",
             hint="Copy the bundle again from where it was exported.",

@@ -88,7 +88,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: C
 
 
 def _refusal(name: str, error: Exception) -> ImageError:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     match error:
         case UnidentifiedImageError():
@@ -117,8 +117,6 @@ def image_name(source: ImageSource) -> str:
 
 
 def _decode(source: bytes | IO[bytes] | Image.Image, name: str, max_pixels: int) -> Image.Image:
-    from PIL import Image
-
     image = _open(source, name)
     if not image.width * image.height:
         raise ImageError(f"{name} has {image.width} x {image.height} pixels.")
@@ -150,8 +148,6 @@ def _has_more_frames(image: Image.Image) -> bool:
 
 
 def _open(source: bytes | IO[bytes] | Image.Image, name: str) -> Image.Image:
-    from PIL import Image
-
     if isinstance(source, Image.Image):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
@@ -181,8 +177,6 @@ def _check_channels(source: ImageSource, channels: ChannelOrder) -> None:
 
 
 def _from_array(array: NDArray[Any], max_pixels: int, channels: ChannelOrder) -> Image.Image:
-    from PIL import Image
-
     if array.dtype != np.uint8:
         raise ImageError(
             f"the array has dtype {array.dtype}; an image is uint8.",

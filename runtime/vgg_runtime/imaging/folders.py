@@ -27,16 +27,16 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     Raises:
         ImageError: a folder holds no image.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
         if not os.path.isdir(path):
-            found.append(path)
+            files.append(path)
             continue
         inside = sorted(_images_below(path))
         if not inside:
             raise ImageError(f"the folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-        found += inside
-    return found
+        files += inside
+    return files
 
 
 def _images_below(folder: Path) -> Iterator[Path]:

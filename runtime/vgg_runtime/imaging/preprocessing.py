@@ -176,16 +176,15 @@ def _per_channel(values: tuple[float, ...] | None) -> NDArray[np.float32] | None
 def _oriented(image: Image.Image) -> Image.Image:
     """Turn the image as its tag says. Pillow's own exif_transpose also writes the tags anew, and fails on many."""
     from PIL.ExifTags import Base
-    from PIL.Image import Transpose
 
     turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
     }
     turn = turns.get(image.getexif().get(Base.Orientation, 1))
     return image if turn is None else image.transpose(turn)
@@ -209,9 +208,7 @@ def _resize(image: Image.Image, size: int | tuple[int, int] | None, interpolatio
             f"{width} x {height}, more than the limit of {MAX_PIXELS:,}.",
             hint="Crop it first.",
         )
-    from PIL.Image import Resampling
-
-    return image.resize((width, height), Resampling[interpolation.upper()])
+    return image.resize((width, height), Image.Resampling[interpolation.upper()])
 
 
 def _center_crop(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import PreprocessingError
-from vgg_runtime.imaging.preprocessing import Channels, Preprocessing
+from vgg_runtime.imaging.preprocessing import Preprocessing
 
 __all__ = ["PRESETS", "preset"]
 
@@ -22,7 +23,7 @@ def _imagenet(size: Size, channels: int) -> Preprocessing:
 
 
 def _half(size: Size, channels: int) -> Preprocessing:
-    return Preprocessing(_planes(channels), resize=size, mean=(0.5,) * channels, std=(0.5,) * channels)
+    return replace(_plain(size, channels), mean=(0.5,) * channels, std=(0.5,) * channels)
 
 
 def _cifar10(size: Size, channels: int) -> Preprocessing:
@@ -34,7 +35,7 @@ def _mnist(size: Size, channels: int) -> Preprocessing:
 
 
 def _plain(size: Size, channels: int) -> Preprocessing:
-    return Preprocessing(_planes(channels), resize=size)
+    return Preprocessing("L" if channels == 1 else "RGB", resize=size)
 
 
 # name: (the recipe, the size it is known for; None takes the network's own)
@@ -61,15 +62,11 @@ def preset(name: str, size: Size, channels: int) -> Preprocessing:
         raise PreprocessingError(
             f"the network takes {counted(channels, 'channel')}; images are preprocessed to 1 (L) or 3 (RGB, BGR)."
         )
-    found = PRESETS[name][0](size, channels)
-    if found.channel_count != channels:
+    preprocessing = PRESETS[name][0](size, channels)
+    if preprocessing.channel_count != channels:
         raise PreprocessingError(
-            f"preset {name} makes {counted(found.channel_count, 'channel')} ({found.channels}); "
+            f"preset {name} makes {counted(preprocessing.channel_count, 'channel')} ({preprocessing.channels}); "
             f"the network takes {channels}.",
             hint="Take the preset plain or half, or describe it in a JSON file.",
         )
-    return found
-
-
-def _planes(channels: int) -> Channels:
-    return "L" if channels == 1 else "RGB"
+    return preprocessing

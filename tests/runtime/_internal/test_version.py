@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from vgg_runtime._internal.version import distribution_version
+from vgg_runtime._internal.lazy import distribution_version
 
 
 def test_a_source_tree_without_metadata_has_a_version_too(monkeypatch: pytest.MonkeyPatch) -> None:
