@@ -79,9 +79,7 @@ except SystemExit as leaving:
 
 
 @pytest.mark.parametrize("code", [PREDICT, PREDICT_BY_COMMAND])
-def test_a_prediction_needs_the_runtimes_own_dependencies_and_no_more(
-    example: Any, example_bundle: Bundle, code: str
-) -> None:
+def test_prediction_imports_the_runtimes_dependencies_alone(example: Any, example_bundle: Bundle, code: str) -> None:
     everything, installed = imports_of(code, example_bundle.directory, find_images([example.images])[0])
     assert {"numpy", "PIL", "onnxruntime"} <= everything
     assert not everything & BUILD_MACHINE

@@ -44,7 +44,7 @@ def test_predict_gives_the_build_machines_answers(example, example_bundle: Bundl
 
 
 @pytest.mark.parametrize("variant", [recipe.name for recipe in VARIANTS if recipe.format == "onnx"])
-def test_every_onnx_variant_runs_and_gives_the_build_machines_answers(
+def test_onnx_variants_answer_as_on_the_build_machine(
     example, whole_bundle: Bundle, tmp_path: Path, variant: str
 ) -> None:
     command = ("vgg-run", "predict", whole_bundle.directory, example.images, "--variant", variant, "--device", "cpu")
@@ -57,7 +57,7 @@ def test_every_onnx_variant_runs_and_gives_the_build_machines_answers(
             assert there["probability"] == pytest.approx(here.probability, abs=1e-5)
 
 
-def test_every_variant_that_the_device_runs_passes_its_self_test(whole_bundle: Bundle, tmp_path: Path) -> None:
+def test_variants_pass_their_self_test_on_the_device(whole_bundle: Bundle, tmp_path: Path) -> None:
     done = on_the_device("vgg-run", "verify", whole_bundle.directory, "--device", "cpu", folder=tmp_path)
     assert {recipe.name for recipe in VARIANTS if recipe.format == "onnx"} <= set(done.stdout.replace(":", " ").split())
 

@@ -112,7 +112,7 @@ def test_what_was_assumed_is_told(vgg_export: Command) -> None:
     assert "assumed: no --preprocess was given: plain is taken for 1 channel;" in stderr
 
 
-def test_a_choice_of_weights_and_what_the_checkpoint_states_are_told(vgg_export: Command, folder: Path) -> None:
+def test_notes_tell_choice_of_weights_and_stated_facts(vgg_export: Command, folder: Path) -> None:
     weights = torch.load("slim_vgg.pth", weights_only=True)
     average = {key: value * 0.5 for key, value in weights.items()}
     torch.save({"model": weights, "ema": average, "classes": list("abcdefghij")}, "last.pth")
@@ -183,7 +183,7 @@ def test_preprocessing_by_preset_or_file(vgg_export: Command, option: str, mean:
     assert not any("--preprocess" in assumption for assumption in found["architecture"]["assumptions"])
 
 
-def test_a_search_that_is_not_clear_shows_the_table_and_what_to_choose(vgg_export: Command, example) -> None:
+def test_unclear_search_shows_table_and_options(vgg_export: Command, example) -> None:
     labelled = ("--samples", example.images, "--labels", "class_indices.json")
     refused = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--preprocess", "find", *labelled)
     assert refused.code == 3
@@ -306,7 +306,7 @@ def test_refusals(vgg_export: Command, folder: Path, code: int, arguments: list[
     assert re.search(message, refused.stderr), refused.stderr
 
 
-def test_static_without_images_is_refused_with_the_option_that_would_do_it(
+def test_static_without_images_names_the_option_to_add(
     vgg_export: Command, calibration_photos: Path, untimed: None
 ) -> None:
     """What the hint gives works as it stands, added to the command that was refused."""
@@ -351,7 +351,7 @@ def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch
     assert done.stdout.splitlines()[-1] == f"vgg-run predict slim.bundle IMAGE --variant {recommended}"
 
 
-def test_a_network_without_linear_layers_has_nothing_for_dynamic(vgg_export: Command, folder: Path) -> None:
+def test_dynamic_without_linear_layers_is_refused(vgg_export: Command, folder: Path) -> None:
     torch.manual_seed(0)
     torch.save(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 8), torch.nn.Flatten()), "flat.pth")
     options = ("--quantize", "dynamic", "--input-size", "8")
@@ -421,7 +421,7 @@ def test_what_the_user_s_module_prints_is_kept_off_stdout(
         assert printed in done.stderr
 
 
-def test_an_export_interrupted_when_half_is_written_leaves_nothing(folder: Path) -> None:
+def test_interrupted_export_leaves_nothing(folder: Path) -> None:
     (folder / "lesson.py").write_text(
         "import os, pathlib, signal, torch\n"
         "class Net(torch.nn.Linear):\n"

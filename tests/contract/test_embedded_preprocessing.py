@@ -41,9 +41,7 @@ def test_a_classifier_gives_the_same_answers(embedded_bundle: Bundle, whole_bund
         assert lone.predict(images[0]) == expected[0]
 
 
-def test_openvino_which_merges_the_steps_gives_the_same_up_to_rounding(
-    embedded_bundle: Bundle, whole_bundle: Bundle, example
-) -> None:
+def test_openvino_gives_the_same_up_to_rounding(embedded_bundle: Bundle, whole_bundle: Bundle, example) -> None:
     pytest.importorskip("openvino")
     images = find_images([example.images])
     found = []

@@ -176,7 +176,7 @@ class TestVariant:
             assert lone.manifest.preprocessing == whole_bundle.manifest.preprocessing
             assert lone.predict(example.images / "bag" / "00018.png")[0].label == "bag"
 
-    def test_alone_in_a_bundle_it_tells_that_the_manifest_was_edited(
+    def test_lone_variant_tells_that_the_manifest_was_edited(
         self, variant: Variant, whole_bundle: Bundle, tmp_path: Path
     ) -> None:
         for name in variant.sha256:
@@ -206,7 +206,7 @@ class TestVariant:
 
 
 @pytest.mark.parametrize("repetition", [ONE_RUN, OTHER_FOLDER])
-def test_the_rest_of_the_bundle_is_reproducible_and_tells_no_paths(
+def test_bundle_is_reproducible_and_tells_no_paths(
     example, whole_bundle: Bundle, repetitions: dict[str, Path], repetition: str
 ) -> None:
     for name in ("bundle.json", "golden.npz"):
@@ -220,9 +220,7 @@ def test_the_bundle_holds_every_variant_and_is_whole(whole_bundle: Bundle) -> No
     assert open_bundle(whole_bundle.directory).changed_files() == []
 
 
-def test_the_calibration_is_told_and_shares_no_image_with_the_samples(
-    whole_bundle: Bundle, calibration_photos: Path, example
-) -> None:
+def test_calibration_shares_no_image_with_the_samples(whole_bundle: Bundle, calibration_photos: Path, example) -> None:
     calibration = whole_bundle.manifest.calibration
     assert calibration is not None
     assert {"input", "output"} <= calibration.ranges.keys()

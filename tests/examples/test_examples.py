@@ -82,9 +82,7 @@ class TestFolderWatcher:
             best = classifier.predict(tmp_path / line["image"])[0]
             assert (line["label"], line["probability"]) == (best.label, pytest.approx(best.probability, abs=1e-4))
 
-    def test_an_image_that_appears_is_answered_and_again_when_it_is_replaced(
-        self, example, example_bundle: Bundle, tmp_path: Path
-    ) -> None:
+    def test_new_and_replaced_images_are_answered(self, example, example_bundle: Bundle, tmp_path: Path) -> None:
         def put(label: str) -> None:
             shutil.copy(next((example.images / label).iterdir()), tmp_path / "part")
             (tmp_path / "part").replace(tmp_path / "camera.png")

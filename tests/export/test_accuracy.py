@@ -58,7 +58,7 @@ def test_the_interval_by_hand() -> None:
     assert found.high == pytest.approx(-5 / 102 + error, abs=1e-5)
 
 
-def test_the_interval_is_not_empty_where_all_answers_are_the_same() -> None:
+def test_interval_of_equal_answers_is_not_empty() -> None:
     found = compared(20, 0, 0)
     assert found.low == -found.high
     assert found.high > 0.05

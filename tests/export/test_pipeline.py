@@ -162,7 +162,7 @@ def test_a_quantized_variant_that_fails_to_run_is_left_out(
     assert left_out.parity is None
 
 
-def test_labels_that_differ_from_image_bytes_leave_a_variant_out(
+def test_labels_that_differ_leave_a_variant_out(
     example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None
 ) -> None:
     rank = Classifier.rank
@@ -178,9 +178,7 @@ def test_labels_that_differ_from_image_bytes_leave_a_variant_out(
     assert not (bundle.directory / "onnx-int8-dynamic").exists()
 
 
-def test_what_is_not_broken_passes_with_a_fixed_batch_in_single_files(
-    small_checkpoint, photos: Path, tmp_path: Path, untimed: None
-) -> None:
+def test_fixed_batch_in_single_files_passes(small_checkpoint, photos: Path, tmp_path: Path, untimed: None) -> None:
     bundle = export(
         small_checkpoint(),
         tmp_path / "a.bundle",
@@ -200,7 +198,7 @@ def test_what_is_not_broken_passes_with_a_fixed_batch_in_single_files(
     assert set(verify_bundle(bundle.directory)) == {variant.name for variant in bundle.manifest.variants}
 
 
-def test_without_calibration_images_int4_has_float16_convolutions_and_with_them_int8(
+def test_int4_convolutions_are_int8_with_images_else_float16(
     small_checkpoint, photos: Path, tmp_path: Path, untimed: None
 ) -> None:
     options = {"input_size": 8, "formats": ["onnx"], "quantize": ["int4-weights"]}
@@ -233,7 +231,7 @@ def break_images(folder: Path, count: int) -> None:
         file.write_bytes(b"no image")
 
 
-def test_an_unreadable_calibration_image_has_another_in_its_place(
+def test_unreadable_calibration_image_is_replaced(
     small_checkpoint, photos: Path, tmp_path: Path, untimed: None
 ) -> None:
     break_images(photos, 2)
@@ -258,7 +256,7 @@ def test_fewer_readable_images_than_asked_for_are_refused(small_checkpoint, phot
         )
 
 
-def test_noise_is_measured_on_as_many_images_whatever_the_batch_size(
+def test_noise_uses_as_many_images_at_any_batch_size(
     small_checkpoint, photos: Path, tmp_path: Path, untimed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[int] = []
@@ -364,7 +362,7 @@ def test_other_preprocessing_than_torchvisions_is_a_miss(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_runtimes_labels_are_held_against_the_whole_reference_pipeline(
+def test_labels_are_held_against_the_reference_pipeline(
     example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every output agrees and the pixels do, yet the runtime ranks the classes wrongly."""
@@ -375,7 +373,7 @@ def test_the_runtimes_labels_are_held_against_the_whole_reference_pipeline(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_verification_there_are_no_figures_and_no_golden_samples(small_checkpoint, tmp_path: Path) -> None:
+def test_no_verify_gives_no_figures_and_no_golden_samples(small_checkpoint, tmp_path: Path) -> None:
     bundle = export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, verify=False)
     assert bundle.manifest.golden is None
     assert all(variant.parity is None and variant.tolerance is None for variant in bundle.manifest.variants)
@@ -383,7 +381,7 @@ def test_without_verification_there_are_no_figures_and_no_golden_samples(small_c
     assert verify_bundle(bundle.directory) == {}
 
 
-def test_what_was_assumed_and_where_the_weights_are_from_is_recorded(tmp_path: Path, small_checkpoint) -> None:
+def test_assumptions_and_source_are_recorded(tmp_path: Path, small_checkpoint) -> None:
     manifest = export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, verify=False).manifest
     assert any("plain is taken for 1 channel" in assumption for assumption in manifest.architecture.assumptions)
     # A convolution to 4 planes of 8 x 8 and 64 numbers to 6 classes; the image itself is of 64.
@@ -472,9 +470,7 @@ def test_steps_are_told_in_order(small_checkpoint, tmp_path: Path) -> None:
     assert [step for step in dict.fromkeys(steps) if step.startswith("verifying onnx")] == ["verifying onnx-fp32"]
 
 
-def test_a_noise_image_reaches_a_network_whose_images_are_resized_by_their_shorter_side(
-    small_checkpoint, tmp_path: Path
-) -> None:
+def test_noise_sample_fits_resize_by_shorter_side(small_checkpoint, tmp_path: Path) -> None:
     (tmp_path / "short.json").write_text('{"channels": "L", "resize": 8}')
     export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, preprocess=tmp_path / "short.json")
     Image.new("L", (20, 16)).save(tmp_path / "wide.png")
@@ -498,7 +494,7 @@ def test_wrong_arguments_are_refused_before_anything_is_read(tmp_path: Path, wro
         export(tmp_path / "none.pth", tmp_path / "a.bundle", **wrong)
 
 
-def test_the_destination_is_checked_before_the_checkpoint_is_read(tmp_path: Path) -> None:
+def test_destination_is_checked_before_the_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no bundle"):
         export(tmp_path / "none.pth", tmp_path)
 

@@ -28,7 +28,7 @@ def test_the_runtime_answers_as_the_owner_s_module_does(row: Row, images: Path) 
             check_accuracy(exported)
 
 
-def test_the_flowers_vgg16_has_as_many_parameters_as_the_lesson_says() -> None:
+def test_flowers_vgg16_has_the_lessons_parameter_count() -> None:
     with torch.device("meta"):
         assert sum(parameter.numel() for parameter in FlowerVGG("D", 5).parameters()) == 134_281_029
 

@@ -47,7 +47,7 @@ def test_multiply_accumulates_of_one_layer(layer: nn.Module, macs: int) -> None:
     assert layer_table(nn.Sequential(layer), (8, 10, 10)).macs == macs
 
 
-def test_a_layer_used_twice_costs_twice_and_has_its_parameters_once() -> None:
+def test_layer_used_twice_costs_twice_with_parameters_once() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -92,7 +92,7 @@ def _body() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sigmoid(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(144, 5)).eval()
 
 
-def test_a_whole_module_of_one_sequential_runs_without_its_class(saved_by_a_stranger) -> None:
+def test_module_of_one_sequential_runs_without_its_class(saved_by_a_stranger) -> None:
     body = _body()
     loaded = load_model(saved_by_a_stranger(Stranger(network=body)))
     assert torch.equal(loaded.module(IMAGES), body(IMAGES))
@@ -111,7 +111,7 @@ def test_features_avgpool_classifier_run_in_that_order(saved_by_a_stranger, pool
     torch.testing.assert_close(loaded.module(IMAGES), owner(IMAGES), rtol=0, atol=0)
 
 
-def test_a_module_of_torch_s_own_needs_no_assumption_about_its_order(saved: Save) -> None:
+def test_torchs_own_module_needs_no_assumed_order(saved: Save) -> None:
     body = _body()
     loaded = load_model(saved({"model": body, "epoch": 2}))
     assert torch.equal(loaded.module(IMAGES), body(IMAGES))
@@ -132,7 +132,7 @@ def test_data_parallel_around_a_whole_module(saved_by_a_stranger) -> None:
     assert torch.equal(loaded.module(IMAGES), body(IMAGES))
 
 
-def test_where_the_order_is_not_certain_the_weights_are_read_instead(saved_by_a_stranger, slim: VGG) -> None:
+def test_uncertain_order_falls_back_to_the_weights(saved_by_a_stranger, slim: VGG) -> None:
     whole = Stranger(classifier=slim.classifier, features=slim.features)
     loaded = load_model(saved_by_a_stranger(whole))
     assert loaded.architecture.origin == "recognised"
@@ -146,7 +146,7 @@ def test_where_nothing_is_certain_the_children_are_named(saved_by_a_stranger) ->
     assert "`model='MODULE:CALLABLE'`" in caught.value.hint
 
 
-def test_parameters_outside_the_one_child_make_the_order_uncertain(saved_by_a_stranger) -> None:
+def test_parameters_outside_the_child_make_order_uncertain(saved_by_a_stranger) -> None:
     whole = Stranger(network=_body())
     whole.scale = nn.Parameter(torch.ones(1))
     with pytest.raises(ArchitectureError, match="order of the module's children is unknown"):
@@ -207,7 +207,7 @@ def test_one_number_is_the_side_of_a_square_image(saved: Save) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "googlenet"])
-def test_torchvision_s_classifiers_with_the_classes_of_the_checkpoint(saved: Save, name: str) -> None:
+def test_torchvision_head_has_the_checkpoints_classes(saved: Save, name: str) -> None:
     torch.manual_seed(0)
     options = {"init_weights": False} if name == "googlenet" else {}
     owner = import_torchvision().models.get_model(name, weights=None, num_classes=7, **options).eval()

@@ -57,7 +57,7 @@ def test_a_refused_image_fails_its_own_await(classifier: Classifier) -> None:
     assert predicted == classifier.predict(RANDOM[0])
 
 
-def test_what_is_cancelled_before_its_turn_is_never_made_and_the_rest_is(classifier: Classifier) -> None:
+def test_cancelled_prediction_is_never_made(classifier: Classifier) -> None:
     entered, leave, made = threading.Event(), threading.Event(), []
 
     class Held:

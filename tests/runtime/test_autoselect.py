@@ -249,7 +249,7 @@ class TestTrial:
             choose(bundle)
         assert not cache.exists()
 
-    def test_where_no_process_tries_them_the_default_is_taken_and_nothing_remembered(
+    def test_failed_trial_gives_the_default_and_stores_nothing(
         self, bundle: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
     ) -> None:
         for executable in ("/bin/false", "/nothing/here"):

@@ -122,7 +122,7 @@ class Held:
         return 0
 
 
-def test_a_future_is_cancelled_before_its_image_is_decoded_and_leaves_room(classifier: Classifier) -> None:
+def test_cancelled_future_leaves_room(classifier: Classifier) -> None:
     held: Any = Held()
     with BatchingQueue(classifier, max_batch=1, max_pending=2) as queue:
         running = queue.submit(held)

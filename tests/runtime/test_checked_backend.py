@@ -33,7 +33,7 @@ def test_a_checked_backend_is_the_backend(bundle: Path) -> None:
     assert checked.metadata == direct.metadata
 
 
-def test_weights_that_took_the_place_of_the_hashed_ones_are_refused(bundle: Path, write_model: Callable) -> None:
+def test_weights_that_replace_the_hashed_ones_are_refused(bundle: Path, write_model: Callable) -> None:
     """Both are as good to load; only one was hashed."""
 
     def swap_and_load() -> Backend:
@@ -58,7 +58,7 @@ def test_a_change_is_a_better_reason_than_that_the_engine_fails(bundle: Path) ->
         CheckedBackend(lambda: load(bundle), PendingChecksums(bundle, {DATA: "0" * 64}))
 
 
-def test_an_engine_that_fails_on_files_as_they_were_written_says_so(bundle: Path) -> None:
+def test_engine_error_on_unchanged_files_is_kept(bundle: Path) -> None:
     (bundle / DATA).write_bytes(b"")
     with pytest.raises(BundleError, match="onnxruntime cannot load"):
         CheckedBackend(lambda: load(bundle), checksums(bundle))

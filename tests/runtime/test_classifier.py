@@ -87,7 +87,7 @@ def test_counts_that_are_none_are_refused(
             classifier.predict_batch([], **{name: value})
 
 
-def test_a_buffer_that_is_written_to_again_gives_each_of_its_images(bundle: Path) -> None:
+def test_reused_array_gives_each_of_its_images(bundle: Path) -> None:
     def frames(buffer: Any) -> Iterator[Any]:
         for image in RANDOM[:20]:
             np.asarray(buffer).reshape(RANDOM[0].shape)[:] = image
@@ -98,7 +98,7 @@ def test_a_buffer_that_is_written_to_again_gives_each_of_its_images(bundle: Path
         assert list(classifier.predict_iter(frames(np.empty_like(RANDOM[0])), batch_size=2)) == expected
 
 
-def test_a_buffer_of_encoded_images_that_is_written_to_again_gives_each_of_them(bundle: Path) -> None:
+def test_reused_buffer_of_encoded_images_gives_each(bundle: Path) -> None:
     encoded = []
     for image in RANDOM[:20]:
         file = io.BytesIO()
@@ -190,7 +190,7 @@ def test_a_batch_of_another_size_than_the_fixed_one_is_refused(make_bundle: Call
             classifier.logits(planes(2))
 
 
-def test_an_image_that_does_not_come_to_the_networks_size_is_refused(make_bundle: Callable[..., Path]) -> None:
+def test_image_of_another_size_is_refused(make_bundle: Callable[..., Path]) -> None:
     with Classifier.open(make_bundle(preprocessing=Preprocessing(resize=6))) as classifier:
         assert classifier.preprocess(Image.new("RGB", (40, 30))).shape == (3, 6, 8)
         with pytest.raises(ImageError, match="6 x 6 pixels after preprocessing; the network takes 8 x 6"):
@@ -216,7 +216,7 @@ def test_threads_sharing_a_classifier_get_what_one_gets(bundle: Path) -> None:
         assert list(pool.map(classifier.predict, RANDOM)) == serial
 
 
-def test_sixteen_threads_sharing_the_trained_example_give_the_serial_answers(
+def test_sixteen_threads_give_the_serial_answers(
     example_bundle: Bundle, test_photos: tuple[np.ndarray, np.ndarray]
 ) -> None:
     images = list(test_photos[0])
@@ -307,9 +307,7 @@ def test_preprocessed_planes_are_taken_for_what_they_are(bundle: Path) -> None:
         (np.zeros((3, 6, 8), np.float64), "dtype float64; an image is uint8"),
     ],
 )
-def test_float_arrays_that_are_no_planes_of_this_network_are_refused(
-    bundle: Path, array: np.ndarray, message: str
-) -> None:
+def test_float_arrays_of_another_shape_are_refused(bundle: Path, array: np.ndarray, message: str) -> None:
     with Classifier.open(bundle, device="cpu") as classifier, pytest.raises(ImageError, match=message):
         classifier.predict(array)
 
@@ -412,7 +410,7 @@ def test_of_the_threads_of_a_forked_child_one_loads_the_model(bundle: Path) -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it counts threads as Linux tells them")
-def test_a_forked_child_predicts_the_same_on_threads_of_its_own_and_ends(bundle: Path) -> None:
+def test_forked_child_predicts_the_same_and_ends(bundle: Path) -> None:
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -473,7 +471,7 @@ class TestRecommendedVariant:
         assert variant == "onnx-int8-static"
         assert reason == "recommended on the machine that exported, which had another CPU: Abacus 3000"
 
-    def test_a_bundle_that_was_not_timed_gives_the_default_and_says_so(self, bundle: Path) -> None:
+    def test_untimed_bundle_gives_the_default_with_a_reason(self, bundle: Path) -> None:
         reason = "default, because no variant was timed when the bundle was exported"
         assert self.opened(bundle) == ("onnx-fp32", reason)
 

@@ -40,7 +40,7 @@ def predictions(*arguments: str | Path, code: int = 0) -> Any:
     return json.loads(vgg_run("predict", *arguments, "--json", code=code).stdout)
 
 
-def test_predict_prints_the_best_label_of_each_image_in_a_folder_on_its_line(bundle: Path, photos: Path) -> None:
+def test_predict_prints_one_line_for_each_image(bundle: Path, photos: Path) -> None:
     done = vgg_run("predict", bundle, photos, "--top-k", "1")
     assert done.stdout.splitlines() == [
         f"{photos / colour}.png   99.99%  {colour}" for colour in ("blue", "lime", "red")
@@ -68,7 +68,7 @@ def test_json_is_all_there_is_on_stdout(bundle: Path, photos: Path, batch_size: 
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_an_unreadable_image_has_its_error_and_the_others_are_done(
+def test_unreadable_image_gives_its_error_among_the_others(
     bundle: Path, photos: Path, tmp_path: Path, batch_size: int
 ) -> None:
     (photos / "notes.jpg").write_text("hello")
@@ -280,7 +280,7 @@ def test_the_self_test_runs_on_the_backend_that_is_named(bundle: Path) -> None:
     assert "on 4 golden samples" in vgg_run("verify", bundle, "--backend", "openvino").stdout
 
 
-def test_a_large_image_within_the_limit_is_classified_without_a_warning(bundle: Path, tmp_path: Path) -> None:
+def test_large_image_within_the_limit_gives_no_warning(bundle: Path, tmp_path: Path) -> None:
     Image.new("1", (9700, 9700)).save(tmp_path / "large.png")
     done = vgg_run("predict", bundle, tmp_path / "large.png", "--device", "cpu")
     assert done.stderr == TOLD
@@ -297,7 +297,7 @@ def test_verify_of_a_bundle_without_golden_samples_says_so(make_bundle: MakeBund
     assert "self-test: none" in vgg_run("verify", make_bundle(golden_samples=None)).stdout
 
 
-def test_a_changed_file_is_exit_code_4_to_verify_and_3_to_predict(bundle: Path, photos: Path) -> None:
+def test_changed_file_is_exit_4_to_verify_and_3_to_predict(bundle: Path, photos: Path) -> None:
     with (bundle / "onnx-fp32" / "model.onnx").open("ab") as file:
         file.write(b"\0")
     for command, code in ((["verify", bundle], 4), (["predict", bundle, photos], 3)):

@@ -47,7 +47,7 @@ def test_classes_that_tie_in_the_reference_may_change_places() -> None:
 
 
 @pytest.mark.parametrize(("tie", "agreement"), [(0.0, 0.0), (0.1, 0.0), (0.5, 1.0)])
-def test_classes_closer_than_the_precision_can_tell_may_change_places_too(tie: float, agreement: float) -> None:
+def test_classes_within_the_tie_may_change_places(tie: float, agreement: float) -> None:
     reference = np.array([[0.0, 0.8, 1.0]], dtype=np.float32)  # 0.2 is 0.47 of the standard deviation
     figures = compare(reference, reference[:, [0, 2, 1]], ["close"], tie=tie)
     assert (figures.top1_agreement, figures.top1_agreement_with_ties) == (0, agreement)
@@ -103,7 +103,7 @@ def test_equal_outputs_and_one_sample_have_no_centered_snr() -> None:
     assert compare(reference[:1], reference[1:], ["a"]).centered_snr_db is None
 
 
-def test_a_network_that_answers_all_the_same_has_no_centered_signal() -> None:
+def test_constant_network_has_no_centered_signal() -> None:
     reference = np.array([[1, 2], [1, 2]], np.float32)
     figures = compare(reference, reference + np.float32(0.001), ["a", "b"])
     assert figures.snr_db > 60

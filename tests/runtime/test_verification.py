@@ -65,7 +65,7 @@ def test_an_edited_manifest_is_found_by_what_the_models_carry(
         verify_bundle(bundle)
 
 
-def test_a_variant_that_misses_its_tolerance_is_named_with_its_figures(make_bundle: MakeBundle) -> None:
+def test_variant_below_its_tolerance_is_named_with_figures(make_bundle: MakeBundle) -> None:
     bundle = make_bundle(weights={"onnx-fp32": 10.0, "onnx-int8-static": 11.0})
     with pytest.raises(SelfTestError, match="onnx-int8-static: signal-to-noise ratio in dB 20, at least 100") as error:
         verify_bundle(bundle)

@@ -27,7 +27,7 @@ def gemm(make_model, *, transposed: bool = True, twice: bool = False) -> onnx.Mo
     return make_model(nodes, constants | {"step": np.float32(1), "zero": np.uint8(128)}, ["batch", 20])
 
 
-def test_the_weight_lies_the_other_way_round_and_the_outputs_are_the_same(make_model, run, constants) -> None:
+def test_weight_is_transposed_and_outputs_stay_the_same(make_model, run, constants) -> None:
     model = gemm(make_model)
     before = run(model, X)
     assert gemm_weights_untransposed(model) == ["fc"]

@@ -46,7 +46,7 @@ class TestFloat16:
 
 
 class TestConvWeights:
-    def test_only_convolution_weights_are_rounded_and_the_rest_is_computed_in_float(
+    def test_fp16_rounds_convolution_weights_alone(
         self, network: onnx.ModelProto, images: np.ndarray, run, constants
     ) -> None:
         before = constants(network)

@@ -68,7 +68,7 @@ def test_weights_are_int8_in_the_range_of_the_target(network: onnx.ModelProto, c
         assert (np.abs(weight.astype(int)).max(axis=0) == most).all()  # every output uses all of it
 
 
-def test_a_cpu_that_is_not_known_gets_weights_that_saturate_nowhere() -> None:
+def test_unknown_cpu_gets_weights_that_saturate_nowhere() -> None:
     """Two products of uint8 and int7 fit into 16 bits; of uint8 and int8 they do not."""
     assert TARGETS[ANY_CPU].reduce_range
     assert 2 * 255 * 63 < 2**15 < 2 * 255 * 127

@@ -97,7 +97,7 @@ def test_a_range_that_is_wrong_costs_what_it_should(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_weights_are_int8_per_channel_in_the_range_of_the_target(
+def test_weights_are_int8_per_channel_in_the_targets_range(
     network: onnx.ModelProto, constants, calibrated, target: str
 ) -> None:
     quantize_static_int8(network, calibrated(target))

@@ -39,7 +39,7 @@ def test_a_scaled_or_turned_gemm_is_left_alone(make_model, attributes) -> None:
     assert not find_linear_layers(make_model([node], {"weight": WEIGHT}, [3, 3]), QuantizationContext())
 
 
-def test_products_of_two_activations_or_of_stacks_are_left_alone(make_model) -> None:
+def test_matmul_of_activations_or_stacks_is_left_alone(make_model) -> None:
     square = make_model([helper.make_node("MatMul", ["x", "x"], ["y"], name="square")], {}, [3, 3])
     stack = make_model(
         [helper.make_node("MatMul", ["x", "weight"], ["y"], name="stack")], {"weight": WEIGHT[np.newaxis]}, [2, 3]
@@ -53,7 +53,7 @@ def test_what_stays_in_float_is_left_alone(network: onnx.ModelProto) -> None:
     assert [layer.node.name for layer in found] == ["fc2"]
 
 
-def test_replaced_weights_go_and_those_that_something_else_uses_stay(make_model) -> None:
+def test_replaced_weights_go_unless_used_elsewhere(make_model) -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "own"], ["a"], name="first"),
         helper.make_node("MatMul", ["a", "shared"], ["b"], name="second"),

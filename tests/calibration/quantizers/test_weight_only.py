@@ -37,7 +37,7 @@ def whole_weights(bits: int, rows: int, columns: int, block_size: int) -> np.nda
 @given(
     weight=arrays(np.float32, st.tuples(st.integers(1, 70), st.integers(1, 4)), elements=st.floats(-1e3, 1e3, width=32))
 )
-def test_a_weight_is_off_by_half_a_step_or_at_the_far_end_by_one(bits, weight: np.ndarray) -> None:
+def test_weight_is_off_by_half_a_step_or_one_at_the_end(bits, weight: np.ndarray) -> None:
     levels, scales = pack_blockwise(weight, bits, 16)
     rows, columns = weight.shape
     blocks = -(-rows // 16)
@@ -91,7 +91,7 @@ def test_the_engine_computes_with_the_packed_weights(linear, run, bits, block_si
 
 
 @BOTH
-def test_files_shrink_to_the_bits_and_a_scale_of_two_bytes_per_block(linear, constants, bits) -> None:
+def test_files_shrink_to_bits_and_two_byte_scales(linear, constants, bits) -> None:
     model = linear(RANDOM.standard_normal((256, 10)).astype(np.float32))
     quantize_linear_weights_blockwise(model, QuantizationContext(), bits=bits, block_size=32)
     assert sum(value.nbytes for value in constants(model).values()) == 2560 * bits // 8 + 2 * 80

@@ -56,7 +56,7 @@ def test_bins_are_fine_and_few() -> None:
     assert width_of(found) <= (found.high - found.low) / (MAX_BINS / 2 - 2)
 
 
-def test_zero_lies_on_an_edge_so_that_relus_zeros_do_not_mix_with_negative_values() -> None:
+def test_histogram_has_an_edge_at_zero() -> None:
     found = histogram_of([-0.01, -0.02, 0, 0, 0, 3], [-50, 0, 70])
     at_zero = int(np.argmin(np.abs(edges_of(found))))
     assert edges_of(found)[at_zero] == pytest.approx(0, abs=width_of(found) * 1e-9)

@@ -36,7 +36,7 @@ def test_every_activation_is_seen_with_its_values(
         assert middle == pytest.approx(values.mean(), abs=(histogram.high - histogram.low) / 1000), name
 
 
-def test_activations_that_are_no_floats_are_named_and_not_counted(make_model, tmp_path: Path) -> None:
+def test_activations_that_are_no_floats_are_not_counted(make_model, tmp_path: Path) -> None:
     nodes = [helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Reshape", ["x", "shape"], ["y"])]
     onnx.save(make_model(nodes, {}, ["batch", 3]), tmp_path / "model.onnx")
     found = collect_histograms(tmp_path / "model.onnx", [np.ones((2, 3), np.float32)])
@@ -67,7 +67,7 @@ def test_outputs_are_added_once_and_the_file_is_as_before(file: Path, images: np
 
 
 @pytest.mark.parametrize("batch", [np.ones((1, 1, 8, 8), np.float32), np.ones((1, 3, 8, 8), np.float32), None])
-def test_nothing_is_left_beside_the_model_whether_it_works_or_fails(file: Path, batch: np.ndarray | None) -> None:
+def test_collection_leaves_no_file_beside_the_model(file: Path, batch: np.ndarray | None) -> None:
     if batch is None:
         file.with_name("model.onnx.data").write_bytes(b"")  # no session can be made
     fails = batch is None or batch.shape[1] == 3

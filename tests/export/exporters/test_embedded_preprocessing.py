@@ -53,7 +53,7 @@ def planes_of(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     return np.stack([preprocessing.normalize(image) for image in pixels])
 
 
-def test_an_onnx_file_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
+def test_onnx_of_pixels_equals_onnx_of_planes(
     network: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray, tmp_path: Path
 ) -> None:
     file = tmp_path / "model.onnx"
@@ -88,7 +88,7 @@ def test_names_of_the_network_stay_its_own(tmp_path: Path, pixels: np.ndarray) -
     np.testing.assert_array_equal(open_backend("onnxruntime", file, SessionConfig("cpu", 1)).run(pixels), before)
 
 
-def test_one_channel_reaches_convolutions_in_the_layout_that_they_had(pixels: np.ndarray) -> None:
+def test_one_channel_keeps_the_layout_of_convolutions(pixels: np.ndarray) -> None:
     torch.manual_seed(0)
     network, preprocessing = nn.Conv2d(1, 4, 3).eval(), Preprocessing("L", mean=(0.3,), std=(0.35,))
     seen = []
@@ -99,7 +99,7 @@ def test_one_channel_reaches_convolutions_in_the_layout_that_they_had(pixels: np
     assert seen == [(120, 120, 10, 1)] * 2
 
 
-def test_a_module_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
+def test_module_of_pixels_equals_module_of_planes(
     network: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray
 ) -> None:
     before = eager_function(network)(planes_of(pixels, preprocessing))
@@ -107,7 +107,7 @@ def test_a_module_gives_of_pixels_what_it_gave_of_planes_to_the_bit(
     np.testing.assert_array_equal(after, before)
 
 
-def test_every_8_bit_value_of_every_channel_becomes_what_preprocessing_says(
+def test_every_8_bit_value_is_preprocessed_to_the_bit(
     preprocessing: Preprocessing, all_values: np.ndarray, tmp_path: Path
 ) -> None:
     expected = planes_of(all_values, preprocessing)

@@ -36,17 +36,13 @@ class Branching(nn.Module):
         return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
 
 
-def test_input_and_output_have_their_names_and_a_readable_batch_dimension(
-    small_network, input_spec: InputSpec, tmp_path: Path
-) -> None:
+def test_input_output_and_batch_dimension_are_named(small_network, input_spec: InputSpec, tmp_path: Path) -> None:
     model = export(small_network(), tmp_path / "model.onnx", input_spec)
     assert shapes(model) == {"input": ["batch", 1, 8, 8], "output": ["batch", 6]}
 
 
 @pytest.mark.parametrize("name", ["input", "output"])
-def test_a_parameter_may_have_the_name_of_the_input_or_the_output(
-    name: str, input_spec: InputSpec, tmp_path: Path
-) -> None:
+def test_parameter_may_be_named_like_input_or_output(name: str, input_spec: InputSpec, tmp_path: Path) -> None:
     class Offset(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -70,9 +66,7 @@ def test_batchnorm_is_folded_and_nothing_else_is_added(small_network, input_spec
     assert nodes["Conv"] == nodes["Gemm"] == 1
 
 
-def test_large_weights_lie_beside_the_model_unless_a_single_file_is_asked_for(
-    input_spec: InputSpec, tmp_path: Path
-) -> None:
+def test_large_weights_are_external_unless_single_file(input_spec: InputSpec, tmp_path: Path) -> None:
     large = nn.Sequential(nn.Flatten(), nn.Linear(64, 1000)).eval()
     beside = torch2onnx(large, tmp_path / "model.onnx", input_spec=input_spec, output_spec=GIVES, metadata={})
     single = torch2onnx(
@@ -109,7 +103,7 @@ def test_no_trace_of_the_build_machine(small_network, input_spec: InputSpec, tmp
     assert not re.search(rb"\.py\b|site-packages|/home/|/root/|torch\.nn", (tmp_path / "model.onnx").read_bytes())
 
 
-def test_a_forward_that_branches_on_values_is_refused_in_a_few_lines(
+def test_forward_that_branches_on_values_is_refused(
     input_spec: InputSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ArchitectureError, match="cannot export this network to ONNX") as refusal:

@@ -29,7 +29,7 @@ def batch(size: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_the_archive_gives_the_networks_outputs_at_any_batch_size(
+def test_archive_gives_same_outputs_at_any_batch_size(
     small_network, input_spec: InputSpec, tmp_path: Path, size: int
 ) -> None:
     network = small_network()
@@ -51,9 +51,7 @@ def test_metadata_comes_back_as_extra_files(small_network, input_spec: InputSpec
     assert found["labels"].decode() == "größe"
 
 
-def test_the_same_network_gives_the_same_bytes_whatever_was_traced_before(
-    small_network, input_spec: InputSpec, tmp_path: Path
-) -> None:
+def test_bytes_do_not_depend_on_earlier_traces(small_network, input_spec: InputSpec, tmp_path: Path) -> None:
     for folder, before in ((tmp_path / "first", 0), (tmp_path / "second" / "deeper", 3)):
         folder.mkdir(parents=True)
         for _ in range(before):
@@ -91,7 +89,7 @@ def test_a_forward_that_fails_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_without_room_is_refused_before_pytorch_aborts_the_process(
+def test_full_disk_is_refused_before_pytorch_aborts(
     small_network, input_spec: InputSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "shutil", SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=1)))

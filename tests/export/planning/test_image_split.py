@@ -73,7 +73,7 @@ def test_the_same_folder_given_twice_is_one(
     assert split(Path(samples.format(name=tmp_path.name)), folder) == split(None, folder)
 
 
-def test_the_same_content_under_another_name_is_not_calibrated_on(folder_of: MakeFolder) -> None:
+def test_copies_of_samples_are_not_calibrated_on(folder_of: MakeFolder) -> None:
     samples, calibration = folder_of("samples", 10, first=20), folder_of("photos", 30)
     found = split(samples, calibration)
     assert len(found.samples.files) == 10
@@ -97,7 +97,7 @@ def test_samples_in_a_folder_below_are_not_calibrated_on(folder_of: MakeFolder) 
     assert {file.parent.name for file in found.calibration.files} == {"class0"}
 
 
-def test_any_number_of_images_that_are_samples_too_leaves_the_rest(folder_of: MakeFolder) -> None:
+def test_images_that_are_samples_too_are_left_out(folder_of: MakeFolder) -> None:
     samples, calibration = folder_of("samples", MIN_SAMPLES), folder_of("photos", 2 * MIN_SAMPLES)
     for file in list(calibration.rglob("*.pgm"))[:40]:
         file.with_name(f"copy of {file.name}").write_bytes(file.read_bytes())

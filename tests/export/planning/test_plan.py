@@ -21,7 +21,7 @@ def test_the_usual_preprocessing_is_taken_and_told(small_checkpoint, example) ->
     assert "imagenet is taken for 3 channels;" in colour.assumptions[-1]
 
 
-def test_a_size_in_a_preprocessing_file_is_certain_that_of_a_preset_is_not(example, tmp_path: Path) -> None:
+def test_size_in_a_file_is_certain_and_a_presets_is_not(example, tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text('{"channels": "L", "resize": [32, 32]}')
     stated = make_plan(example.checkpoint, Options(preprocess=str(tmp_path / "own.json")))
     assert stated.input_spec.size == (32, 32)

@@ -81,7 +81,7 @@ def test_a_preset_of_other_channels_is_refused(preset: str, channels: int) -> No
         resolve_preprocessing(preset, size=(8, 8), channels=channels)
 
 
-def test_what_is_neither_preset_nor_file_is_refused_with_the_presets(tmp_path: Path) -> None:
+def test_unknown_preset_is_refused_with_the_presets(tmp_path: Path) -> None:
     with pytest.raises(PreprocessingError) as refusal:
         stated_size(str(tmp_path / "imagnet"))
     assert all(name in refusal.value.hint for name in PRESETS)

@@ -32,7 +32,7 @@ def test_one_certain_class_is_a_probability() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 7.5, -3.0])
-def test_one_output_is_refused_because_it_would_always_be_certain(value: float) -> None:
+def test_single_output_is_refused(value: float) -> None:
     with pytest.raises(ArchitectureError, match="one number per image") as refused:
         detect_output_kind(np.full((7, 1), value, np.float32))
     assert "`model='MODULE:CALLABLE'`" in refused.value.hint

@@ -112,7 +112,7 @@ def test_a_network_that_is_no_classifier_is_refused(input_spec: InputSpec, funct
         run_eager(Returning(function), samples(), input_spec)
 
 
-def test_a_network_that_changes_its_input_in_place_leaves_the_samples_alone(input_spec: InputSpec) -> None:
+def test_in_place_network_leaves_the_samples_alone(input_spec: InputSpec) -> None:
     images = samples()
     before = images.pixels.copy()
     run_eager(Returning(lambda x: x.mul_(2).flatten(1)), images, input_spec)

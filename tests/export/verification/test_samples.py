@@ -50,7 +50,7 @@ def test_noise_is_the_same_for_the_same_seed_only() -> None:
     assert not np.array_equal(first.pixels, other.pixels)
 
 
-def test_the_power_of_noise_falls_as_one_over_the_squared_frequency() -> None:
+def test_noise_power_falls_with_the_squared_frequency() -> None:
     file = pink_noise_samples(Preprocessing(), input_spec(Preprocessing(), (256, 256)), seed=0).files[0]
     plane = np.asarray(read_image(file), np.float64)[:, :, 0]
     power = np.abs(np.fft.fft2(plane)) ** 2
@@ -83,7 +83,7 @@ def test_a_name_that_is_not_utf8_is_made_legible(tmp_path: Path) -> None:
     assert read(tmp_path, Preprocessing()).names == ("caf\ufffd.png",)
 
 
-def test_images_that_preprocessing_leaves_in_another_size_are_refused_by_name(tmp_path: Path) -> None:
+def test_samples_of_another_size_are_refused_by_name(tmp_path: Path) -> None:
     Image.new("RGB", (32, 24)).save(tmp_path / "fits.png")
     Image.new("RGB", (40, 24)).save(tmp_path / "wide.png")
     with pytest.raises(PreprocessingError, match=r"wide.png has 40 x 24 pixels .* takes 32 x 24"):
@@ -96,7 +96,7 @@ def test_a_broken_image_is_refused_by_name(tmp_path: Path) -> None:
         read(tmp_path, Preprocessing())
 
 
-def test_variants_are_given_the_planes_or_the_pixels_that_become_them(tmp_path: Path) -> None:
+def test_variants_get_planes_or_pixels(tmp_path: Path) -> None:
     pixels = np.arange(24 * 32 * 3).reshape(24, 32, 3).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
     preprocessing = Preprocessing("BGR", mean=(0.1, 0.2, 0.3))

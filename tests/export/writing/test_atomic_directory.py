@@ -51,7 +51,7 @@ def test_nothing_is_at_the_destination_until_the_block_ends(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_block_that_raises_leaves_nothing_not_even_new_parents(tmp_path: Path, error: type[BaseException]) -> None:
+def test_block_that_raises_leaves_no_files_or_parents(tmp_path: Path, error: type[BaseException]) -> None:
     def write_half() -> None:
         with staged_directory(tmp_path / "new" / "deep" / "a.bundle", overwrite=False) as staging:
             (staging / "model.onnx").write_text("half")
@@ -166,9 +166,7 @@ def test_something_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("first")
 
 
-def test_the_later_of_two_at_once_is_told_and_the_first_one_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_later_of_two_writers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both found nothing at the destination; only the rename tells."""
     monkeypatch.setattr(atomic_directory, "check_destination", lambda destination, overwrite: None)
     monkeypatch.setattr(Path, "exists", lambda path: path.name != "a.bundle")

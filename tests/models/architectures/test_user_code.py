@@ -70,9 +70,7 @@ def checkpoint(tmp_path: Path) -> tuple[Path, nn.Module]:
 
 
 @pytest.mark.parametrize("name", ["Net", "factory", "Nested.net"])
-def test_a_class_a_factory_or_a_module_in_the_current_folder_is_used(
-    checkpoint: tuple[Path, nn.Module], name: str
-) -> None:
+def test_class_factory_or_module_in_current_folder_is_used(checkpoint: tuple[Path, nn.Module], name: str) -> None:
     path, net = checkpoint
     loaded = load_model(path, model=f"usernet:{name}")
     images = torch.randn(2, 1, 28, 28)

@@ -85,7 +85,7 @@ def test_every_name_leads_to_a_configuration_and_back(name: str) -> None:
     assert describe(name).startswith("VGG-")
 
 
-def test_a_slim_vgg_with_other_channels_no_bias_and_a_pool_to_size_runs() -> None:
+def test_slim_vgg_without_bias_and_with_pool_runs() -> None:
     features = make_features((4, "M", (6, 1), "M"), input_channels=1, batch_norm=True, bias=False)
     model = VGG(features, make_head(paper_head(6 * 2 * 2, 7, hidden=5)), pooled_size=(2, 2)).eval()
     assert model(torch.ones(2, 1, 21, 13)).shape == (2, 7)

@@ -35,7 +35,7 @@ def test_a_model_saved_whole_in_a_training_loop_is_found() -> None:
 
 
 @pytest.mark.parametrize("key", ["ema", "model_ema", "ema_state_dict"])
-def test_of_raw_and_averaged_weights_the_raw_are_taken_and_it_is_said(key: str) -> None:
+def test_raw_weights_are_preferred_to_averaged_with_a_note(key: str) -> None:
     found = find_weights({key: AVERAGE, "model": WEIGHTS})
     assert found.content == WEIGHTS
     assert (
@@ -57,7 +57,7 @@ def test_an_average_of_a_whole_model_is_taken() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["ema.", "model_ema.module."])
-def test_an_average_inside_one_dict_is_taken_without_its_counters(prefix: str) -> None:
+def test_average_inside_one_dict_loses_its_counters(prefix: str) -> None:
     counters = {f"{prefix.partition('.')[0]}.{name}": torch.zeros(()) for name in ("decay", "num_updates")}
     average = {f"{prefix}{key}": value for key, value in AVERAGE.items()}
     both = {f"model.{key}": value for key, value in WEIGHTS.items()} | counters | average

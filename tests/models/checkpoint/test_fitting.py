@@ -55,7 +55,7 @@ def test_integers_are_no_weights() -> None:
 
 
 @pytest.mark.parametrize("counter", [None, torch.tensor(7.0)], ids=["missing", "cast with the weights"])
-def test_the_batch_counter_of_a_batch_norm_is_not_held_against_it(counter: torch.Tensor | None) -> None:
+def test_batch_norm_counter_is_not_compared(counter: torch.Tensor | None) -> None:
     module, state = _on_meta(), _state()
     del state["1.num_batches_tracked"]
     if counter is not None:

@@ -43,7 +43,7 @@ def test_what_is_no_dense_real_tensor_is_refused_by_name(make: Callable[[], obje
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_not_finite_are_refused_by_name_unless_allowed(value: float) -> None:
+def test_nonfinite_weights_are_refused_unless_allowed(value: float) -> None:
     state: dict[str, Tensor] = {
         "fine": GOOD,
         "broken.weight": torch.tensor([1.0, value]),

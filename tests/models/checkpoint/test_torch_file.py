@@ -145,7 +145,7 @@ def test_weights_as_numpy_arrays_are_told_from_tensors(saved: Callable[[object],
         read_checkpoint(saved({"state_dict": {"0.weight": np.ones((2, 2))}}))
 
 
-def test_classes_allowed_for_one_file_are_not_allowed_for_the_next(saved: Callable[[object], Path]) -> None:
+def test_allowed_classes_hold_for_one_file_only(saved: Callable[[object], Path]) -> None:
     read_checkpoint(saved(nn.Sequential(nn.Linear(2, 2))))
     assert not [entry for entry in torch.serialization.get_safe_globals() if "torch.nn" in str(entry)]
 
@@ -202,7 +202,7 @@ def test_a_duplicate_entry_is_refused_by_name(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "a.pth")
 
 
-def test_what_was_saved_on_a_gpu_loads_on_the_cpu_and_is_reported(tmp_path: Path) -> None:
+def test_gpu_checkpoint_loads_on_the_cpu_with_a_note(tmp_path: Path) -> None:
     torch.save(OrderedDict(weight=torch.arange(6.0)), tmp_path / "cpu.pth")
     _copy_entries(tmp_path / "cpu.pth", tmp_path / "cuda.pth", zipfile.ZIP_STORED, _as_if_on_cuda)
     file = read_torch_file(tmp_path / "cuda.pth", detect_container(tmp_path / "cuda.pth"))

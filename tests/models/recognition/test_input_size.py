@@ -12,7 +12,7 @@ def _pools(count: int):
 @pytest.mark.parametrize(
     ("pools", "side", "size"), [(5, 7, 224), (3, 3, 28), (3, 4, 32), (4, 2, 32), (5, 9, 299), (5, 8, 256), (5, 12, 384)]
 )
-def test_the_only_common_size_that_fits_is_taken_as_an_assumption(pools: int, side: int, size: int) -> None:
+def test_only_common_size_that_fits_is_assumed(pools: int, side: int, size: int) -> None:
     (reading,) = read_input_size(_pools(pools), side * side, None)
     assert reading.input_size == (size, size)
     assert f"{size}x{size}" in reading.assumption

@@ -117,7 +117,7 @@ def test_row_5_second_form_is_not_taken_for_another_in_silence(
     assert_same(load_model(saved_by_a_stranger(owner)), owner)
 
 
-def test_row_6_the_order_of_attributes_runs_once_it_is_confirmed(saved_by_a_stranger: SaveWhole) -> None:
+def test_row_6_confirmed_attribute_order_runs(saved_by_a_stranger: SaveWhole) -> None:
     owner = settled(Attributes())
     path = saved_by_a_stranger(owner)
     with pytest.raises(ArchitectureError, match=r"conv1 \(Conv2d\), maxpool1 \(MaxPool2d\)") as caught:
@@ -242,7 +242,7 @@ def test_row_11_mnist_cnn(saved: Save, saved_by_a_stranger: SaveWhole) -> None:
         assert_same(loaded, owner)
 
 
-def test_a_reading_that_the_saved_layers_speak_against_is_refused(saved_by_a_stranger: SaveWhole) -> None:
+def test_candidate_that_contradicts_saved_layers_is_refused(saved_by_a_stranger: SaveWhole) -> None:
     class MaxPooled(LeNet):
         def __init__(self) -> None:
             super().__init__("attributes")

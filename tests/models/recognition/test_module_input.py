@@ -27,7 +27,7 @@ def test_flattened_images_of_any_size(numbers: int, found: tuple[int, tuple[int,
     assert _find(nn.Sequential(nn.Flatten(), nn.Linear(numbers, 4))) == found
 
 
-def test_of_many_sizes_the_one_that_the_adaptive_pool_leaves_as_it_is() -> None:
+def test_size_that_the_adaptive_pool_keeps_is_preferred() -> None:
     model = VGG(make_features((4, "M") * 5), make_head(paper_head(4 * 49, 3, hidden=5)), pooled_size=(7, 7))
     assert _find(model) == (3, (224, 224))
     assert _find(model, fallback_input_size=(96, 96)) == (3, (96, 96))
@@ -80,14 +80,14 @@ def _absent_device(body: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     ],
     ids=["tuple", "dict", "classes", "branch", "device"],
 )
-def test_what_is_wrong_with_a_forward_is_said_where_no_size_helps(
+def test_broken_forward_is_told_where_no_size_helps(
     forward: Callable[[Callable[[Tensor], Tensor], Tensor], object], said: str
 ) -> None:
     with pytest.raises(ArchitectureError, match=said):
         _find(_Wrapped(forward))
 
 
-def test_where_every_size_fails_in_its_own_way_the_size_is_asked_for() -> None:
+def test_size_is_asked_for_where_every_size_fails() -> None:
     with pytest.raises(ArchitectureError, match="it runs on none of the common sizes") as caught:
         _find(nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 13 * 13, 4)))
     assert "`input_size=N`" in caught.value.hint

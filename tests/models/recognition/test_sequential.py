@@ -109,9 +109,7 @@ def _strided(kernel: int, padding: int) -> nn.Sequential:
 
 @pytest.mark.parametrize("stated", [None, (32, 32)])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (4, 1), (5, 2)])
-def test_convolutions_of_stride_2_are_not_taken_for_pools_in_silence(
-    kernel: int, padding: int, stated: tuple[int, int] | None
-) -> None:
+def test_stride_2_convolutions_are_refused_as_ambiguous(kernel: int, padding: int, stated: tuple[int, int] | None) -> None:
     """The keys are those of convolutions with a max pool each and no ReLU; the ReLU of the head tells nothing."""
     owner = _strided(kernel, padding).eval()
     pools, strides = read_row(owner.state_dict(), input_size=stated)
@@ -132,7 +130,7 @@ def test_strides_are_read_off_no_row_with_a_relu_and_a_pool() -> None:
     assert "stride 1" in reading.assumptions[0]
 
 
-def test_what_lies_between_two_sequentials_is_read_from_the_size() -> None:
+def test_gap_between_sequentials_follows_from_the_size() -> None:
     state = _state(body_0=(4, 1, 3, 3), body_3=(8, 4, 3, 3), head_0=(3, 8 * 49))
     reading = recognise(state, input_size=(28, 28))
     assert "ReLU, MaxPool, Flatten, Linear" in reading.reasons[0]
@@ -147,7 +145,7 @@ def test_no_common_size_is_a_question_that_names_those_that_fit() -> None:
     ("numbers", "given", "channels", "size"),
     [(784, None, 1, (28, 28)), (3072, None, 3, (32, 32)), (3072, (16, 16), 12, (16, 16)), (600, (20, 30), 1, (20, 30))],
 )
-def test_a_fully_connected_net_takes_the_image_that_its_width_is(
+def test_fully_connected_width_gives_the_image_size(
     numbers: int, given: tuple[int, int] | None, channels: int, size: tuple[int, int]
 ) -> None:
     reading = recognise(_state(fc_1=(5, numbers), fc_4=(3, 5)), input_size=given)

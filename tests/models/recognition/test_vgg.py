@@ -98,7 +98,7 @@ def test_the_k_of_a_normalization_is_asked_for(saved: Save, k: float) -> None:
     torch.testing.assert_close(loaded.module(images), owner(images), rtol=0, atol=0)
 
 
-def test_a_normalization_in_an_own_configuration_needs_its_class(saved: Save) -> None:
+def test_normalization_in_own_configuration_needs_its_class(saved: Save) -> None:
     owner = VGG(make_features((4, "LRN", "M", 5, "M")), nn.Linear(5 * 8 * 8, 3))
     with pytest.raises(
         ArchitectureError, match=r"`model='MODULE:CALLABLE'`: .* k 2.*\n.*`model='MODULE:CALLABLE'`: .* k 1"
@@ -131,7 +131,7 @@ def test_features_of_1x1_need_the_size_of_the_images(saved: Save) -> None:
         _same(load_model(path, input_size=size), owner)
 
 
-def test_a_size_that_does_not_match_means_torchvision_s_adaptive_pool(saved: Save) -> None:
+def test_mismatched_size_means_torchvisions_adaptive_pool(saved: Save) -> None:
     owner = _settled(
         VGG(make_features((4, "M", 4, "M")), make_head(paper_head(4 * 7 * 7, 3, hidden=5)), pooled_size=(7, 7))
     )
@@ -140,7 +140,7 @@ def test_a_size_that_does_not_match_means_torchvision_s_adaptive_pool(saved: Sav
     _same(loaded, owner)
 
 
-def test_convolutions_without_padding_are_no_vgg_with_a_pool_to_size(saved: Save) -> None:
+def test_unpadded_convolutions_are_no_vgg_with_pool(saved: Save) -> None:
     features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU(), nn.MaxPool2d(2))
     owner = _settled(VGG(features, nn.Linear(5 * 12 * 12, 3)))
     path = saved(owner.state_dict())
@@ -155,7 +155,7 @@ def test_convolutions_without_padding_are_no_vgg_with_a_pool_to_size(saved: Save
         load_model(path)
 
 
-def test_features_without_a_last_pool_are_told_by_the_size_of_the_images(saved: Save) -> None:
+def test_missing_last_pool_follows_from_the_image_size(saved: Save) -> None:
     owner = _settled(VGG(make_features((4, "M", 4)), nn.Linear(4 * 14 * 14, 3)))
     _same(load_model(saved(owner.state_dict()), input_size=(28, 28)), owner)
 
@@ -167,7 +167,7 @@ def test_a_head_with_batch_norm_and_a_layer_added_by_name(saved: Save) -> None:
     _same(load_model(saved(owner.state_dict())), owner)
 
 
-def test_a_named_architecture_takes_its_head_from_the_checkpoint(saved: Save) -> None:
+def test_named_architecture_has_the_checkpoints_head(saved: Save) -> None:
     owner = _settled(build_vgg("vgg11", num_classes=3, input_size=(32, 32)))
     owner.classifier = _settled(nn.Linear(512, 3))
     path = saved({"module." + key: value for key, value in owner.state_dict().items()})
@@ -196,7 +196,7 @@ def test_a_named_architecture_takes_its_head_from_the_checkpoint(saved: Save) ->
         "a head that can't follow",
     ],
 )
-def test_what_is_no_vgg_says_what_was_seen_and_asks_for_the_class(saved: Save, change: dict[str, torch.Tensor]) -> None:
+def test_non_vgg_names_its_layers_and_asks_for_the_class(saved: Save, change: dict[str, torch.Tensor]) -> None:
     owner = VGG(make_features((4, "M")), nn.Linear(4 * 14 * 14, 3))
     with pytest.raises(ArchitectureError, match=r"convolution.*keys features\.0\.weight") as caught:
         load_model(saved(owner.state_dict() | change))

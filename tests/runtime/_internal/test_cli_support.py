@@ -131,7 +131,7 @@ def body():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_what_is_half_done_is_undone_when_a_signal_ends_the_process(tmp_path: Path, name: str) -> None:
+def test_half_done_work_is_undone_at_a_signal(tmp_path: Path, name: str) -> None:
     (tmp_path / "half").mkdir()
     script = END_BY_SIGNAL.format(name=name) + SCRIPT.format("body()")
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
@@ -174,7 +174,7 @@ def body():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_a_signal_is_not_taken_for_an_exit_of_the_users_own_code() -> None:
+def test_signal_is_no_exit_of_the_users_own_code() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE_OF_A_USER + SCRIPT.format("body()")], capture_output=True, text=True
     )

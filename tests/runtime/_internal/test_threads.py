@@ -65,7 +65,7 @@ def test_the_quota_of_either_version_of_control_groups(
         ("no colons\n", {"cpu.max": "200000 100000"}, 2),
     ],
 )
-def test_the_least_quota_of_the_groups_around_this_process_holds(
+def test_smallest_quota_of_the_groups_holds(
     tmp_path: Path, membership: str, files: dict[str, str], quota: float | None
 ) -> None:
     write_files(tmp_path / "groups", files)

@@ -112,9 +112,7 @@ def test_weights_outside_of_the_models_folder_are_refused(
 
 
 @pytest.mark.parametrize("batch", [BATCH[:, :, :5], BATCH.astype(np.float64), BATCH[0]])
-def test_a_batch_that_the_model_does_not_take_is_refused_and_the_next_one_works(
-    open_model: OpenModel, model: Path, batch: Any
-) -> None:
+def test_wrong_batch_is_refused_and_the_next_works(open_model: OpenModel, model: Path, batch: Any) -> None:
     backend = open_model(model)
     with pytest.raises(RefusedInputError, match="cannot run the model on a batch of"):
         backend.run(batch)

@@ -93,7 +93,7 @@ def test_every_library_that_is_missing_is_named(
     assert capfd.readouterr().out == ""  # which may be JSON
 
 
-def test_a_gpu_that_cannot_be_used_is_told_from_missing_libraries(machine: Any) -> None:
+def test_unusable_gpu_is_told_from_missing_libraries(machine: Any) -> None:
     machine(gpu="CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version\nat line 1")
     with pytest.raises(MissingCapabilityError) as error:
         require_cuda()

@@ -50,7 +50,7 @@ def test_a_batch_size_keeps_its_buffers(session: BoundSession) -> None:
     assert len({*addresses(session)[2], *addresses(session)[3]}) == 4
 
 
-def test_buffers_are_bounded_in_number_and_the_least_recently_used_go(session: BoundSession) -> None:
+def test_least_recently_used_buffers_go(session: BoundSession) -> None:
     for size in range(1, KEPT_BATCH_SIZES + 1):
         session.run(BATCH[:size])
     session.run(BATCH[:1])
@@ -61,9 +61,7 @@ def test_buffers_are_bounded_in_number_and_the_least_recently_used_go(session: B
 @pytest.mark.parametrize(
     "batch", [BATCH[:, :, :5], BATCH[:, :2], BATCH.astype(np.float64), BATCH[0], np.zeros((1, 3, 6, 8), np.uint8)]
 )
-def test_a_batch_that_the_model_does_not_take_is_refused_before_it_has_buffers(
-    session: BoundSession, batch: Any
-) -> None:
+def test_wrong_batch_is_refused_before_it_has_buffers(session: BoundSession, batch: Any) -> None:
     with pytest.raises(BundleError, match=r"it takes tensor\(float\) of shape \['batch', 3, 6, 8\]"):
         session.run(batch)
     assert not session._buffers

@@ -76,9 +76,7 @@ class TestWhatIsAskedOfTheProvider:
         backend.run(BATCH[:2])
         assert [request.settings["gpu_mem_limit"] for request in cuda_on_cpu.requests] == ["1000000000"] * 2
 
-    def test_each_captured_batch_size_has_a_session_and_the_others_share_one(
-        self, model: Path, cuda_on_cpu: Any
-    ) -> None:
+    def test_captured_batch_sizes_have_their_own_sessions(self, model: Path, cuda_on_cpu: Any) -> None:
         backend = open_backend(model, graph_batch_sizes=(1, 2))
         for size in (1, 2, 3, 4, 2, 1):
             backend.run(BATCH[:size])
@@ -183,7 +181,7 @@ class TestOutOfMemory:
 
 
 class TestOtherFailures:
-    def test_a_device_that_failed_is_opened_again_for_the_next_request(self, model: Path, cuda_on_cpu: Any) -> None:
+    def test_failed_device_is_reopened_at_the_next_request(self, model: Path, cuda_on_cpu: Any) -> None:
         backend = open_backend(model)
         expected = backend.run(BATCH[:2])
         cuda_on_cpu.raise_on_running = [RuntimeError(LOST)]
@@ -214,7 +212,7 @@ class TestOtherFailures:
         with pytest.raises(BundleError, match=r"onnxruntime cannot load .*broken\.onnx"):
             open_backend(tmp_path / "broken.onnx")
 
-    def test_operators_that_cuda_lacks_are_told_from_a_missing_device(self, model: Path, cuda_on_cpu: Any) -> None:
+    def test_operators_cuda_lacks_are_told_from_missing_device(self, model: Path, cuda_on_cpu: Any) -> None:
         options = session_options(SessionConfig("cuda", 1))
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         with pytest.raises(Exception, match="CPU EP") as raised:

@@ -37,7 +37,7 @@ def test_a_model_without_metadata_has_none(tmp_path: Path, write_model: Callable
     assert OpenVinoBackend(tmp_path / "bare.onnx", CPU).metadata == {}
 
 
-def test_threads_are_those_of_the_placement_and_nothing_is_rounded(model: Path) -> None:
+def test_session_has_its_threads_and_rounds_nothing(model: Path) -> None:
     for threads in (1, 2):
         compiled = OpenVinoBackend(model, SessionConfig("cpu", threads))._model
         assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
@@ -112,7 +112,7 @@ class TestImport:
             OpenVinoBackend(model, CPU)
         assert 'pip install "vgg-deploy[openvino]"' in missing.value.hint
 
-    def test_its_telemetry_is_not_started_and_nothing_is_left_in_the_home(self, model: Path, tmp_path: Path) -> None:
+    def test_telemetry_is_not_started_and_home_stays_clean(self, model: Path, tmp_path: Path) -> None:
         home = tmp_path / "home"
         home.mkdir()
         environment = {

@@ -43,7 +43,7 @@ def found(bundle: Bundle, **request: object) -> list[tuple[str, str, int, int]]:
     return [(each.variant, each.backend, each.batch_size, each.threads) for each in chosen]
 
 
-def test_by_default_each_variant_runs_on_each_backend_that_is_there(opened: Bundle, installed) -> None:
+def test_default_is_each_variant_on_each_backend(opened: Bundle, installed) -> None:
     installed("onnxruntime", "openvino")
     assert found(opened) == [
         ("onnx-fp32", "onnxruntime", 1, ALL),

@@ -72,7 +72,7 @@ def test_what_was_measured_before_ctrl_c_is_written(make_bundle, tmp_path: Path)
     assert "onnx-fp16" in done.stdout
 
 
-def test_what_fails_gives_its_exit_code_and_the_rest_is_measured(bundle: Path, tmp_path: Path) -> None:
+def test_failure_gives_its_exit_code_and_others_are_measured(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "lone.onnx").write_text("no model")
     done = bench(bundle, *ONE, "--also", f"lone={tmp_path / 'lone.onnx'}", "--json", "-")
     assert done.returncode == 3
@@ -82,7 +82,7 @@ def test_what_fails_gives_its_exit_code_and_the_rest_is_measured(bundle: Path, t
     assert "onnxruntime cannot load" in bad.failure
 
 
-def test_a_constraint_that_nothing_meets_is_told_after_the_table(bundle: Path, tmp_path: Path) -> None:
+def test_unmet_constraint_is_told_after_the_table(bundle: Path, tmp_path: Path) -> None:
     done = bench(bundle, *ONE, "--json", tmp_path / "a.json", "--max-size-mb", "0.00001")
     assert done.returncode == 4
     assert "The nearest is onnx-fp32 / onnxruntime" in done.stderr

@@ -109,7 +109,7 @@ def test_accuracy_is_measured_once_per_variant_and_backend(opened: Bundle, tmp_p
     assert {row.quality.images for row in results.rows} == {4}
 
 
-def test_the_baseline_is_the_first_where_there_is_no_float32_one(opened: Bundle, candidates) -> None:
+def test_baseline_is_the_first_without_a_float32_one(opened: Bundle, candidates) -> None:
     results = run(opened, candidates[1:], effort=TINY)
     assert results.baseline == ("onnx-int8-static", "onnxruntime")
     assert results.rows[0].ratio.value == 1

@@ -90,7 +90,7 @@ def test_a_file_that_is_not_the_one_that_is_hashed_is_named(
         pending.require_same_files()
 
 
-def test_where_the_thread_is_gone_the_digests_are_computed_all_the_same(
+def test_digests_are_computed_without_the_thread(
     folder: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a forked child, to which threads do not come along."""

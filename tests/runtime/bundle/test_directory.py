@@ -141,9 +141,7 @@ def test_an_enormous_manifest_is_refused_unparsed(bundle: Path) -> None:
         open_bundle(bundle)
 
 
-def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_folder_is_no_empty_one(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = os.scandir
 
     def deny(path: str) -> object:  # as a user without the right has it; tests may run as one who may do anything

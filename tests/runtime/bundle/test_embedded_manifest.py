@@ -18,7 +18,7 @@ MakeManifest = Callable[..., Manifest]
 check = partial(check_manifest_unchanged, source=MODEL, as_error=ChecksumError)
 
 
-def test_what_is_known_only_once_a_file_is_written_is_not_compared(make_manifest: MakeManifest) -> None:
+def test_fields_known_after_writing_are_not_compared(make_manifest: MakeManifest) -> None:
     carried = {METADATA_KEY: make_manifest().dump()}
     variant = Variant("onnx-fp32", "onnx", "fp32", MODEL, 5, {MODEL: "00" * 32})
     check(make_manifest(variants=(variant,), golden="00" * 32), carried)

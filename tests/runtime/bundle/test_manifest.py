@@ -39,7 +39,7 @@ def test_text_brings_back_the_same_manifest(make_manifest: MakeManifest) -> None
         b"9" * 5000,
     ],
 )
-def test_what_is_no_manifest_is_refused_by_the_name_of_its_source(text: bytes) -> None:
+def test_text_that_is_no_manifest_is_refused_by_its_source(text: bytes) -> None:
     with pytest.raises(BundleError, match=r"^x/bundle\.json is no manifest of a bundle"):
         Manifest.parse(text, source="x/bundle.json")
 
@@ -109,7 +109,7 @@ def test_figures_below_the_tolerance_are_misses(changes: dict[str, Any], misses:
     assert replace(FIGURES, **changes).misses(TOLERANCE) == misses
 
 
-def test_preprocessing_of_unknown_output_size_is_left_to_the_image(make_manifest: MakeManifest) -> None:
+def test_unknown_output_size_is_left_to_the_image(make_manifest: MakeManifest) -> None:
     assert make_manifest(preprocessing=Preprocessing(resize=6)).preprocessing.output_size is None
 
 

@@ -143,7 +143,7 @@ def test_a_file_object_is_read_from_its_beginning_and_left_open(photo: Path) -> 
         assert not file.closed
 
 
-def test_the_first_frame_of_an_animation_is_taken_and_its_file_closed(tmp_path: Path) -> None:
+def test_animation_gives_its_first_frame_and_is_closed(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "green", "blue")]
     for name in ("a.gif", "a.tiff", "a.webp"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
@@ -283,7 +283,7 @@ def test_a_name_is_taken_from_what_has_one(photo: Path) -> None:
     assert [image_name(source) for source in (b"", io.BytesIO(), PIXELS)] == ["the image"] * 3
 
 
-def test_folders_give_their_images_in_order_and_files_stay_as_given(tmp_path: Path) -> None:
+def test_folders_give_sorted_images_and_files_stay(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpg", "sub/c.webp", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -292,7 +292,7 @@ def test_folders_give_their_images_in_order_and_files_stay_as_given(tmp_path: Pa
     assert find_images([tmp_path / "notes.txt", "none.jpg", tmp_path]) == [*expected, tmp_path / "sub" / "c.webp"]
 
 
-def test_links_to_folders_are_followed_and_every_folder_is_looked_into_once(tmp_path: Path) -> None:
+def test_links_are_followed_and_each_folder_read_once(tmp_path: Path) -> None:
     for name in ("photos/cats/a.jpg", "elsewhere/b.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
@@ -302,7 +302,7 @@ def test_links_to_folders_are_followed_and_every_folder_is_looked_into_once(tmp_
     assert find_images([tmp_path / "photos"]) == [tmp_path / "photos" / name for name in ("cats/a.jpg", "dogs/b.jpg")]
 
 
-def test_hidden_files_and_folders_are_passed_over_unless_they_are_named(tmp_path: Path) -> None:
+def test_hidden_files_are_skipped_unless_named(tmp_path: Path) -> None:
     for name in (".photos/a.jpg", ".photos/._a.jpg", ".photos/.thumbnails/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

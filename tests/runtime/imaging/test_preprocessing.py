@@ -15,7 +15,7 @@ from vgg_runtime.imaging.preprocessing import Preprocessing
 GRADIENT = Image.fromarray(np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3))
 
 
-def test_values_are_scaled_then_normalized_one_rounding_at_a_time() -> None:
+def test_normalization_rounds_once_per_step() -> None:
     steps = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     pixels = np.asarray(GRADIENT).astype(np.float32)
     mean, std = np.array(steps.mean, np.float32), np.array(steps.std, np.float32)
@@ -33,7 +33,7 @@ def test_luma_is_one_plane() -> None:
     assert planes.tolist() == [[[76, 76]] * 3]  # 0.299 * 255, ITU-R 601-2
 
 
-def test_a_crop_larger_than_the_image_is_padded_with_zeros_right_and_below_first() -> None:
+def test_larger_crop_is_padded_right_and_below_first() -> None:
     planes = Preprocessing("L", crop=(2, 4), divide_by=255)(Image.new("L", (1, 1), 255))
     assert planes.tolist() == [[[0, 1, 0, 0], [0, 0, 0, 0]]]
 
@@ -46,7 +46,7 @@ def test_exif_orientation_is_applied_only_where_training_did(oriented: bool, sha
     assert Preprocessing(exif_orientation=oriented)(Image.open(file)).shape == shape
 
 
-def test_the_alpha_of_a_palette_is_dropped_and_the_image_left_alone() -> None:
+def test_palette_alpha_is_dropped_on_a_copy() -> None:
     file = io.BytesIO()
     palette = Image.new("P", (2, 2))
     palette.putpalette([10, 20, 30])
@@ -63,7 +63,7 @@ def test_a_permutation_takes_pixels_from_where_it_points() -> None:
     np.testing.assert_array_equal(planes, plain.reshape(3, 6)[:, permutation].reshape(3, 2, 3))
 
 
-def test_an_image_with_other_pixels_than_the_permutation_is_refused() -> None:
+def test_permutation_of_another_size_is_refused() -> None:
     with pytest.raises(ImageError, match=r"6 x 4 pixels where the permutation takes 2") as refused:
         Preprocessing(permutation=(1, 0))(GRADIENT)
     assert "resize" in refused.value.hint
@@ -84,9 +84,7 @@ def test_a_long_thin_image_is_refused_before_it_is_resized() -> None:
         ({"resize": (3, 4), "crop": (5, 6)}, (5, 6)),
     ],
 )
-def test_the_output_size_is_known_where_it_does_not_depend_on_the_image(
-    fields: dict[str, Any], size: tuple[int, int] | None
-) -> None:
+def test_output_size_is_none_where_the_image_decides(fields: dict[str, Any], size: tuple[int, int] | None) -> None:
     assert Preprocessing(**fields).output_size == size
 
 
@@ -135,7 +133,7 @@ def test_an_orientation_that_there_is_none_of_turns_nothing() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of tags that it skips
-def test_a_broken_block_of_exif_turns_nothing_or_is_an_image_error() -> None:
+def test_broken_exif_turns_nothing_or_is_an_image_error() -> None:
     exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112], exif[0x0131] = 6, "software"
     Image.new("RGB", (8, 6)).save(file, "JPEG", exif=exif)

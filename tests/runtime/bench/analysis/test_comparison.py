@@ -44,7 +44,7 @@ def changes(comparison: Comparison) -> list[tuple[str, str, str]]:
     return [(each.subject.variant, each.quantity, each.verdict) for each in comparison.changes]
 
 
-def test_a_planted_slowdown_of_20_percent_is_found_and_nothing_else(make_results) -> None:
+def test_planted_slowdown_of_20_percent_alone_is_reported(make_results) -> None:
     before = make_results(seed=0, noise=0.02)
     after = changed(make_results(seed=1, noise=0.02), slower_than_the_baseline(1.2), STATIC)
     comparison = compare(before, after)
@@ -54,7 +54,7 @@ def test_a_planted_slowdown_of_20_percent_is_found_and_nothing_else(make_results
     assert changes(compare(after, before)) == [("onnx-int8-static", "latency", "faster")]
 
 
-def test_a_slowdown_is_found_by_latency_alone_where_the_baseline_stood_still(make_results) -> None:
+def test_latency_shows_slowdown_of_steady_baseline(make_results) -> None:
     after = changed(make_results(seed=1), slower(1.2), STATIC)
     assert changes(compare(make_results(), after)) == [("onnx-int8-static", "latency", "slower")]
 
@@ -68,7 +68,7 @@ def test_identical_runs_and_repeated_ones_show_no_change(make_results, noise: fl
         assert changes(compare(first, make_results(seed=seed, noise=noise, settings=settings))) == []
 
 
-def test_a_machine_that_is_slower_as_a_whole_shows_in_the_baseline_alone(make_results) -> None:
+def test_slower_machine_shows_in_the_baseline_alone(make_results) -> None:
     after = changed(make_results(seed=1), slower(1.3))
     assert changes(compare(make_results(), after)) == [("onnx-fp32", "latency", "slower")]
     worse = changed(after, slower_than_the_baseline(1.2), STATIC)
@@ -87,7 +87,7 @@ def test_on_another_machine_every_latency_counts(make_results) -> None:
     assert "Another machine, CPUs: 2 -> 4." in comparison.notes
 
 
-def test_what_is_within_the_noise_that_the_runs_state_is_no_change(make_results) -> None:
+def test_difference_within_stated_noise_is_no_change(make_results) -> None:
     before, after = make_results(), changed(make_results(seed=1), slower_than_the_baseline(1.2), STATIC)
 
     def noisy(results: Results, noise: float | None) -> Results:
@@ -153,7 +153,7 @@ def test_rows_of_one_run_alone_and_failures_are_named(make_results) -> None:
     assert "Recommended: onnx-int8-static / onnxruntime / batch 1 / 2 threads -> onnx-fp16 / onnxruntime" in text
 
 
-def test_one_number_of_threads_in_each_run_is_not_what_rows_differ_by(make_results) -> None:
+def test_one_thread_count_per_run_does_not_split_rows(make_results) -> None:
     comparison = compare(make_results(settings=((1, 2),)), make_results(settings=((1, 8),)))
     assert len({each.subject for each in comparison.differences}) == 11
     several = compare(make_results(settings=((1, 2), (1, 1))), make_results(settings=((1, 2), (1, 4))))

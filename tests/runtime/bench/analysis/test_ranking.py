@@ -73,7 +73,7 @@ def test_of_equally_fast_ones_the_smallest_is_recommended(judged) -> None:
     assert found["onnx-int8-dynamic"] == "dominated"
 
 
-def test_of_equally_fast_and_small_ones_the_one_that_needs_least_memory_is_preferred() -> None:
+def test_memory_decides_between_equal_variants() -> None:
     faster = replace(row("onnx-fp16", 49, 25, backend="openvino"), memory=Memory(1200, 1200, 1100))
     leaner = replace(row("onnx-fp16", 50, 25), memory=Memory(700, 700, 600))
     assert preferred([faster, leaner]) is leaner
@@ -98,7 +98,7 @@ def test_who_answers_differently_too_often_is_not_recommended(judged, agreement:
     ],
     ids=["TorchScript", "PyTorch", "a lone file", "another batch size"],
 )
-def test_what_the_runtime_cannot_take_or_answers_another_question_is_not_recommended(judged, rival: Row) -> None:
+def test_rows_the_runtime_cannot_run_are_not_recommended(judged, rival: Row) -> None:
     assert judged(rival)["onnx-fp32"] == "recommended"
 
 
@@ -112,7 +112,7 @@ def test_a_baseline_is_recommended_for_being_the_best(make_results) -> None:
         assert verdicts[rows[0].subject].why == why
 
 
-def test_dominated_is_what_another_at_the_same_setting_beats_in_all(make_results) -> None:
+def test_dominated_row_is_beaten_at_the_same_setting(make_results) -> None:
     rows = [
         row("onnx-fp32", 100, 100),
         row("onnx-int8-static", 50, 25),
@@ -164,7 +164,7 @@ def test_without_a_measured_baseline_nothing_is_said_of_it(make_results) -> None
     assert verdict.why == "the baseline was not measured at this setting"
 
 
-def test_candidates_are_at_the_smallest_batch_size_of_those_that_ran(make_results) -> None:
+def test_candidates_have_the_smallest_batch_size(make_results) -> None:
     results = make_results(settings=((4, 2), (8, 2), (4, 1)))
     assert {(r.subject.batch_size, r.subject.threads) for r in candidates(results)} == {(4, 1), (4, 2)}
 

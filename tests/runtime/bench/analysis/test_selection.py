@@ -57,7 +57,7 @@ def test_what_nothing_satisfies_names_the_nearest_miss(make_results) -> None:
     )
 
 
-def test_a_variant_that_was_not_verified_meets_no_agreement_that_is_asked_for(make_results) -> None:
+def test_unverified_variant_meets_no_agreement(make_results) -> None:
     results: Results = make_results()
     unknown = replace(results, rows=tuple(replace(row, quality=Quality()) for row in results.rows))
     assert best(unknown).row.subject.variant == "onnx-int4-weights"

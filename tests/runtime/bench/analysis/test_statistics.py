@@ -109,7 +109,7 @@ def test_without_scipy_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) 
     assert missing.value.hint == 'pip install "vgg-deploy[report]"'
 
 
-def test_noise_is_how_far_a_second_measurement_is_from_the_first() -> None:
+def test_noise_is_the_distance_of_a_second_measurement() -> None:
     assert statistics.noise([[1.0], [1.0], [1.0]], [[1.03], [0.96], [7.0]]) == pytest.approx(0.04)
     assert statistics.noise([[1.0], [2.0]], [[1.0], [2.0], [9.0]]) == 0
 

@@ -37,7 +37,7 @@ def counting(call: str = "None") -> list[str]:
 
 
 @pytest.mark.parametrize("batch", ["batch", 3])
-def test_it_says_when_it_has_answered_then_answers_each_request_and_ends_with_its_input(make_bundle, batch) -> None:
+def test_worker_answers_each_request_and_ends_with_its_input(make_bundle, batch) -> None:
     command = of_bundle(make_bundle(batch=batch), "--variant", "onnx-fp32", "--batch-size", "2", "--threads", "1")
     answers, done = talk(command, TURN, TURN | {"least": 1})
     assert done.returncode == 0
@@ -88,14 +88,14 @@ def test_it_answers_with_the_best_class_of_each_image(make_bundle, tmp_path: Pat
     assert answers[1] == {"classes": [2, 0, 1]}
 
 
-def test_a_bundle_without_the_variant_is_an_error_on_the_last_line(make_bundle) -> None:
+def test_missing_variant_is_an_error_on_the_last_line(make_bundle) -> None:
     answers, done = talk(of_bundle(make_bundle(), "--variant", "onnx-int8-static"))
     assert answers == []
     assert done.returncode == 3
     assert "the bundle has no variant 'onnx-int8-static'" in done.stderr.splitlines()[-1]
 
 
-def test_the_batch_is_the_same_everywhere_and_as_spread_as_images() -> None:
+def test_batch_is_repeatable_and_as_spread_as_images() -> None:
     batch = image_like_batch((2, 3, 32, 32))
     assert (batch.shape, batch.dtype) == ((2, 3, 32, 32), np.float32)
     np.testing.assert_array_equal(batch, image_like_batch((2, 3, 32, 32)))

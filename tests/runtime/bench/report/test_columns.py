@@ -38,7 +38,7 @@ def test_an_interval_is_told_as_precisely_as_it_takes(estimate: Estimate, text: 
     assert interval(estimate) == text
 
 
-def test_settings_are_shown_where_they_differ_and_figures_where_there_are_any(make_results) -> None:
+def test_columns_are_shown_where_they_differ_or_have_values(make_results) -> None:
     titles = [column.title for column in shown(make_results())]
     assert titles[:4] == ["size MB", "p50 ms", "ratio", "agrees"]
     assert not {"batch", "threads", "GPU MB", "J"} & set(titles)

@@ -14,5 +14,5 @@ def test_what_a_script_holds_stands_as_it_is() -> None:
     assert "<script>a < b && c</script>" in as_html(element("script", "a < b && c"))
 
 
-def test_numbers_are_short_and_have_no_exponent_where_a_drawing_has_its_places() -> None:
+def test_svg_numbers_are_short_and_have_no_exponent() -> None:
     assert 'y="123.457"' in as_html(element("line", y=123.456789))

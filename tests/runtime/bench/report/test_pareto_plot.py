@@ -37,7 +37,7 @@ def test_larger_is_further_right_and_slower_is_higher_up(format_number: Element)
     assert all(0 < x < 100 and 0 < y < HEIGHT for x, y in map(place, markers(format_number).values()))
 
 
-def test_backend_agreement_and_front_are_told_by_shape_filling_and_class(format_number: Element) -> None:
+def test_points_show_backend_agreement_and_front(format_number: Element) -> None:
     found = markers(format_number)
     assert len(found) == 11
     assert found["onnx-int4-weights onnxruntime"].get("class") == "marker front hollow"

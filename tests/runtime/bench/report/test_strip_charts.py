@@ -26,7 +26,7 @@ def widths(strip: Element) -> list[float]:
     return [float(bar.get("width", "").rstrip("%")) for bar in strip.iter("rect")]
 
 
-def test_latencies_are_drawn_around_the_median_the_fullest_bin_as_high_as_the_strip(rows: list[Row]) -> None:
+def test_strip_centres_on_median_and_fills_its_height(rows: list[Row]) -> None:
     first, second = strips(latency_chart(rows, numbers(rows)))
     for strip in (first, second):
         assert max(float(bar.get("height", "")) for bar in strip.iter("rect")) == pytest.approx(HISTOGRAM_HEIGHT)

@@ -27,7 +27,7 @@ def logging(log: Path, *names: str) -> dict[str, list[str]]:
     return {name: worker(code.format(log=str(log), name=name)) for name in names}
 
 
-def test_every_subject_has_its_turn_in_every_round_and_every_other_round_goes_backwards(tmp_path: Path) -> None:
+def test_subjects_take_turns_and_every_other_round_reverses(tmp_path: Path) -> None:
     found = list(turns(logging(tmp_path / "log", "a", "b", "c"), TINY))
     assert [name for name, _ in found] == [*"abc", *"cba", *"abc", *"cba"]
     assert {len(turn.latencies) for _, turn in found if isinstance(turn, Turn)} == {2}
@@ -84,7 +84,7 @@ FAILING = {
 
 
 @pytest.mark.parametrize(("code", "message", "exit_code"), FAILING.values(), ids=FAILING)
-def test_a_subject_that_fails_gives_its_reason_and_the_others_go_on(code: str, message: str, exit_code: int) -> None:
+def test_failing_subject_gives_its_reason_and_others_go_on(code: str, message: str, exit_code: int) -> None:
     subjects = {"bad": worker(code), "good": worker("serve(lambda: None)")}
     found = list(turns(subjects, TINY))
     assert [turn for name, turn in found if name == "bad"] == [Failure(message, exit_code)]
