@@ -133,10 +133,10 @@ def _torchvision(name: str, checkpoint: Checkpoint, request: LoadRequest) -> Bui
 def _from_whole_module(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     """A whole module: as it is where its order is certain or confirmed, else by its weights."""
     assert checkpoint.module is not None
-    found = in_attribute_order(checkpoint.module) if request.attribute_order else runnable(checkpoint.module)
-    if found is None:
+    built = in_attribute_order(checkpoint.module) if request.attribute_order else runnable(checkpoint.module)
+    if built is None:
         return _by_its_weights(checkpoint, request)
-    module, assumption = found
+    module, assumption = built
     info = Architecture(
         name="module",
         description=f"a whole module, of the class {_class_name(checkpoint.module)}",

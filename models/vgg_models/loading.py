@@ -155,16 +155,16 @@ def _to_loaded_model(built: BuiltModel, request: LoadRequest) -> LoadedModel:
 
 
 def _num_classes(module: nn.Module, input_shape: tuple[int, int, int]) -> int:
-    shown = "x".join(map(str, input_shape))
+    size = "x".join(map(str, input_shape))
     try:
         with torch.inference_mode():
             output = module(torch.zeros(1, *input_shape))
     except Exception as error:  # a forward may fail in any way
         raise ArchitectureError(
-            f"the module fails on an image of {shown}: {type(error).__name__}: {error}.",
+            f"the module fails on an image of {size}: {type(error).__name__}: {error}.",
             hint="Give the size that it was trained at: `input_size=N` or `input_size=(H, W)`.",
         ) from error
-    check_scores(output, shown, module)
+    check_scores(output, size, module)
     return int(output.shape[1])
 
 
@@ -207,12 +207,12 @@ def _random_vgg(name: str, request: LoadRequest, checkpoint: CheckpointInfo) -> 
 
 
 def _random_known(name: str, request: LoadRequest, checkpoint: CheckpointInfo) -> BuiltModel:
-    known = KNOWN_MODELS[name]
-    channels, *size = known.input_shape
-    build = partial(known.build, request.num_classes or known.num_classes)
+    model = KNOWN_MODELS[name]
+    channels, *size = model.input_shape
+    build = partial(model.build, request.num_classes or model.num_classes)
     shape = (size[0], size[1])
     module = build_random(build, seed=request.seed, input_channels=channels, input_size=shape, kaiming=True)
-    return BuiltModel(module, Architecture(name, known.description, "named"), checkpoint, channels, shape)
+    return BuiltModel(module, Architecture(name, model.description, "named"), checkpoint, channels, shape)
 
 
 def pretrained_model(name: str, request: LoadRequest) -> BuiltModel:

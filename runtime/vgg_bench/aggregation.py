@@ -47,22 +47,22 @@ class Measurements:
         return tuple(turn.latencies for turn in self.turns.get(name, ()))
 
 
-def row(candidate: CaseCommand, baseline: BenchmarkCase, taken: Measurements, manifest: Manifest) -> Row:
+def row(candidate: CaseCommand, baseline: BenchmarkCase, measurements: Measurements, manifest: Manifest) -> Row:
     """Return what is known of a candidate; ``baseline`` is taken at the same batch size and threads."""
-    subject, turns = candidate.subject, taken.turns.get(candidate.subject.name, [])
-    rounds = taken.rounds(subject.name)
-    found = Row(subject, candidate.bytes, rounds, quality=_quality(subject, taken, manifest))
-    failure = taken.failures.get(subject.name) or (None if turns else NEVER_RUN)
+    subject, turns = candidate.subject, measurements.turns.get(candidate.subject.name, [])
+    rounds = measurements.rounds(subject.name)
+    result = Row(subject, candidate.bytes, rounds, quality=_quality(subject, measurements, manifest))
+    failure = measurements.failures.get(subject.name) or (None if turns else NEVER_RUN)
     if failure is not None:
-        return replace(found, failure=failure.message, exit_code=failure.exit_code)
+        return replace(result, failure=failure.message, exit_code=failure.exit_code)
     copies = [turn.copies_s for turn in turns if turn.copies_s is not None]
     latency = estimates.latency(rounds, subject.batch_size, copies)
     starts = [turn.start for turn in turns if turn.start is not None]
     rival = replace(baseline, batch_size=subject.batch_size, threads=subject.threads)
-    rivals = taken.rounds(rival.name)
+    rivals = measurements.rounds(rival.name)
     on_cpu = not subject.backend.endswith("-cuda")
     return replace(
-        found,
+        result,
         latency=latency,
         ratio=ITSELF if subject == rival else estimates.ratio(rounds, rivals) if rivals else None,
         cold_start_s=estimates.median_of([start.cold_start_s for start in starts]),
@@ -70,29 +70,29 @@ def row(candidate: CaseCommand, baseline: BenchmarkCase, taken: Measurements, ma
         memory=_memory(turns),
         energy_j=_mean(turn.energy_j for turn in turns),
         roofline=roofline(
-            manifest, candidate.bytes, subject.batch_size, taken.peaks[subject.threads], latency.p50.value
+            manifest, candidate.bytes, subject.batch_size, measurements.peaks[subject.threads], latency.p50.value
         )
-        if on_cpu and subject.threads in taken.peaks
+        if on_cpu and subject.threads in measurements.peaks
         else None,
     )
 
 
-def _quality(subject: BenchmarkCase, taken: Measurements, manifest: Manifest) -> Quality:
+def _quality(subject: BenchmarkCase, measurements: Measurements, manifest: Manifest) -> Quality:
     quality = quality_from_manifest(subject.variant, manifest)
-    answers = taken.answers.get((subject.variant, subject.backend))
+    answers = measurements.answers.get((subject.variant, subject.backend))
     if answers is None:
         return quality
-    return replace(quality, accuracy=accuracy_with_interval(answers, taken.classes), images=len(answers))
+    return replace(quality, accuracy=accuracy_with_interval(answers, measurements.classes), images=len(answers))
 
 
 def _memory(turns: Sequence[Turn]) -> Memory | None:
     """The greatest peak, and how it stood after the last call."""
-    known = [turn.memory for turn in turns if turn.memory is not None]
-    if not known:
+    memories = [turn.memory for turn in turns if turn.memory is not None]
+    if not memories:
         return None
-    return replace(known[-1], peak=max(memory.peak for memory in known), gpu=turns[-1].gpu_mb)
+    return replace(memories[-1], peak=max(memory.peak for memory in memories), gpu=turns[-1].gpu_mb)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if numbers else None

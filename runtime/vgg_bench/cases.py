@@ -64,8 +64,8 @@ def choose(bundle: Bundle, request: BenchmarkRequest) -> tuple[list[CaseCommand]
     """
     manifest = bundle.manifest
     variants = [manifest.variant(name) for name in dict.fromkeys(request.variants)] or list(manifest.variants)
-    if taken := sorted({*IN_PYTORCH, *(each.name for each in manifest.variants)} & set(request.also)):
-        raise UsageError(f"{', '.join(taken)} is the name of a variant.", hint="Give the file a name of its own.")
+    if clashes := sorted({*IN_PYTORCH, *(each.name for each in manifest.variants)} & set(request.also)):
+        raise UsageError(f"{', '.join(clashes)} is the name of a variant.", hint="Give the file a name of its own.")
     batch_sizes = _batch_sizes(request.batch_sizes, manifest)
     engines, absent = find_engines(request.backends, variants)
     if request.checkpoint is not None:

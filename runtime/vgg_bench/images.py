@@ -50,8 +50,8 @@ def class_of_each(names: Sequence[str], labels: Sequence[str]) -> list[int | Non
     Case, spaces, dashes, underscores and slashes are not told apart. A folder that fits two labels is named after none.
     """
     plain = [_plain(label) for label in labels]
-    known = {label: index for index, label in enumerate(plain) if plain.count(label) == 1}
-    return [known.get(_plain(PurePosixPath(name).parent.name)) for name in names]
+    indices = {label: index for index, label in enumerate(plain) if plain.count(label) == 1}
+    return [indices.get(_plain(PurePosixPath(name).parent.name)) for name in names]
 
 
 def _plain(name: str) -> str:

@@ -24,8 +24,8 @@ from vgg_runtime.bundle.manifest import Manifest
 __all__ = ["EFFORT", "QUICK", "OnStep", "run", "steps"]
 
 # Many short rounds: of nine, one that something else disturbs moves no interval; of five it would.
-EFFORT = Schedule(rounds=9, seconds=0.1, least=4, starts=3)
-QUICK = Schedule(rounds=3, seconds=0.05, least=2)
+EFFORT = Schedule(rounds=9, seconds=0.1, min_calls=4, starts=3)
+QUICK = Schedule(rounds=3, seconds=0.05, min_calls=2)
 
 # Called with what was done and how many of :func:`steps` that was.
 OnStep = Callable[[str, int], None]
@@ -70,15 +70,15 @@ def run(
         absent: as :func:`~.subjects.choose` found it.
         with_roofline: measure the peaks of the machine first, which takes seconds, and place each row against them.
     """
-    taken, baseline = Measurements(), _baseline(candidates)
+    measurements, baseline = Measurements(), _baseline(candidates)
     finished = False
     try:
         for threads in dict.fromkeys(candidate.subject.threads for candidate in candidates if with_roofline):
             if (peaks := measure_peaks(threads)) is not None:
-                taken.peaks[threads] = peaks
-        _run_rounds(candidates, baseline, effort, taken, on_step)
+                measurements.peaks[threads] = peaks
+        _run_rounds(candidates, baseline, effort, measurements, on_step)
         if samples is not None:
-            _collect_predictions(candidates, samples, taken, bundle.manifest, on_step)
+            _collect_predictions(candidates, samples, measurements, bundle.manifest, on_step)
         finished = True
     except KeyboardInterrupt:
         pass
@@ -87,9 +87,9 @@ def run(
         architecture=bundle.manifest.architecture.name,
         source=bundle.manifest.source.sha256 or "",
         baseline=(baseline.subject.variant, baseline.subject.backend),
-        rows=tuple(row(each, baseline.subject, taken, bundle.manifest) for each in candidates),
-        machine=describe_machine(taken.peaks, _noise(baseline, taken)),
-        method=Method(DESCRIPTION, effort.rounds, effort.seconds, effort.least, effort.starts, finished),
+        rows=tuple(row(each, baseline.subject, measurements, bundle.manifest) for each in candidates),
+        machine=describe_machine(measurements.peaks, _noise(baseline, measurements)),
+        method=Method(DESCRIPTION, effort.rounds, effort.seconds, effort.min_calls, effort.starts, finished),
         absent=dict(absent or {}),
         versions=package_versions(),
     )
@@ -104,14 +104,18 @@ def _baseline(candidates: Sequence[CaseCommand]) -> CaseCommand:
 
 
 def _run_rounds(
-    candidates: Sequence[CaseCommand], baseline: CaseCommand, effort: Schedule, taken: Measurements, on_step: OnStep
+    candidates: Sequence[CaseCommand],
+    baseline: CaseCommand,
+    effort: Schedule,
+    measurements: Measurements,
+    on_step: OnStep,
 ) -> None:
     commands = {candidate.subject.name: candidate.command for candidate in candidates}
     with closing(turns(commands | {AGAIN: baseline.command}, effort)) as outcomes:
         for name, outcome in outcomes:
-            so_far = taken.turns.setdefault(name, [])
+            so_far = measurements.turns.setdefault(name, [])
             if isinstance(outcome, Failure):
-                taken.failures[name] = outcome
+                measurements.failures[name] = outcome
                 on_step(name, effort.rounds - len(so_far))
             else:
                 so_far.append(outcome)
@@ -119,20 +123,24 @@ def _run_rounds(
 
 
 def _collect_predictions(
-    candidates: Sequence[CaseCommand], samples: LabelledImages, taken: Measurements, manifest: Manifest, on_step: OnStep
+    candidates: Sequence[CaseCommand],
+    samples: LabelledImages,
+    measurements: Measurements,
+    manifest: Manifest,
+    on_step: OnStep,
 ) -> None:
-    taken.classes = samples.classes
+    measurements.classes = samples.classes
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.npy"
         samples.save(images, manifest)
         for candidate in _answering(candidates):
             subject = candidate.subject
-            if subject.name not in taken.failures:
+            if subject.name not in measurements.failures:
                 try:
                     with Worker(candidate.command) as worker:
-                        taken.answers[subject.variant, subject.backend] = worker.classify(str(images))
+                        measurements.answers[subject.variant, subject.backend] = worker.classify(str(images))
                 except WorkerEndedError as ended:
-                    taken.failures[subject.name] = ended.failure
+                    measurements.failures[subject.name] = ended.failure
             on_step(f"accuracy of {subject.name}", 1)
 
 
@@ -141,6 +149,6 @@ def _answering(candidates: Sequence[CaseCommand]) -> list[CaseCommand]:
     return list({(each.subject.variant, each.subject.backend): each for each in reversed(candidates)}.values())[::-1]
 
 
-def _noise(baseline: CaseCommand, taken: Measurements) -> float | None:
-    first, again = taken.rounds(baseline.subject.name), taken.rounds(AGAIN)
+def _noise(baseline: CaseCommand, measurements: Measurements) -> float | None:
+    first, again = measurements.rounds(baseline.subject.name), measurements.rounds(AGAIN)
     return statistics.noise(first, again) if first and again else None

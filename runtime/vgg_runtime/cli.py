@@ -144,27 +144,27 @@ def verify(bundle: Path, device: Any, backend: str | None) -> None:
 
     figures = verify_bundle(bundle, device=device, backend=backend)
     click.echo("checksums: models and golden outputs are as they were written")
-    for name, found in figures.items():
-        agreement = "equal to the bit" if found.snr_db is None else f"{found.snr_db:.1f} dB signal-to-noise"
-        click.echo(f"{name}: {agreement}, top-1 agreement {found.top1_agreement:.1%} on {found.samples} golden samples")
+    for name, each in figures.items():
+        agreement = "equal to the bit" if each.snr_db is None else f"{each.snr_db:.1f} dB signal-to-noise"
+        click.echo(f"{name}: {agreement}, top-1 agreement {each.top1_agreement:.1%} on {each.samples} golden samples")
     if not figures:
         click.echo("self-test: none, as no ONNX variant was verified when the bundle was exported")
 
 
-def _in_one_line(found: list[Prediction] | ImageError) -> list[Prediction] | str:
-    return str(found).replace("\n", " ") if isinstance(found, Exception) else found
+def _in_one_line(outcome: list[Prediction] | ImageError) -> list[Prediction] | str:
+    return str(outcome).replace("\n", " ") if isinstance(outcome, Exception) else outcome
 
 
-def _as_json(classifier: Classifier, file: Path, found: list[Prediction] | str) -> dict[str, Any]:
-    if isinstance(found, str):
-        return {"image": str(file), "error": found}
+def _as_json(classifier: Classifier, file: Path, outcome: list[Prediction] | str) -> dict[str, Any]:
+    if isinstance(outcome, str):
+        return {"image": str(file), "error": outcome}
     from vgg_runtime._internal.json_codec import to_json
 
     return {
         "image": str(file),
         "variant": classifier.variant,
         "device": classifier.device,
-        "predictions": to_json(found),
+        "predictions": to_json(outcome),
     }
 
 

@@ -83,24 +83,24 @@ def open_in_bundle(
         MissingCapabilityError: the backend or the device is missing.
     """
     bundle = open_bundle(path)
-    chosen, reason = _choose_variant(bundle, variant)
-    checksums = PendingChecksums(bundle.directory, chosen.sha256) if verify else None
-    placement = replace(placement, precision=chosen.precision)
-    choice = _choice(bundle, chosen, backend, placement, checksums)
-    load = partial(open_backend, choice.backend, bundle.path(chosen.file), placement)
+    entry, reason = _choose_variant(bundle, variant)
+    checksums = PendingChecksums(bundle.directory, entry.sha256) if verify else None
+    placement = replace(placement, precision=entry.precision)
+    choice = _choice(bundle, entry, backend, placement, checksums)
+    load = partial(open_backend, choice.backend, bundle.path(entry.file), placement)
     if checksums is None:
-        return OpenedModel(bundle.manifest, chosen.name, reason, choice, load, load())
+        return OpenedModel(bundle.manifest, entry.name, reason, choice, load, load())
 
     def load_checked() -> Backend:
-        return CheckedBackend(load, PendingChecksums(bundle.directory, chosen.sha256))
+        return CheckedBackend(load, PendingChecksums(bundle.directory, entry.sha256))
 
     checked = CheckedBackend(load, checksums)
     try:
-        check_manifest_unchanged(bundle.manifest, checked.metadata, source=chosen.file, as_error=BundleError)
+        check_manifest_unchanged(bundle.manifest, checked.metadata, source=entry.file, as_error=BundleError)
     except BundleError:
         checksums.require_digests()  # a model that was changed is the better reason
         raise
-    return OpenedModel(bundle.manifest, chosen.name, reason, choice, load_checked, checked)
+    return OpenedModel(bundle.manifest, entry.name, reason, choice, load_checked, checked)
 
 
 def open_lone_file(path: Path, backend: str | None, placement: SessionConfig) -> OpenedModel:

@@ -112,9 +112,9 @@ def _compare(bundle: Bundle, classifier: Classifier, golden: _Golden) -> ParityF
 def _refuse_misses(bundle: Bundle, figures: dict[str, ParityFigures]) -> None:
     misses = [
         f"{name}: {miss}"
-        for name, found in figures.items()
+        for name, parity in figures.items()
         if (tolerance := bundle.manifest.variant(name).tolerance)
-        for miss in found.misses(tolerance)
+        for miss in parity.misses(tolerance)
     ]
     if misses:
         raise SelfTestError(

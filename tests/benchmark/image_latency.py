@@ -59,7 +59,7 @@ def folder_figure(bundle: Path, photos: Path, threads: int, count: int = 500) ->
             image.save(Path(folder, f"{number:03d}.jpg"), quality=90)
         names = ("files", "decoding", "batches")
         subjects = {name: worker(name, bundle, "onnx-int8-static", threads, Path(folder)) for name in names}
-        timings = measure(subjects, rounds=7, seconds=1, least=2)
+        timings = measure(subjects, rounds=7, seconds=1, min_calls=2)
     each = (timings.rounds[name] for name in names)
     for name in names:
         click.echo(f"{name}: {timings.latency(name):.2f} s")

@@ -332,7 +332,7 @@ def test_calibration_images_that_were_skipped_are_named(
 
 
 def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_export.writing.ranking.EFFORT", Schedule(rounds=2, seconds=0, least=2, most=2))
+    monkeypatch.setattr("vgg_export.writing.ranking.EFFORT", Schedule(rounds=2, seconds=0, min_calls=2, max_calls=2))
     Path("json.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
     done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--quantize", "dynamic")
     assert done.code == 0

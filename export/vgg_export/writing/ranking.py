@@ -18,7 +18,7 @@ from vgg_runtime.errors import VggDeployError
 __all__ = ["EFFORT", "read_results", "time_variants", "verdicts_by_variant"]
 
 # As many rounds as a bootstrap interval takes, each of them short.
-EFFORT = Schedule(rounds=6, seconds=0.05, least=2, most=50)
+EFFORT = Schedule(rounds=6, seconds=0.05, min_calls=2, max_calls=50)
 
 # What each format is timed on: the backend that users get without asking for one.
 BACKENDS = {"onnx": "onnxruntime", "torchscript": "torchscript"}

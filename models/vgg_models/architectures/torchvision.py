@@ -192,7 +192,7 @@ def _models() -> Any:
 
 
 def _check_name(name: str) -> None:
-    known = torchvision_names()
-    if name not in known:
-        close = get_close_matches(name, known, n=3, cutoff=0.5) or known
+    names = torchvision_names()
+    if name not in names:
+        close = get_close_matches(name, names, n=3, cutoff=0.5) or names
         raise UsageError(f"torchvision has no classifier called {name!r}.", hint=f"It has {', '.join(close)}.")

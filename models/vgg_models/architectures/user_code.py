@@ -125,8 +125,8 @@ def build_user_module(spec: str) -> nn.Module:
         )
     expression = _parse(call, spec)
     with _current_directory_on_path():
-        found = _find(module_name, expression.path)
-        made = found if isinstance(found, nn.Module) and not expression.is_called else _call(found, expression, spec)
+        target = _find(module_name, expression.path)
+        made = target if isinstance(target, nn.Module) and not expression.is_called else _call(target, expression, spec)
     if not isinstance(made, nn.Module):
         raise ArchitectureError(f"{spec} gave a {type(made).__name__}, not an nn.Module.", hint=_HINT)
     return made
@@ -161,22 +161,22 @@ def _find(module_name: str, path: str) -> object:
         raise UsageError(f"the module {module_name} has no {path!r}.", hint=_HINT) from error
 
 
-def _call(found: object, expression: CallExpression, spec: str) -> object:
-    if isinstance(found, nn.Module):
+def _call(target: object, expression: CallExpression, spec: str) -> object:
+    if isinstance(target, nn.Module):
         raise ArchitectureError(f"{spec} calls an nn.Module.", hint="Leave out the parentheses.")
-    if not callable(found):
-        raise ArchitectureError(f"{spec} is a {type(found).__name__}, which can't be called.", hint=_HINT)
-    _check_arguments(found, expression, spec)
+    if not callable(target):
+        raise ArchitectureError(f"{spec} is a {type(target).__name__}, which can't be called.", hint=_HINT)
+    _check_arguments(target, expression, spec)
     try:
-        return found(*expression.arguments, **expression.keywords)
+        return target(*expression.arguments, **expression.keywords)
     except (Exception, SystemExit) as error:  # as above
         raise ArchitectureError(f"calling {spec} failed: {_say(error)}.", hint=_HINT) from error
 
 
-def _check_arguments(found: Callable[..., object], expression: CallExpression, spec: str) -> None:
+def _check_arguments(target: Callable[..., object], expression: CallExpression, spec: str) -> None:
     """Show the signature where the arguments do not match it, before anything is called."""
     try:
-        signature = inspect.signature(found)
+        signature = inspect.signature(target)
     except (ValueError, TypeError):  # built-in callables may have none
         return
     try:

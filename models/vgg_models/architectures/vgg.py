@@ -69,8 +69,8 @@ def configuration_of(name: str) -> tuple[Configuration, bool]:
 
 def name_of(configuration: Configuration, *, batch_norm: bool) -> str | None:
     """Return the name of a configuration in the table, or None."""
-    for name, known in CONFIGURATIONS.items():
-        if known == configuration:
+    for name, entries in CONFIGURATIONS.items():
+        if entries == configuration:
             return name + _BATCH_NORM * batch_norm
     return None
 

@@ -90,8 +90,8 @@ def _zip_kind(path: Path) -> Container:
         return Container.TORCH_ZIP
     if {"config.json", "model.weights.h5"} <= set(names):
         raise CheckpointError(f"{path} is a Keras model, not a PyTorch checkpoint. {ACCEPTED}", hint=EXPORT_HINT)
-    seen = ", ".join(sorted(names)[:5]) or "no entries"
-    raise CheckpointError(f"{path} is a zip file that torch.save didn't write (it holds {seen}). {ACCEPTED}")
+    examples = ", ".join(sorted(names)[:5]) or "no entries"
+    raise CheckpointError(f"{path} is a zip file that torch.save didn't write (it holds {examples}). {ACCEPTED}")
 
 
 def _is_safetensors(head: bytes, path: Path) -> bool:

@@ -81,7 +81,7 @@ def read_metadata(content: object, module: nn.Module | None, header: Mapping[str
         ("the header of the checkpoint", {key: _from_text(text) for key, text in header.items()}),
         ("the module", {} if module is None else _attributes(module)),
     ]
-    dicts = (found for where, root in roots if isinstance(root, Mapping) for found in _dicts(root, where, _MAX_DEPTH))
+    dicts = (entry for where, root in roots if isinstance(root, Mapping) for entry in _dicts(root, where, _MAX_DEPTH))
     reader = _Reader(list(islice(dicts, _MAX_DICTS)))
     return CheckpointMetadata(
         labels=reader.every("labels", _labels, *_LABEL_KEYS),

@@ -29,12 +29,12 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, architecture: str) ->
     """
     expected = module.state_dict()
     undressed = list(without_prefixes(state))
-    chosen, notes = max(undressed, key=lambda candidate: len(candidate[0].keys() & expected.keys()))
-    chosen = {**chosen, **_counters(expected, chosen)}
+    tensors, notes = max(undressed, key=lambda candidate: len(candidate[0].keys() & expected.keys()))
+    tensors = {**tensors, **_counters(expected, tensors)}
     faults = [
-        _list("missing", [key for key in expected if key not in chosen]),
-        _list("unexpected", [key for key in chosen if key not in expected]),
-        _list("of another shape or type", list(_misfits(expected, chosen))),
+        _list("missing", [key for key in expected if key not in tensors]),
+        _list("unexpected", [key for key in tensors if key not in expected]),
+        _list("of another shape or type", list(_misfits(expected, tensors))),
     ]
     if any(faults):
         raise ArchitectureError(
@@ -42,7 +42,7 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, architecture: str) ->
             hint="Leave out `model` to have the architecture read off the checkpoint, "
             "or give `model='MODULE:CALLABLE'`.",
         )
-    module.load_state_dict(_as_saved_today(chosen, module), strict=True, assign=True)
+    module.load_state_dict(_as_saved_today(tensors, module), strict=True, assign=True)
     return notes
 
 
@@ -53,19 +53,19 @@ def _as_saved_today(state: dict[str, Tensor], module: nn.Module) -> OrderedDict[
     return versioned
 
 
-def _counters(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _counters(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """BatchNorm's batch counters as integers.
 
     torch before 0.4.1 wrote none, casting a whole state dict casts them
     too, and eval mode never reads them.
     """
     counters = [key for key in expected if key.endswith(".num_batches_tracked")]
-    return {key: given.get(key, torch.zeros(())).to(expected[key].dtype) for key in counters}
+    return {key: tensors.get(key, torch.zeros(())).to(expected[key].dtype) for key in counters}
 
 
-def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterable[str]:
-    for key in expected.keys() & given.keys():
-        want, have = expected[key], given[key]
+def _misfits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Iterable[str]:
+    for key in expected.keys() & tensors.keys():
+        want, have = expected[key], tensors[key]
         if want.shape != have.shape:
             yield f"{key} {tuple(have.shape)} instead of {tuple(want.shape)}"
         elif want.is_floating_point() != have.is_floating_point():

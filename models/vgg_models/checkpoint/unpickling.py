@@ -123,8 +123,8 @@ def is_stub(module: nn.Module) -> bool:
 
 def substitutes(names: tuple[str, ...]) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Return (class, the name that it stands for) for those names that have a substitute."""
-    found = ((_substitute(name), name) for name in names)
-    return [(cls, name) for cls, name in found if cls is not None]
+    pairs = ((_substitute(name), name) for name in names)
+    return [(cls, name) for cls, name in pairs if cls is not None]
 
 
 def _substitute(name: str) -> type | None:

@@ -34,7 +34,7 @@ class InputSizeCandidate:
 
 
 def read_input_size(
-    feature_map_size: FeatureMapSize, positions: int, given: tuple[int, int] | None
+    feature_map_size: FeatureMapSize, positions: int, stated: tuple[int, int] | None
 ) -> list[InputSizeCandidate]:
     """Return the sizes that fit; several where the checkpoint leaves a choice, none where nothing fits.
 
@@ -45,8 +45,8 @@ def read_input_size(
     """
     side = isqrt(positions)
     square = (side, side) if side * side == positions else None
-    if given is not None:
-        return _with_given_size(feature_map_size(given), positions, square, given)
+    if stated is not None:
+        return _with_given_size(feature_map_size(stated), positions, square, stated)
     if square is None:
         return [InputSizeCandidate(None, question=f"feature maps of {positions} positions are not square{_ask()}")]
     fitting = [size for size in COMMON_SIZES if feature_map_size((size, size)) == square]
@@ -58,17 +58,17 @@ def read_input_size(
 
 
 def _with_given_size(
-    found: tuple[int, int], positions: int, square: tuple[int, int] | None, given: tuple[int, int]
+    size: tuple[int, int], positions: int, square: tuple[int, int] | None, stated: tuple[int, int]
 ) -> list[InputSizeCandidate]:
-    if min(found) > 0 and found[0] * found[1] == positions:
-        return [InputSizeCandidate(given)]
-    if min(found) == 0 or square is None:
+    if min(size) > 0 and size[0] * size[1] == positions:
+        return [InputSizeCandidate(stated)]
+    if min(size) == 0 or square is None:
         return []
     return [
         InputSizeCandidate(
-            given,
+            stated,
             pooled_size=square,
-            assumption=f"images of {given[0]}x{given[1]} give feature maps of {found[0]}x{found[1]}, the classifier "
+            assumption=f"images of {stated[0]}x{stated[1]} give feature maps of {size[0]}x{size[1]}, the classifier "
             f"takes {square[0]}x{square[1]}: an AdaptiveAvgPool2d lies between, as in torchvision",
         )
     ]

@@ -15,8 +15,8 @@ def layer_mismatches(saved: nn.Module, built: nn.Module) -> list[str]:
 
     A function that ``forward`` called left no layer, so ``built`` may well have layers that ``saved`` lacks.
     """
-    known = {_describe(layer) for layer in built.modules()}
-    return sorted({text for layer in saved.modules() if (text := _describe(layer)) not in known})
+    descriptions = {_describe(layer) for layer in built.modules()}
+    return sorted({text for layer in saved.modules() if (text := _describe(layer)) not in descriptions})
 
 
 def _describe(layer: nn.Module) -> str:

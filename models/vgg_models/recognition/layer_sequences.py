@@ -125,10 +125,10 @@ def rows(saved: Sequence[SavedLayer]) -> Iterator[LayerSequence]:
     if prod(map(len, contents)) > _MOST_CHOICES:
         return
     for choice in product(*contents):
-        chosen = dict(zip(kinds, choice, strict=True))
-        if activations_agree(chosen) and endings_agree(chosen):
+        selection = dict(zip(kinds, choice, strict=True))
+        if activations_agree(selection) and endings_agree(selection):
             for padded in _paddings(saved):
-                row = LayerSequence(tuple(saved), (first, *(chosen[slot] for slot in slots)), padded)
+                row = LayerSequence(tuple(saved), (first, *(selection[slot] for slot in slots)), padded)
                 yield row
                 if row.may_be_strided:
                     yield row.with_strides()
@@ -213,12 +213,12 @@ def gaps_agree(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool
 
 def place(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> Chain:
     """Return the layers as a module whose keys are the saved ones."""
-    taken = {path for layer in saved for path in _with_parents(layer.path)}
+    occupied = {path for layer in saved for path in _with_parents(layer.path)}
     paths = iter(saved)
     steps: list[tuple[str, nn.Module]] = []
     for layer in layers:
-        path = next(paths).path if _has_weights(layer) else _free_path(layer, steps, taken)
-        taken.add(path)
+        path = next(paths).path if _has_weights(layer) else _free_path(layer, steps, occupied)
+        occupied.add(path)
         steps.append((path, layer))
     return Chain(steps)
 
@@ -243,14 +243,14 @@ def _has_weights(layer: nn.Module) -> bool:
     return any(isinstance(layer, cls) for cls, _ in _KINDS)
 
 
-def _free_path(layer: nn.Module, steps: list[tuple[str, nn.Module]], taken: set[str]) -> str:
+def _free_path(layer: nn.Module, steps: list[tuple[str, nn.Module]], occupied: set[str]) -> str:
     """The next index, where the layer before has one that is followed by a free one; else a name such as relu2."""
     parent, _, name = (steps[-1][0] if steps else "").rpartition(".")
     successor = f"{parent}.{int(name) + 1}".lstrip(".") if name.isdigit() else ""
-    if successor and successor not in taken:
+    if successor and successor not in occupied:
         return successor
     kind = type(layer).__name__.lower()
     number = 1
-    while f"{kind}{number}" in taken:
+    while f"{kind}{number}" in occupied:
         number += 1
     return f"{kind}{number}"

@@ -42,20 +42,20 @@ def find_module_input(
     fitting = fitting_inputs(module, channels, input_size)
     unpooled = [shape for shape in fitting if len(fitting) > 1 and _pool_does_nothing(module, shape)]
     likely = [shape for shape in fitting if shape[1] == fallback_input_size]
-    for chosen, reason in (
+    for shapes, reason in (
         (fitting, "of the common sizes the only one that fits"),
         (likely, "the size that goes with the preprocessing"),
         (unpooled, "of the common sizes the only one that its adaptive pool passes on unchanged"),
     ):
-        if len(chosen) == 1:
-            count, size = chosen[0]
+        if len(shapes) == 1:
+            count, size = shapes[0]
             return count, size, (f"the images are {size[0]}x{size[1]} with {counted(count, 'channel')}: {reason}",)
     if not fitting:
         faults = (_fault(module, shape) for shape in _candidates(module, channels, input_size))
         _refuse_faults([fault for fault in faults if fault is not None])
-    shown = ", ".join(map(_shown, fitting)) or "none of the common sizes"
+    sizes = ", ".join(map(_shown, fitting)) or "none of the common sizes"
     raise ArchitectureError(
-        f"the size of the images can't be read off the module; it runs on {shown} (channels x height x width).",
+        f"the size of the images can't be read off the module; it runs on {sizes} (channels x height x width).",
         hint="Give the size that you trained at: `input_size=N` or `input_size=(H, W)`.",
     )
 
@@ -130,14 +130,14 @@ def _shown(shape: ImageShape) -> str:
 
 def _pool_does_nothing(module: nn.Module, shape: ImageShape) -> bool:
     """Whether the module has one adaptive pool, to more than 1x1, and feature maps come to it in that very size."""
-    seen: list[bool] = []
+    results: list[bool] = []
 
     def look(pool: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append(inputs[0].shape == output.shape and output.shape[-1] > 1)
+        results.append(inputs[0].shape == output.shape and output.shape[-1] > 1)
 
     with ExitStack() as hooks:
         for layer in module.modules():
             if isinstance(layer, nn.AdaptiveAvgPool2d):
                 hooks.callback(layer.register_forward_hook(look).remove)
         _fault(module, shape)
-    return seen == [True]
+    return results == [True]

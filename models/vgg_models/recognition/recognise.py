@@ -100,8 +100,8 @@ def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> 
     with torch.device("meta"):
         expected = {key: value.shape for key, value in build().state_dict().items()}
     counters = {key for key in expected if key.endswith(".num_batches_tracked")}  # absent before torch 0.4.1
-    found = {key: value.shape for key, value in state.items()}
-    return found == expected or found == {key: expected[key] for key in expected.keys() - counters}
+    shapes = {key: value.shape for key, value in state.items()}
+    return shapes == expected or shapes == {key: expected[key] for key in expected.keys() - counters}
 
 
 def _resembling(state: Mapping[str, Tensor]) -> str:
@@ -117,8 +117,8 @@ def _nearest(state: Mapping[str, Tensor]) -> str:
 
 def _seen(state: Mapping[str, Tensor]) -> str:
     layers, keys = saved_layers(state), list(state)
-    shown = ", ".join(keys if len(keys) <= _FEW_KEYS else (*keys[:3], "...", *keys[-3:]))
-    return f"{describe_layers(layers) or 'no layers'}; keys {shown}"
+    names = ", ".join(keys if len(keys) <= _FEW_KEYS else (*keys[:3], "...", *keys[-3:]))
+    return f"{describe_layers(layers) or 'no layers'}; keys {names}"
 
 
 def _strangers(state: Mapping[str, Tensor]) -> str:

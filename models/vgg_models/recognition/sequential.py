@@ -74,7 +74,7 @@ def _readings(candidates: list[LayerSequence], input_size: Size | None) -> list[
     any_size = [row for row in candidates if row.takes_any_size and not input_size]
     fitting = [(row, size) for row in candidates if row not in any_size for size in _fitting(row, sizes)]
     times = Counter(size for _, size in fitting)
-    readings = [_reading(row, size, given=input_size is not None, rivals=times) for row, size in fitting]
+    readings = [_reading(row, size, stated=input_size is not None, rivals=times) for row, size in fitting]
     readings += _part_pooled(candidates, [size for size in sizes if size not in times])
     readings += [_any_size_reading(row) for row in any_size[:1] if _fitting(row, sizes)]
     if readings or input_size:
@@ -115,16 +115,16 @@ def _sides(row: LayerSequence) -> list[int]:
     return [height for height, _ in _fitting(row, [(side, side) for side in range(1, _LARGEST_SIDE)])]
 
 
-def _reading(row: LayerSequence, size: Size, *, given: bool, rivals: Counter[Size]) -> Reading:
+def _reading(row: LayerSequence, size: Size, *, stated: bool, rivals: Counter[Size]) -> Reading:
     """The row at one size.
 
     Args:
         rivals: how many rows fit at each size, this one among them.
     """
-    shown = f"{size[0]}x{size[1]}"
+    text = f"{size[0]}x{size[1]}"
     if skippable := find_skippable(row, size):
-        return _skippable_reading(row, shown, skippable)
-    sized = f"the images are {shown}" + ": of the common sizes the only one that fits" * (len(rivals) == 1)
+        return _skippable_reading(row, text, skippable)
+    sized = f"the images are {text}" + ": of the common sizes the only one that fits" * (len(rivals) == 1)
     return Reading(
         name="cnn",
         description=f"a row of {describe_layers(row.saved)}, {counted(row.saved[-1].shape[0], 'class')}",
@@ -133,10 +133,10 @@ def _reading(row: LayerSequence, size: Size, *, given: bool, rivals: Counter[Siz
         input_size=size,
         reasons=(
             f"the indices leave room for: {row}",
-            f"so images of {shown} give the {_first_linear(row).shape[1]} numbers that the first Linear takes",
+            f"so images of {text} give the {_first_linear(row).shape[1]} numbers that the first Linear takes",
         ),
-        assumptions=(*_assumptions(row), *([] if given else [sized])),
-        chosen_by="`model='MODULE:CALLABLE'`" if given or rivals[size] > 1 else f"`input_size={size[0]}`",
+        assumptions=(*_assumptions(row), *([] if stated else [sized])),
+        chosen_by="`model='MODULE:CALLABLE'`" if stated or rivals[size] > 1 else f"`input_size={size[0]}`",
         needs_a_pool=row.takes_any_size,
     )
 
@@ -160,20 +160,20 @@ def _asking(row: LayerSequence, question: str, assumptions: tuple[str, ...]) -> 
     )
 
 
-def _skippable_reading(row: LayerSequence, shown: str, skippable: list[str]) -> Reading:
+def _skippable_reading(row: LayerSequence, text: str, skippable: list[str]) -> Reading:
     return _undecided(
         row,
-        f"at {shown} the feature maps leave {' and '.join(skippable)} with the width and size that they came with, and "
+        f"at {text} the feature maps leave {' and '.join(skippable)} with the width and size that they came with, and "
         "whether a skip connection leads over that can't be read off the keys",
         (NOTHING_FOLLOWS,),
     )
 
 
 def _part_pooled_reading(row: LayerSequence, sizes: list[Size]) -> Reading:
-    shown = ", ".join(f"{height}x{width}" for height, width in sizes)
+    text = ", ".join(f"{height}x{width}" for height, width in sizes)
     return _undecided(
         row,
-        f"images of {shown} fit if some of the blocks that are alike end in a pool and the others don't; "
+        f"images of {text} fit if some of the blocks that are alike end in a pool and the others don't; "
         "which ones do can't be read off the keys",
         _general_assumptions(row),
     )
@@ -210,10 +210,10 @@ def _flat_reading(row: LayerSequence, input_size: Size | None) -> Reading:
     )
 
 
-def _image_of(width: int, given: Size | None) -> tuple[int, Size | None]:
-    if given is not None:
-        channels, rest = divmod(width, given[0] * given[1])
-        return (channels, given) if channels and not rest else (1, None)
+def _image_of(width: int, stated: Size | None) -> tuple[int, Size | None]:
+    if stated is not None:
+        channels, rest = divmod(width, stated[0] * stated[1])
+        return (channels, stated) if channels and not rest else (1, None)
     for channels in _IMAGE_CHANNELS:
         side = isqrt(width // channels)
         if side in COMMON_SIZES and channels * side * side == width:

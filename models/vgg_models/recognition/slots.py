@@ -73,13 +73,13 @@ def _slot(saved: Sequence[SavedLayer], position: int) -> Slot:
     return Slot(before.kind, after.kind, OPEN, flat, block, len(before.indices) - depth - 1, room)
 
 
-def activations_agree(chosen: Mapping[Slot, Filling]) -> bool:
+def activations_agree(selection: Mapping[Slot, Filling]) -> bool:
     """Whether a ReLU lies in all gaps between feature maps that hold anything, or in none.
 
     Where no index tells, it is taken to be there, unless the indices elsewhere show that this network has none.
     """
     told, untold = set(), set()
-    for slot, filling in chosen.items():
+    for slot, filling in selection.items():
         if slot.open_features:
             untold.add("ReLU" in filling)
         elif not slot.flat and any(word in _ABOUT_FEATURES for word in filling):
@@ -87,13 +87,13 @@ def activations_agree(chosen: Mapping[Slot, Filling]) -> bool:
     return len(told) <= 1 and untold <= (told or {True})
 
 
-def endings_agree(chosen: Mapping[Slot, Filling]) -> bool:
+def endings_agree(selection: Mapping[Slot, Filling]) -> bool:
     """Whether blocks that are alike end alike, be it within a Sequential or at its end.
 
     Where a block ends in a pool, so do all of its kind. Where it does not, a layer after it may still be one.
     """
-    for block in {slot.block for slot in chosen if slot.only_the_block}:
-        alike = {slot: "MaxPool" in filling for slot, filling in chosen.items() if slot.block == block}
+    for block in {slot.block for slot in selection if slot.only_the_block}:
+        alike = {slot: "MaxPool" in filling for slot, filling in selection.items() if slot.block == block}
         of_the_block = {pooled for slot, pooled in alike.items() if slot.only_the_block}
         if len(of_the_block) > 1 or (of_the_block == {True} and not all(alike.values())):
             return False

@@ -51,11 +51,11 @@ class _Match:
 
 def _match(name: str, state: Mapping[str, Tensor]) -> _Match | None:
     module = empty_torchvision(name, state)
-    expected, found = shapes_of(module.state_dict()), shapes_of(state)
-    if expected == found:
+    expected, shapes = shapes_of(module.state_dict()), shapes_of(state)
+    if expected == shapes:
         return _Match(name, module)
     for path in head_paths(module):
-        if outside(path, expected) == outside(path, found):
+        if outside(path, expected) == outside(path, shapes):
             head = read_head([layer for layer in saved_layers(state) if _within(layer.path, path)], path)
             if head is not None and head.in_features == _in_features(module.get_submodule(path)):
                 module.set_submodule(path, make_head(head))

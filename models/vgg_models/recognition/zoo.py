@@ -23,21 +23,21 @@ __all__ = ["named_readings", "recognise", "resembling"]
 def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
     """Return the known models that the state dict matches, in layers and in the gaps between indices."""
     return [
-        _reading(name, known, arranged)
-        for name, known, arranged in _matching(saved_layers(state))
-        if _is_shown(known, arranged) and input_size in (None, known.input_shape[1:])
+        _reading(name, network, arranged)
+        for name, network, arranged in _matching(saved_layers(state))
+        if _is_shown(network, arranged) and input_size in (None, network.input_shape[1:])
     ]
 
 
 def resembling(state: Mapping[str, Tensor]) -> list[str]:
     """Return the names of the known models that fit the state dict, though it does not show that it is one of them."""
-    return [name for name, known, arranged in _matching(saved_layers(state)) if not _is_shown(known, arranged)]
+    return [name for name, network, arranged in _matching(saved_layers(state)) if not _is_shown(network, arranged)]
 
 
-def _is_shown(known: KnownModel, saved: Sequence[SavedLayer]) -> bool:
-    if known.by_name_only:
+def _is_shown(network: KnownModel, saved: Sequence[SavedLayer]) -> bool:
+    if network.by_name_only:
         return False
-    return not known.shown_by_indices or all(before.gap_to(after) is not None for before, after in pairwise(saved))
+    return not network.shown_by_indices or all(before.gap_to(after) is not None for before, after in pairwise(saved))
 
 
 def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
@@ -46,69 +46,69 @@ def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[
     Raises:
         ArchitectureError: its layers are others, or it takes images of another size.
     """
-    known, saved = KNOWN_MODELS[name], saved_layers(state)
-    arranged = _arranged(known, saved)
+    network, saved = KNOWN_MODELS[name], saved_layers(state)
+    arranged = _arranged(network, saved)
     if arranged is None:
         raise ArchitectureError(
             f"the checkpoint doesn't fit {name}: it has {describe_layers(saved)}, of other shapes, order or indices.",
             hint="Leave out `model` to have the architecture read off the checkpoint, "
             "or give `model='MODULE:CALLABLE'`.",
         )
-    if input_size not in (None, known.input_shape[1:]):
-        height, width = known.input_shape[1:]
+    if input_size not in (None, network.input_shape[1:]):
+        height, width = network.input_shape[1:]
         raise ArchitectureError(
             f"{name} takes images of {height}x{width}.",
             hint=f"Give `input_size={(height, width)}`, or leave it out.",
         )
-    return [_reading(name, known, arranged)]
+    return [_reading(name, network, arranged)]
 
 
 def _matching(saved: Sequence[SavedLayer]) -> Iterator[tuple[str, KnownModel, Sequence[SavedLayer]]]:
-    for name, known in KNOWN_MODELS.items():
-        if (arranged := _arranged(known, saved)) is not None:
-            yield name, known, arranged
+    for name, network in KNOWN_MODELS.items():
+        if (arranged := _arranged(network, saved)) is not None:
+            yield name, network, arranged
 
 
-def _arranged(known: KnownModel, saved: Sequence[SavedLayer]) -> Sequence[SavedLayer] | None:
+def _arranged(network: KnownModel, saved: Sequence[SavedLayer]) -> Sequence[SavedLayer] | None:
     """Return the layers in the order of the known model's; None where they are others.
 
     torch saves layers as their owner made them, safetensors by their names, which puts ``classifier`` before
     ``features``. Where that is not the order of the known model, the sole order of whole Sequentials that is, is taken.
     """
-    if _matches(known, saved):
+    if _matches(network, saved):
         return saved
-    orders = [order for order in other_orders(saved) if _matches(known, order)]
+    orders = [order for order in other_orders(saved) if _matches(network, order)]
     return orders[0] if len(orders) == 1 else None
 
 
-def _matches(known: KnownModel, saved: Sequence[SavedLayer]) -> bool:
+def _matches(network: KnownModel, saved: Sequence[SavedLayer]) -> bool:
     if not saved or saved[-1].kind != "linear":
         return False
     with torch.device("meta"):
-        layers = list(known.build(saved[-1].shape[0]))
+        layers = list(network.build(saved[-1].shape[0]))
     return same_layers(layers, saved) and gaps_agree(layers, saved)
 
 
-def _build(known: KnownModel, saved: Sequence[SavedLayer]) -> Chain:
-    layers: list[nn.Module] = list(known.build(saved[-1].shape[0]))
+def _build(network: KnownModel, saved: Sequence[SavedLayer]) -> Chain:
+    layers: list[nn.Module] = list(network.build(saved[-1].shape[0]))
     return place(layers, saved)
 
 
-def _after_the_last(known: KnownModel) -> tuple[str, ...]:
+def _after_the_last(network: KnownModel) -> tuple[str, ...]:
     with torch.device("meta"):
-        *_, last = known.build(1)
+        *_, last = network.build(1)
     return (NOTHING_FOLLOWS,) if isinstance(last, nn.Linear) else ()
 
 
-def _reading(name: str, known: KnownModel, saved: Sequence[SavedLayer]) -> Reading:
-    channels, height, width = known.input_shape
+def _reading(name: str, network: KnownModel, saved: Sequence[SavedLayer]) -> Reading:
+    channels, height, width = network.input_shape
     return Reading(
         name=name,
-        description=f"{known.description}, {counted(saved[-1].shape[0], 'class')}",
-        build=partial(_build, known, saved),
+        description=f"{network.description}, {counted(saved[-1].shape[0], 'class')}",
+        build=partial(_build, network, saved),
         input_channels=channels,
         input_size=(height, width),
         reasons=(f"kinds, shapes and order of all layers: {describe_layers(saved)}",),
-        assumptions=(f"the images are {height}x{width}", *known.assumptions, *_after_the_last(known)),
+        assumptions=(f"the images are {height}x{width}", *network.assumptions, *_after_the_last(network)),
         chosen_by=f"`model='{name}'`",
     )

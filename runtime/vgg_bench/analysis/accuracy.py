@@ -48,9 +48,9 @@ def read_labelled(folder: Path, manifest: Manifest, *, size: int | None = None, 
     files = choose_samples(folder, size, seed=seed)
     classes = classes_from_folders([relative_name(file, folder) for file in files], manifest.labels)
     if classes is None:
-        known = "none" if manifest.labels is None else ", ".join(manifest.labels[:5])
+        labels = "none" if manifest.labels is None else ", ".join(manifest.labels[:5])
         raise UsageError(
-            f"the folders in {folder} are not named after the bundle's labels ({known}).",
+            f"the folders in {folder} are not named after the bundle's labels ({labels}).",
             hint="Accuracy needs one folder of images per class; export with `labels` where the bundle has none.",
         )
     for file in files:  # what cannot be used is refused before anything is measured

@@ -158,7 +158,7 @@ class Quantity:
     """Something that both runs measured of a row.
 
     Attributes:
-        least: a change within this share is none, however narrow the intervals are.
+        margin: a change within this share is none, however narrow the intervals are.
         more, less: what a row is that has become more, or less.
         timed: whether the noise of the runs is its noise too.
     """
@@ -166,7 +166,7 @@ class Quantity:
     name: str
     unit: str
     of: Callable[[Row], Estimate | float | None]
-    least: float
+    margin: float
     more: str
     less: str
     timed: bool = False
@@ -179,7 +179,7 @@ class Quantity:
     def verdict(self, before: Row, after: Row, noise: float) -> str:
         """Return in which way ``after`` differs by more than ``noise`` and beyond the intervals, or "equal"."""
         a, b = self.estimate(before), self.estimate(after)
-        if a is None or b is None or not _apart(a, b, max(self.least, noise) if self.timed else self.least):
+        if a is None or b is None or not _apart(a, b, max(self.margin, noise) if self.timed else self.margin):
             return EQUAL
         return self.more if b.value > a.value else self.less
 
@@ -239,8 +239,8 @@ class Difference:
         return f"{change}: {self.verdict}{factor}"
 
 
-def _apart(a: Estimate, b: Estimate, least: float) -> bool:
-    return not a.overlaps(b) and max(a.value, b.value) > min(a.value, b.value) * (1 + least)
+def _apart(a: Estimate, b: Estimate, margin: float) -> bool:
+    return not a.overlaps(b) and max(a.value, b.value) > min(a.value, b.value) * (1 + margin)
 
 
 def _same_ratio(before: Row, after: Row, noise: float) -> bool:

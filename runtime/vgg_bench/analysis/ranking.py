@@ -10,7 +10,7 @@ from typing import Literal
 from vgg_bench.results import BenchmarkCase, Estimate, Results, Row
 
 __all__ = [
-    "LEAST_AGREEMENT",
+    "MIN_AGREEMENT",
     "NOISE",
     "NOT_WORTHWHILE",
     "SAME_SIZE",
@@ -28,7 +28,7 @@ __all__ = [
 NOISE = 0.05
 
 # A variant that answers differently more often than this may be acceptable, but is not recommended unasked.
-LEAST_AGREEMENT = 0.98
+MIN_AGREEMENT = 0.98
 
 # Files of one precision in two formats differ by less than this share, which is no reason to prefer either.
 SAME_SIZE = 0.01
@@ -77,7 +77,7 @@ def rank_results(results: Results) -> dict[BenchmarkCase, Assessment]:
     an interval above 1, and is above 1 by more than :data:`NOISE`, is not worthwhile.
     """
     measured = results.measured
-    best = preferred(row for row in candidates(results) if _agreement(row) >= LEAST_AGREEMENT)
+    best = preferred(row for row in candidates(results) if _agreement(row) >= MIN_AGREEMENT)
     baselines = {row.subject.setting: row for row in measured if results.is_baseline(row)}
     return {
         row.subject: Assessment(
@@ -96,9 +96,9 @@ def recommended(results: Results) -> BenchmarkCase | None:
 
 def candidates(results: Results) -> list[Row]:
     """Return the rows that can be taken into use: of the bundle, without PyTorch, at the smallest batch size."""
-    found = [row for row in results.measured if row.subject.variant.startswith(DEPLOYABLE)]
-    smallest = min((row.subject.batch_size for row in found), default=0)
-    return [row for row in found if row.subject.batch_size == smallest]
+    rows = [row for row in results.measured if row.subject.variant.startswith(DEPLOYABLE)]
+    smallest = min((row.subject.batch_size for row in rows), default=0)
+    return [row for row in rows if row.subject.batch_size == smallest]
 
 
 def preferred(rows: Iterable[Row]) -> Row | None:

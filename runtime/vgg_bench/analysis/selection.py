@@ -6,7 +6,7 @@ import os
 import shlex
 from dataclasses import dataclass
 
-from vgg_bench.analysis.ranking import LEAST_AGREEMENT, candidates, equally_fast, preferred
+from vgg_bench.analysis.ranking import MIN_AGREEMENT, candidates, equally_fast, preferred
 from vgg_bench.results import Results, Row
 from vgg_runtime.errors import UsageError, VerificationError
 
@@ -21,7 +21,7 @@ class Constraints:
         max_latency_ms: median of one call, in milliseconds.
         max_size_mb: files of the variant, in MB (10^6 bytes).
         min_agreement: share of samples with the best class of eager PyTorch, 0 to 1. None asks for
-            :data:`LEAST_AGREEMENT` where the variant was verified; a number, for a variant that was.
+            :data:`MIN_AGREEMENT` where the variant was verified; a number, for a variant that was.
 
     Raises:
         UsageError: a limit is out of range.
@@ -48,23 +48,23 @@ class Constraints:
 
     @property
     def _least_agreement(self) -> float:
-        return LEAST_AGREEMENT if self.min_agreement is None else self.min_agreement
+        return MIN_AGREEMENT if self.min_agreement is None else self.min_agreement
 
     def misses(self, row: Row) -> list[Miss]:
         """Return the constraints that ``row`` does not satisfy."""
         assert row.latency is not None  # only what was measured is a candidate
         latency, size, agreement = row.latency.p50.value, row.bytes / 1e6, row.quality.top1_agreement
-        found = []
+        texts = []
         if self.max_latency_ms is not None and latency > self.max_latency_ms:
-            found.append(_excess("latency", latency, self.max_latency_ms, "ms"))
+            texts.append(_excess("latency", latency, self.max_latency_ms, "ms"))
         if self.max_size_mb is not None and size > self.max_size_mb:
-            found.append(_excess("size", size, self.max_size_mb, "MB"))
+            texts.append(_excess("size", size, self.max_size_mb, "MB"))
         if agreement is None and self.min_agreement is not None:
-            found.append(Miss(1.0, "agreement is unknown, as it was not verified"))
+            texts.append(Miss(1.0, "agreement is unknown, as it was not verified"))
         elif agreement is not None and agreement < self._least_agreement:
             short = self._least_agreement - agreement
-            found.append(Miss(short / self._least_agreement, f"agreement is {agreement:.4g}, {short:.2g} short"))
-        return found
+            texts.append(Miss(short / self._least_agreement, f"agreement is {agreement:.4g}, {short:.2g} short"))
+        return texts
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,15 @@ def _command(row: Row, bundle: str) -> str:
         "--threads": subject.threads,
         "--batch-size": subject.batch_size if subject.batch_size != 1 else None,
     }
-    given = [f"{name} {value}" for name, value in options.items() if value is not None]
-    return f"vgg-run predict {shlex.quote(bundle)} IMAGE {' '.join(given)}"
+    arguments = [f"{name} {value}" for name, value in options.items() if value is not None]
+    return f"vgg-run predict {shlex.quote(bundle)} IMAGE {' '.join(arguments)}"
 
 
 def _python(row: Row, bundle: str) -> str:
     subject, (device, engine) = row.subject, _placement(row)
     options = {"variant": subject.variant, "device": device, "backend": engine, "threads": subject.threads}
-    given = [f"{name}={_source(value)}" for name, value in options.items() if value is not None]
-    return f"Classifier.open({', '.join([_source(bundle), *given])})"
+    arguments = [f"{name}={_source(value)}" for name, value in options.items() if value is not None]
+    return f"Classifier.open({', '.join([_source(bundle), *arguments])})"
 
 
 def _source(value: str | int) -> str:

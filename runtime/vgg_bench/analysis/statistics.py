@@ -48,13 +48,13 @@ def latency(rounds: Rounds, batch_size: int, copies: Sequence[float] = ()) -> La
         copies: seconds that copying to and from the device took, one per round; none on the CPU.
     """
     names = ("p50", "p90", "p99", "minimum", "mean")
-    found = dict(zip(names, _estimates(rounds, _figures), strict=True))
-    milliseconds = {name: _scaled(each, 1e3) for name, each in found.items()}
+    estimates = dict(zip(names, _estimates(rounds, _figures), strict=True))
+    milliseconds = {name: _scaled(each, 1e3) for name, each in estimates.items()}
     p99 = milliseconds.pop("p99")
     return Latency(
         **milliseconds,
         p99=p99 if sum(map(len, rounds)) >= CALLS_FOR_P99 else None,
-        images_per_second=_throughput(found["mean"], batch_size),
+        images_per_second=_throughput(estimates["mean"], batch_size),
         copies=_scaled(median_of(copies), 1e3) if copies else None,
     )
 
@@ -81,8 +81,8 @@ def noise(rounds: Rounds, again: Rounds) -> float:
 
 def median_of(values: Sequence[float]) -> Estimate:
     """Return the median of independent measurements, such as starts of a process."""
-    (found,) = _estimates([[value] for value in values], lambda drawn: np.array([np.median(drawn)]))
-    return found
+    (estimate,) = _estimates([[value] for value in values], lambda drawn: np.array([np.median(drawn)]))
+    return estimate
 
 
 def _estimates(rounds: Rounds, statistics: Statistics) -> list[Estimate]:
@@ -104,8 +104,8 @@ def _figures(calls: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _resample(calls: Sequence[NDArray[np.float64]], generator: np.random.Generator) -> NDArray[np.float64]:
-    chosen = [calls[i] for i in generator.integers(len(calls), size=len(calls))]
-    return np.concatenate([each[generator.integers(len(each), size=len(each))] for each in chosen])
+    sample = [calls[i] for i in generator.integers(len(calls), size=len(calls))]
+    return np.concatenate([each[generator.integers(len(each), size=len(each))] for each in sample])
 
 
 def _medians(calls: Sequence[float], generator: np.random.Generator) -> NDArray[np.float64]:
@@ -149,6 +149,6 @@ def _throughput(mean: Estimate, batch_size: int) -> Estimate:
     return Estimate(batch_size / mean.value, high and batch_size / high, low and batch_size / low)
 
 
-def _scaled(found: Estimate, factor: float) -> Estimate:
-    low, high = found.interval or (None, None)
-    return Estimate(found.value * factor, low and low * factor, high and high * factor)
+def _scaled(estimate: Estimate, factor: float) -> Estimate:
+    low, high = estimate.interval or (None, None)
+    return Estimate(estimate.value * factor, low and low * factor, high and high * factor)

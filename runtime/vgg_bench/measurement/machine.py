@@ -25,18 +25,18 @@ def describe_machine(peaks: Mapping[int, Peaks], noise: float | None) -> Machine
         cpus=available_cpus(),
         memory_gb=machine_memory_gb(),
         gpu=nvml.gpu_name(),
-        gmac_per_s={str(threads): found.gmac_per_s for threads, found in peaks.items()},
-        gigabytes_per_s={str(threads): found.gigabytes_per_s for threads, found in peaks.items()},
+        gmac_per_s={str(threads): peak.gmac_per_s for threads, peak in peaks.items()},
+        gigabytes_per_s={str(threads): peak.gigabytes_per_s for threads, peak in peaks.items()},
         noise=noise,
     )
 
 
 def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Return the version of each of ``packages`` that is installed; by default of those that may take part in a run."""
-    found = {}
+    versions = {}
     for name in packages:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

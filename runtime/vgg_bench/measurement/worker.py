@@ -78,11 +78,11 @@ def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: Inp
     from vgg_runtime.bundle.manifest import Manifest
 
     if METADATA_KEY in metadata:
-        found = Manifest.parse(metadata[METADATA_KEY], source=f"the metadata of {file}").input
-        if (found.dtype, found.image_shape) != (expected.dtype, expected.image_shape):
+        input_spec = Manifest.parse(metadata[METADATA_KEY], source=f"the metadata of {file}").input
+        if (input_spec.dtype, input_spec.image_shape) != (expected.dtype, expected.image_shape):
             raise BundleError(
-                f"{file} takes {found.dtype} {list(found.image_shape)}, the bundle's variants {expected.dtype} "
-                f"{list(expected.image_shape)}: these do not compare."
+                f"{file} takes {input_spec.dtype} {list(input_spec.image_shape)}, the bundle's variants "
+                f"{expected.dtype} {list(expected.image_shape)}: these do not compare."
             )
 
 

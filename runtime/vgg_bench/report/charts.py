@@ -27,7 +27,7 @@ def latency_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
     """Return the distribution of the calls of each of ``rows`` around its median, with the 99th percentile."""
     drawn = [(row, row.latency) for row in rows if row.latency is not None]
     # In units of each row's own median: on a scale of milliseconds the slowest row would hide the spread of all others.
-    ends = [end.value / found.p50.value for _, found in drawn for end in (found.minimum, found.p90)]
+    ends = [end.value / spread.p50.value for _, spread in drawn for end in (spread.minimum, spread.p90)]
     axis = Scale.around((100 * end for end in ends), margin=0.2)
     strips = []
     for row, latency in drawn:
@@ -189,8 +189,8 @@ class Scale:
             return self._multiples(next(iter(_round_steps(self.high - self.low))))
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         for mantissas in ((1, 2, 5), (1, 3), (1,)):
-            found = [mantissa * 10.0**decade for decade in decades for mantissa in mantissas]
-            inside = [tick for tick in found if self.low <= tick <= self.high]
+            values = [mantissa * 10.0**decade for decade in decades for mantissa in mantissas]
+            inside = [tick for tick in values if self.low <= tick <= self.high]
             if len(inside) <= 7:
                 break
         return inside

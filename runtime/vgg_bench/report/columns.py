@@ -37,8 +37,8 @@ def _estimate(
     return Column(
         title,
         about,
-        value=lambda row: None if (found := of(row)) is None else found.value,
-        text=lambda row: "" if (found := of(row)) is None else form(found),
+        value=lambda row: None if (estimate := of(row)) is None else estimate.value,
+        text=lambda row: "" if (estimate := of(row)) is None else form(estimate),
     )
 
 
@@ -62,10 +62,10 @@ def _percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def _accuracy(found: Estimate) -> str:
-    assert found.interval is not None  # Wilson's needs one image
-    low, high = found.interval
-    return f"{found.value:.1%} ({low:.1%}-{high:.1%})"
+def _accuracy(accuracy: Estimate) -> str:
+    assert accuracy.interval is not None  # Wilson's needs one image
+    low, high = accuracy.interval
+    return f"{accuracy.value:.1%} ({low:.1%}-{high:.1%})"
 
 
 def _p99(row: Row) -> float | None:

@@ -9,15 +9,15 @@ __all__ = ["Element", "as_html", "element"]
 
 def element(tag: str, *children: Element | str, **attributes: str | float) -> Element:
     """Return an element; ``class_`` stands for "class", ``aria_label`` for "aria-label", a number for its digits."""
-    found = Element(tag, {name.strip("_").replace("_", "-"): _text(value) for name, value in attributes.items()})
+    result = Element(tag, {name.strip("_").replace("_", "-"): _text(value) for name, value in attributes.items()})
     for child in children:
         if not isinstance(child, str):
-            found.append(child)
-        elif len(found):
-            found[-1].tail = (found[-1].tail or "") + child
+            result.append(child)
+        elif len(result):
+            result[-1].tail = (result[-1].tail or "") + child
         else:
-            found.text = (found.text or "") + child
-    return found
+            result.text = (result.text or "") + child
+    return result
 
 
 def as_html(root: Element) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
-from vgg_bench.analysis.ranking import LEAST_AGREEMENT, Assessment
+from vgg_bench.analysis.ranking import MIN_AGREEMENT, Assessment
 from vgg_bench.formatting import format_number
 from vgg_bench.report.charts import Scale
 from vgg_bench.report.html import Element, element
@@ -144,7 +144,7 @@ def _segment(a: _Point, b: _Point) -> Element:
 def _marker(point: _Point) -> Element:
     subject, agreement = point.row.subject, point.row.quality.top1_agreement
     classes = ["marker", "front" if point.verdict.on_front else "dominated"]
-    if agreement is not None and agreement < LEAST_AGREEMENT:
+    if agreement is not None and agreement < MIN_AGREEMENT:
         classes.append("hollow")
     title = f"{subject.name}: {_figures(point.row)}; {point.verdict.label}"
     parts = [element("title", title), element("path", d=point.outline)]
@@ -183,7 +183,7 @@ def _key(outlines: Mapping[str, str]) -> Element:
     first = next(iter(outlines.values()))
     entries += [
         ("on the front", first, "marker front"),
-        (f"agrees less than {LEAST_AGREEMENT:.0%}", first, "marker dominated hollow"),
+        (f"agrees less than {MIN_AGREEMENT:.0%}", first, "marker dominated hollow"),
     ]
     items = [element("li", _symbol(element("path", d=outline), how), text) for text, outline, how in entries]
     ring = element("li", _symbol(element("circle", r="7", class_="ring"), "marker"), "recommended")

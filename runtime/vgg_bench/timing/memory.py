@@ -36,8 +36,8 @@ def process_memory() -> Memory | None:
     getrusage: there a process inherits the peak of whoever started it.
     """
     if PROC is not None:
-        found = _kilobytes(PROC / "self" / "status")
-        return Memory(*(found[name] * 1024 / 1e6 for name in ("VmHWM", "VmRSS", "RssAnon")))
+        status = _kilobytes(PROC / "self" / "status")
+        return Memory(*(status[name] * 1024 / 1e6 for name in ("VmHWM", "VmRSS", "RssAnon")))
     try:
         import psutil
     except ImportError:
@@ -61,8 +61,8 @@ def available_share() -> float:
 def _machine_memory() -> tuple[int, int]:
     """Total and available, in bytes."""
     if PROC is not None:
-        found = _kilobytes(PROC / "meminfo")
-        return found["MemTotal"] * 1024, found["MemAvailable"] * 1024
+        totals = _kilobytes(PROC / "meminfo")
+        return totals["MemTotal"] * 1024, totals["MemAvailable"] * 1024
     try:
         import psutil
     except ImportError:

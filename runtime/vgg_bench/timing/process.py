@@ -86,14 +86,14 @@ class Worker:
     ) -> None:
         self.end()
 
-    def turn(self, *, seconds: float, least: int, most: int) -> Turn:
+    def turn(self, *, seconds: float, min_calls: int, max_calls: int) -> Turn:
         """Have calls timed until they took ``seconds`` together, but at least and at most so many.
 
         Raises:
             WorkerEndedError: the process ended.
         """
         start = self._start() if self._process is None else None
-        answer = self._ask({"seconds": seconds, "least": least, "most": most})
+        answer = self._ask({"seconds": seconds, "min_calls": min_calls, "max_calls": max_calls})
         memory = answer["memory"]
         return Turn(
             latencies=tuple(answer["latencies"]),

@@ -15,7 +15,7 @@ __all__ = ["Ratio", "Schedule", "Timings", "measure", "turns"]
 
 
 # A process is kept for its next turn while this share of the machine's memory is left.
-LEAST_AVAILABLE = 0.25
+MIN_AVAILABLE = 0.25
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,17 @@ class Schedule:
 
     Attributes:
         rounds: turns of each subject.
-        seconds: that the calls of a turn take together at least, where that is no more than ``most`` calls.
-        least: calls of a turn.
-        most: calls of a turn.
+        seconds: that the calls of a turn take together at least, where that is no more than ``max_calls``.
+        min_calls: of a turn.
+        max_calls: of a turn.
         starts: processes that each subject is started in anew, one a round; the last of them is kept for the rounds
             that remain.
     """
 
     rounds: int
     seconds: float
-    least: int
-    most: int = 500
+    min_calls: int
+    max_calls: int = 500
     starts: int = 1
 
 
@@ -73,24 +73,26 @@ class Timings:
         return Ratio(median(ratios), min(ratios), max(ratios))
 
 
-def measure(subjects: Mapping[str, Sequence[str]], *, rounds: int = 5, seconds: float = 1.0, least: int = 3) -> Timings:
+def measure(
+    subjects: Mapping[str, Sequence[str]], *, rounds: int = 5, seconds: float = 1.0, min_calls: int = 3
+) -> Timings:
     """Time every subject in turns.
 
     Args:
         subjects: the worker's command by name.
         rounds: how often each subject has its turn.
         seconds: time that the calls of a turn take at least.
-        least: calls that a turn takes at least.
+        min_calls: of a turn.
 
     Raises:
         VggDeployError: a worker fails; the message holds what it said.
     """
-    taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in subjects}
-    for name, turn in turns(subjects, Schedule(rounds, seconds, least)):
+    latencies: dict[str, list[tuple[float, ...]]] = {name: [] for name in subjects}
+    for name, turn in turns(subjects, Schedule(rounds, seconds, min_calls)):
         if isinstance(turn, Failure):
             raise VggDeployError(f"the process that measures {name} failed: {turn.message}")
-        taken[name].append(turn.latencies)
-    return Timings(taken)
+        latencies[name].append(turn.latencies)
+    return Timings(latencies)
 
 
 def turns(subjects: Mapping[str, Sequence[str]], effort: Schedule) -> Generator[tuple[str, Turn | Failure]]:
@@ -109,12 +111,12 @@ def turns(subjects: Mapping[str, Sequence[str]], effort: Schedule) -> Generator[
             for name in list(running)[:: 1 if number % 2 == 0 else -1]:
                 worker = kept.pop(name, None) or stack.enter_context(Worker(running[name]))
                 try:
-                    turn = worker.turn(seconds=effort.seconds, least=effort.least, most=effort.most)
+                    turn = worker.turn(seconds=effort.seconds, min_calls=effort.min_calls, max_calls=effort.max_calls)
                 except WorkerEndedError as ended:
                     del running[name]
                     yield name, ended.failure
                     continue
-                if number + 1 >= effort.starts and available_share() > LEAST_AVAILABLE:
+                if number + 1 >= effort.starts and available_share() > MIN_AVAILABLE:
                     kept[name] = worker
                 else:
                     worker.end()

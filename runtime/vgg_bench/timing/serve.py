@@ -14,7 +14,7 @@ __all__ = ["image_like_batch", "serve"]
 
 # A subject is steady once this many calls in a row were no faster than the fastest so far, by more than this share,
 # and the processor had this many seconds to raise its frequency.
-STEADY_CALLS, STEADY_SHARE, LEAST_WARM_UP = 2, 0.02, 0.05
+STEADY_CALLS, STEADY_SHARE, MIN_WARM_UP_S = 2, 0.02, 0.05
 
 
 def serve(
@@ -68,7 +68,7 @@ def _turn(
 
     _warm_up(call)
     before = read_counters(device)
-    latencies = _time(call, request["seconds"], request["least"], request["most"])
+    latencies = _time(call, request["seconds"], request["min_calls"], request["max_calls"])
     joules = joules_between(before, read_counters(device))
     gpu_after = None if gpu_before is None else nvml.used_megabytes()
     return {
@@ -81,7 +81,7 @@ def _turn(
 
 def _warm_up(call: Callable[[], object]) -> None:
     best, standing, begun = float("inf"), 0, time.perf_counter()
-    while standing < STEADY_CALLS or time.perf_counter() - begun < LEAST_WARM_UP:
+    while standing < STEADY_CALLS or time.perf_counter() - begun < MIN_WARM_UP_S:
         start = time.perf_counter()
         call()
         latency = time.perf_counter() - start
@@ -89,14 +89,14 @@ def _warm_up(call: Callable[[], object]) -> None:
         best = min(best, latency)
 
 
-def _time(call: Callable[[], object], seconds: float, least: int, most: int) -> list[float]:
+def _time(call: Callable[[], object], seconds: float, min_calls: int, max_calls: int) -> list[float]:
     clock = time.perf_counter
     latencies: list[float] = []
     total = 0.0
     gc.collect()
     gc.disable()
     try:
-        while len(latencies) < least or (total < seconds and len(latencies) < most):
+        while len(latencies) < min_calls or (total < seconds and len(latencies) < max_calls):
             start = clock()
             call()
             latencies.append(clock() - start)

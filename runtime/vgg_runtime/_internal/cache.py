@@ -24,8 +24,8 @@ def cache_directory() -> Path:
     Raises:
         RuntimeError: this user has no home directory, as in containers of any user's number.
     """
-    if given := os.environ.get("VGG_DEPLOY_CACHE"):
-        return Path(given)
+    if directory := os.environ.get("VGG_DEPLOY_CACHE"):
+        return Path(directory)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "vgg-deploy" / "Cache"
     if sys.platform == "darwin":

@@ -7,14 +7,14 @@ from vgg_runtime.errors import UsageError
 __all__ = ["check_positive_int", "counted"]
 
 
-def check_positive_int(name: str, value: int, *, most: int | None = None) -> int:
+def check_positive_int(name: str, value: int, *, maximum: int | None = None) -> int:
     """Return ``value``, which the caller gave as ``name``.
 
     Raises:
-        UsageError: it is not an integer, less than 1, or greater than ``most``.
+        UsageError: it is not an integer, less than 1, or greater than ``maximum``.
     """
-    accepted = ">= 1" if most is None else f"from 1 to {most}"
-    if not hasattr(value, "__index__") or value < 1 or (most is not None and value > most):
+    accepted = ">= 1" if maximum is None else f"from 1 to {maximum}"
+    if not hasattr(value, "__index__") or value < 1 or (maximum is not None and value > maximum):
         raise UsageError(f"{name} must be an integer {accepted}, got {value!r}.")
     return int(value)
 

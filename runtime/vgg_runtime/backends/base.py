@@ -149,7 +149,7 @@ def session_config(
     if device not in get_args(Device):
         raise UsageError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
     if threads is not None:
-        threads = check_positive_int("threads", threads, most=MAX_THREADS)
+        threads = check_positive_int("threads", threads, maximum=MAX_THREADS)
     if cuda is not None and device == "cpu":
         raise UsageError("CudaOptions have no effect with device='cpu'.", hint="Use device='cuda' or omit cuda.")
     if profile not in PROFILES:

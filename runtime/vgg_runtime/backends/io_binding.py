@@ -75,7 +75,7 @@ class BoundSession:
         """Refuse ``batch`` before buffers are made for it."""
         wanted = self._input.shape
         sizes_fit = len(wanted) == batch.ndim and all(
-            size == found for size, found in zip(wanted, batch.shape, strict=True) if isinstance(size, int)
+            size == length for size, length in zip(wanted, batch.shape, strict=True) if isinstance(size, int)
         )
         if not sizes_fit or batch.dtype != _DTYPES[self._input.type]:
             raise BundleError(

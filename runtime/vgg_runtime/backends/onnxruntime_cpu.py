@@ -180,8 +180,8 @@ def _installed_wheels() -> set[str]:
         except OSError:  # no folder, or one that may be entered but not listed
             continue
         records = [name.partition("-")[0] for name in names if name.endswith(".dist-info")]
-        if found := {"onnxruntime", "onnxruntime_gpu"}.intersection(records):
-            return found
+        if wheels := {"onnxruntime", "onnxruntime_gpu"}.intersection(records):
+            return wheels
     return set()
 
 
@@ -216,5 +216,5 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def cause_of(error: Exception) -> str:
     """Return the part of the text that says what went wrong, else its first line; the rest is a trace."""
-    found = _CAUSE.search(str(error))
-    return found[0] if found else str(error).strip().partition("\n")[0] or type(error).__name__
+    match = _CAUSE.search(str(error))
+    return match[0] if match else str(error).strip().partition("\n")[0] or type(error).__name__

@@ -139,7 +139,7 @@ def import_openvino() -> Any:
         MissingCapabilityError: it is not installed.
     """
     hidden = "openvino_telemetry"
-    known = sys.modules.get(hidden)
+    telemetry = sys.modules.get(hidden)
     sys.modules[hidden] = None  # type: ignore[assignment]  # what Python takes for "there is no such module"
     try:
         import openvino
@@ -151,6 +151,6 @@ def import_openvino() -> Any:
         ) from error
     finally:
         sys.modules.pop(hidden, None)
-        if known is not None:
-            sys.modules[hidden] = known
+        if telemetry is not None:
+            sys.modules[hidden] = telemetry
     return openvino

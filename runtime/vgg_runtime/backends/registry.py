@@ -48,7 +48,7 @@ def open_backend(name: str, model: Path, placement: SessionConfig) -> Backend:
 
     plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in plugged:
-        known = ", ".join([*BACKENDS, *plugged])
-        raise MissingCapabilityError(f"unknown backend {name!r}.", hint=f"Available: {known}.")
+        names = ", ".join([*BACKENDS, *plugged])
+        raise MissingCapabilityError(f"unknown backend {name!r}.", hint=f"Available: {names}.")
     backend: Backend = plugged[name].load()(model, placement)
     return backend

@@ -105,8 +105,8 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     """
     directory = Path(path)
     if not os.path.isdir(directory):  # which has no objection to a name that is too long, or a folder out of reach
-        found = f"{directory} is a file" if os.path.isfile(directory) else f"there is no bundle at {directory}"
-        raise BundleError(f"{found}.", hint="A bundle is a directory that vgg-export wrote; name that.")
+        reason = f"{directory} is a file" if os.path.isfile(directory) else f"there is no bundle at {directory}"
+        raise BundleError(f"{reason}.", hint="A bundle is a directory that vgg-export wrote; name that.")
     try:
         with (directory / MANIFEST).open("rb") as file:
             text = file.read(MAX_MANIFEST_BYTES + 1)

@@ -246,7 +246,7 @@ class ParityFigures:
         if self.top5_agreement is not None:
             pairs.append(("top-5 agreement", self.top5_agreement, tolerance.min_top5_agreement))
         # `not >=` rather than `<`: a NaN is a miss.
-        return [f"{name} {value:.6g}, at least {least:.6g}" for name, value, least in pairs if not value >= least]
+        return [f"{name} {value:.6g}, at least {minimum:.6g}" for name, value, minimum in pairs if not value >= minimum]
 
 
 @dataclass(frozen=True)
@@ -437,10 +437,10 @@ class Manifest:
         """
         prepared = self.preprocessing.pixels(image) if self.input.takes_pixels else self.preprocessing(image)
         if prepared.shape != self.input.image_shape:
-            found = dict(zip(self.input.layout[1:], prepared.shape, strict=True))
+            sizes = dict(zip(self.input.layout[1:], prepared.shape, strict=True))
             height, width = self.input.size
             raise ImageError(
-                f"{name} has {found['W']} x {found['H']} pixels after preprocessing; the network takes "
+                f"{name} has {sizes['W']} x {sizes['H']} pixels after preprocessing; the network takes "
                 f"{width} x {height}.",
                 hint="Export with `preprocess` that resizes or crops to that size.",
             )

@@ -41,16 +41,16 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 def _images_below(folder: Path) -> Iterator[Path]:
     # What links lead to comes after all that lies here itself, and every folder once: links may form a ring.
-    starts, seen = [folder], set()
+    starts, visited = [folder], set()
     for start in starts:
         for here, folders, files in os.walk(start):
             real = os.path.realpath(here)
-            visible = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+            visible = [] if real in visited else sorted(name for name in folders if not name.startswith("."))
             starts += [link for name in visible if (link := Path(here, name)).is_symlink()]
             folders[:] = visible
-            if real not in seen:
+            if real not in visited:
                 yield from (file for name in files if _is_image(file := Path(here, name)))
-            seen.add(real)
+            visited.add(real)
 
 
 def _is_image(file: Path) -> bool:

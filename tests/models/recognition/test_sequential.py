@@ -109,7 +109,9 @@ def _strided(kernel: int, padding: int) -> nn.Sequential:
 
 @pytest.mark.parametrize("stated", [None, (32, 32)])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (4, 1), (5, 2)])
-def test_stride_2_convolutions_are_refused_as_ambiguous(kernel: int, padding: int, stated: tuple[int, int] | None) -> None:
+def test_stride_2_convolutions_are_refused_as_ambiguous(
+    kernel: int, padding: int, stated: tuple[int, int] | None
+) -> None:
     """The keys are those of convolutions with a max pool each and no ReLU; the ReLU of the head tells nothing."""
     owner = _strided(kernel, padding).eval()
     pools, strides = read_row(owner.state_dict(), input_size=stated)

@@ -16,7 +16,7 @@ from vgg_bench.timing.rounds import Schedule
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Architecture
 
-TINY = Schedule(rounds=2, seconds=0, least=2, most=2, starts=1)
+TINY = Schedule(rounds=2, seconds=0, min_calls=2, max_calls=2, starts=1)
 
 
 @pytest.fixture(autouse=True)

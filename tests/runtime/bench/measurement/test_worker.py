@@ -11,7 +11,7 @@ import pytest
 from vgg_bench.cases import WORKER
 from vgg_bench.timing.serve import image_like_batch
 
-TURN = {"seconds": 0, "least": 3, "most": 5}
+TURN = {"seconds": 0, "min_calls": 3, "max_calls": 5}
 
 
 def talk(
@@ -39,7 +39,7 @@ def counting(call: str = "None") -> list[str]:
 @pytest.mark.parametrize("batch", ["batch", 3])
 def test_worker_answers_each_request_and_ends_with_its_input(make_bundle, batch) -> None:
     command = of_bundle(make_bundle(batch=batch), "--variant", "onnx-fp32", "--batch-size", "2", "--threads", "1")
-    answers, done = talk(command, TURN, TURN | {"least": 1})
+    answers, done = talk(command, TURN, TURN | {"min_calls": 1})
     assert done.returncode == 0
     assert done.stderr == ""
     assert 0 < answers[0].pop("load_s") < 60
@@ -57,7 +57,7 @@ def test_a_lone_file_is_run_on_the_bundles_input(make_bundle, write_model, tmp_p
     assert len(answers[1]["latencies"]) == 3
 
 
-@pytest.mark.parametrize(("turn", "calls"), [({"seconds": 0, "least": 5, "most": 9}, 5), ({"seconds": 9}, 5)])
+@pytest.mark.parametrize(("turn", "calls"), [({"seconds": 0, "min_calls": 5, "max_calls": 9}, 5), ({"seconds": 9}, 5)])
 def test_a_turn_takes_its_time_but_no_more_calls_than_most(turn: dict[str, float], calls: int) -> None:
     answers, _ = talk(counting(), TURN | turn)
     assert len(answers[1]["latencies"]) == calls

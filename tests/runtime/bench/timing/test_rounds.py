@@ -13,7 +13,7 @@ from vgg_bench.timing.process import Failure, Turn
 from vgg_bench.timing.rounds import Ratio, Schedule, Timings, measure, turns
 from vgg_runtime.errors import VggDeployError
 
-TINY = Schedule(rounds=4, seconds=0, least=2, most=2, starts=2)
+TINY = Schedule(rounds=4, seconds=0, min_calls=2, max_calls=2, starts=2)
 
 
 def worker(code: str) -> list[str]:
@@ -49,7 +49,7 @@ def test_without_memory_for_all_no_process_is_kept(tmp_path: Path, monkeypatch: 
 
 
 def test_closing_ends_every_process(tmp_path: Path) -> None:
-    outcomes = turns(logging(tmp_path / "log", "a", "b"), Schedule(rounds=9, seconds=0, least=1))
+    outcomes = turns(logging(tmp_path / "log", "a", "b"), Schedule(rounds=9, seconds=0, min_calls=1))
     for _ in range(3):
         next(outcomes)
     outcomes.close()
@@ -67,9 +67,9 @@ def test_ctrl_c_in_the_terminal_reaches_no_worker(tmp_path: Path) -> None:
 
 
 def test_a_turn_takes_the_time_it_was_given() -> None:
-    found = measure({"a": worker("serve(lambda: None)")}, rounds=1, seconds=0.001, least=1)
+    found = measure({"a": worker("serve(lambda: None)")}, rounds=1, seconds=0.001, min_calls=1)
     (latencies,) = found.rounds["a"]
-    assert len(latencies) == Schedule.most or math.fsum(latencies) >= 0.00099
+    assert len(latencies) == Schedule.max_calls or math.fsum(latencies) >= 0.00099
 
 
 FAILING = {
@@ -104,7 +104,7 @@ def test_what_lies_in_the_current_folder_is_not_imported(
     for name in ("numpy", "json", "click", "vgg_runtime"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
     command = bundle_subject(bundle, "onnx-fp32", threads=1, batch_size=2)
-    assert len(measure({"a": command}, rounds=1, seconds=0, least=1).rounds["a"][0]) == 1
+    assert len(measure({"a": command}, rounds=1, seconds=0, min_calls=1).rounds["a"][0]) == 1
 
 
 def test_latencies_and_ratios() -> None:
