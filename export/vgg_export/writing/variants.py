@@ -72,6 +72,7 @@ def _calibrated(
 ) -> tuple[ExportContext, Calibration]:
     """Return the job with ranges of activations, for the variants that are written from now on, and their record."""
     assert plan.images.calibration is not None
+    int8_static = next((recipe for recipe in plan.recipes if recipe.budgeted), None)
     calibrated = calibrate(
         job.staging / float_onnx.file,
         float_onnx.sha256,
@@ -79,8 +80,8 @@ def _calibrated(
         plan.preprocessing,
         plan.options,
         input_spec=plan.input_spec,
-        tolerance=next((recipe.tolerance for recipe in plan.recipes if recipe.budgeted), INT8_ACTIVATIONS),
-        held_out=reference if plan.options.verify else None,
+        tolerance=INT8_ACTIVATIONS if int8_static is None else int8_static.tolerance,
+        held_out=reference if plan.options.verify and int8_static is not None else None,
         on_step=on_step,
         on_note=on_note,
     )
