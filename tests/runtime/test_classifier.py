@@ -35,11 +35,14 @@ def planes(batch: int = 2, **shape: Any) -> np.ndarray:
 
 def test_an_image_gives_its_labels_best_first(bundle: Path, photos: Path) -> None:
     with Classifier.open(bundle, device="cpu") as classifier:
-        found = classifier.predict(photos / "lime.png")
+        predictions = classifier.predict(photos / "lime.png")
     share = np.exp(10) / (np.exp(10) + 2)
-    assert found[0] == Prediction("lime", 1, pytest.approx(share))
-    assert [(other.label, other.index) for other in found[1:]] == [("red", 0), ("blue", 2)]  # a tie keeps the order
-    assert sum(each.probability for each in found) == pytest.approx(1)
+    assert predictions[0] == Prediction("lime", 1, pytest.approx(share))
+    assert [(other.label, other.index) for other in predictions[1:]] == [
+        ("red", 0),
+        ("blue", 2),
+    ]  # a tie keeps the order
+    assert sum(each.probability for each in predictions) == pytest.approx(1)
 
 
 def test_open_is_the_constructor_by_another_name(bundle: Path, photos: Path) -> None:
@@ -133,10 +136,10 @@ def test_onnx_is_for_backends_that_run_it(bundle: Path) -> None:
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_a_model_of_fixed_batch_size_takes_any_number_of_images(make_bundle: Callable[..., Path], count: int) -> None:
     with Classifier.open(make_bundle(batch=3)) as classifier:
-        found = classifier.predict_batch(RANDOM[:count], batch_size=2)
+        predictions = classifier.predict_batch(RANDOM[:count], batch_size=2)
         direct = classifier.logits(np.stack([classifier.preprocess(image) for image in RANDOM[:3]]))
-    assert len(found) == count
-    assert found[0] == classifier.rank(direct)[0]
+    assert len(predictions) == count
+    assert predictions[0] == classifier.rank(direct)[0]
 
 
 def test_a_bundle_without_labels_gives_indices(make_bundle: Callable[..., Path], photos: Path) -> None:
@@ -230,10 +233,10 @@ def test_sixteen_threads_give_the_serial_answers(
 def test_each_image_is_predicted_or_refused_in_its_turn(bundle: Path, photos: Path, batch_size: int) -> None:
     images = [RANDOM[0], b"no image", photos / "red.png", photos / "none.png", b"", RANDOM[1]]
     with Classifier.open(bundle, device="cpu") as classifier:
-        found = list(classifier.predict_iter(images, batch_size=batch_size, on_error="return"))
-        assert [isinstance(each, ImageError) for each in found] == [False, True, False, True, True, False]
-        assert found[2] == classifier.predict(photos / "red.png")
-        assert "there is no file" in str(found[3])
+        predictions = list(classifier.predict_iter(images, batch_size=batch_size, on_error="return"))
+        assert [isinstance(each, ImageError) for each in predictions] == [False, True, False, True, True, False]
+        assert predictions[2] == classifier.predict(photos / "red.png")
+        assert "there is no file" in str(predictions[3])
         with pytest.raises(ImageError, match="in no image format"):
             classifier.predict_batch(images, batch_size=batch_size)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("vgg-")]
@@ -266,10 +269,10 @@ def test_predict_iter_refuses_options_before_any_image(bundle: Path, option: dic
 def test_files_and_the_images_below_folders_are_predicted(bundle: Path, photos: Path) -> None:
     (photos / "notes.jpg").write_text("hello")
     with Classifier.open(bundle, device="cpu") as classifier:
-        found = dict(classifier.predict_files([photos], top_k=1, batch_size=2))
-        assert [file.stem for file in found] == ["blue", "lime", "notes", "red"]
-        assert isinstance(found.pop(photos / "notes.jpg"), ImageError)
-        assert found == {file: classifier.predict(file, top_k=1) for file in found}
+        predictions = dict(classifier.predict_files([photos], top_k=1, batch_size=2))
+        assert [file.stem for file in predictions] == ["blue", "lime", "notes", "red"]
+        assert isinstance(predictions.pop(photos / "notes.jpg"), ImageError)
+        assert predictions == {file: classifier.predict(file, top_k=1) for file in predictions}
         with pytest.raises(ImageError, match="there is no file"):
             classifier.predict_batch([photos / "none.png"])
         with pytest.raises(ImageError, match="holds no image"):
@@ -285,8 +288,8 @@ def test_one_pillow_image_or_file_may_be_in_a_batch_many_times(bundle: Path, pho
 def test_images_of_any_number_are_taken_as_they_are_needed(bundle: Path) -> None:
     images = itertools.cycle(RANDOM)
     with Classifier.open(bundle, device="cpu") as classifier:
-        found = classifier.predict_iter(images, batch_size=4)
-        assert [next(found) for _ in range(10)] == [classifier.predict(image) for image in RANDOM[:10]]
+        predictions = classifier.predict_iter(images, batch_size=4)
+        assert [next(predictions) for _ in range(10)] == [classifier.predict(image) for image in RANDOM[:10]]
 
 
 def test_preprocessed_planes_are_taken_for_what_they_are(bundle: Path) -> None:
@@ -440,9 +443,9 @@ def test_an_unknown_backend_is_refused(bundle: Path) -> None:
 
 def test_the_variant_is_the_one_asked_for_or_the_most_precise(make_bundle: Callable[..., Path]) -> None:
     bundle = make_bundle(weights={"onnx-int8-static": 1.0, "onnx-fp32": 10.0})
-    for asked, taken, weight in ((None, "onnx-fp32", 10), ("onnx-int8-static", "onnx-int8-static", 1)):
+    for asked, variant, weight in ((None, "onnx-fp32", 10), ("onnx-int8-static", "onnx-int8-static", 1)):
         with Classifier.open(bundle, variant=asked) as classifier:
-            assert classifier.variant == taken
+            assert classifier.variant == variant
             assert classifier.logits(np.ones((1, 3, 6, 8), np.float32))[0, 0] == pytest.approx(weight)
     with pytest.raises(BundleError, match=r"no variant 'onnx-fp16'(?s:.*)onnx-int8-static, onnx-fp32"):
         Classifier.open(bundle, variant="onnx-fp16")

@@ -57,14 +57,14 @@ def test_predict_prints_the_labels_of_an_image_below_it(bundle: Path, photos: Pa
 @pytest.mark.parametrize("batch_size", [1, 2, 10])
 def test_json_is_all_there_is_on_stdout(bundle: Path, photos: Path, batch_size: int) -> None:
     # One image twice, and a folder: every argument has its entries, in order.
-    found = predictions(
+    entries = predictions(
         bundle, photos / "red.png", photos / "red.png", photos, "--batch-size", str(batch_size), "--device", "cpu"
     )
-    assert [Path(entry["image"]).stem for entry in found] == ["red", "red", "blue", "lime", "red"]
-    assert [entry["predictions"][0]["label"] for entry in found] == ["red", "red", "blue", "lime", "red"]
-    assert {(entry["variant"], entry["device"]) for entry in found} == {("onnx-fp32", "cpu")}
-    assert set(found[0]) == {"image", "variant", "device", "predictions"}
-    assert found[0]["predictions"][0] == {"label": "red", "index": 0, "probability": pytest.approx(0.9999, abs=1e-4)}
+    assert [Path(entry["image"]).stem for entry in entries] == ["red", "red", "blue", "lime", "red"]
+    assert [entry["predictions"][0]["label"] for entry in entries] == ["red", "red", "blue", "lime", "red"]
+    assert {(entry["variant"], entry["device"]) for entry in entries} == {("onnx-fp32", "cpu")}
+    assert set(entries[0]) == {"image", "variant", "device", "predictions"}
+    assert entries[0]["predictions"][0] == {"label": "red", "index": 0, "probability": pytest.approx(0.9999, abs=1e-4)}
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -72,9 +72,9 @@ def test_unreadable_image_gives_its_error_among_the_others(
     bundle: Path, photos: Path, tmp_path: Path, batch_size: int
 ) -> None:
     (photos / "notes.jpg").write_text("hello")
-    found = predictions(bundle, tmp_path / "new\nline.jpg", photos, tmp_path, "--batch-size", str(batch_size), code=3)
-    assert found[0] == {"image": f"{tmp_path}/new\nline.jpg", "error": f"there is no file {tmp_path}/new line.jpg."}
-    by_name = {Path(entry["image"]).stem: entry for entry in found[1:]}
+    entries = predictions(bundle, tmp_path / "new\nline.jpg", photos, tmp_path, "--batch-size", str(batch_size), code=3)
+    assert entries[0] == {"image": f"{tmp_path}/new\nline.jpg", "error": f"there is no file {tmp_path}/new line.jpg."}
+    by_name = {Path(entry["image"]).stem: entry for entry in entries[1:]}
     assert by_name["lime"]["predictions"][0]["label"] == "lime"
     assert "is in no image format" in by_name["notes"]["error"]
 
@@ -87,8 +87,8 @@ def test_without_json_errors_go_to_stderr(bundle: Path, photos: Path) -> None:
 
 
 def test_when_no_image_can_be_read_json_still_lists_them(bundle: Path, tmp_path: Path) -> None:
-    found = predictions(bundle, tmp_path / "a.png", tmp_path / "b.png", code=3)
-    assert ["error" in entry for entry in found] == [True, True]
+    entries = predictions(bundle, tmp_path / "a.png", tmp_path / "b.png", code=3)
+    assert ["error" in entry for entry in entries] == [True, True]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems want file names to be text")
@@ -116,16 +116,16 @@ def test_an_animation_is_told_of_on_stderr(bundle: Path, tmp_path: Path) -> None
 
 
 def test_the_limit_of_pixels_can_be_lowered(bundle: Path, photos: Path) -> None:
-    found = predictions(bundle, photos / "red.png", "--max-pixels", "199", code=3)
-    assert "20 x 10 pixels, more than the limit of 199" in found[0]["error"]
+    entries = predictions(bundle, photos / "red.png", "--max-pixels", "199", code=3)
+    assert "20 x 10 pixels, more than the limit of 199" in entries[0]["error"]
 
 
 def test_predict_takes_a_lone_file(
     write_model: Callable[..., None], make_manifest: Callable[..., Manifest], tmp_path: Path, photos: Path
 ) -> None:
     write_model(tmp_path / "lone.onnx", metadata={"vgg_deploy.json": make_manifest().dump()})
-    found = predictions(tmp_path / "lone.onnx", photos / "blue.png")
-    assert (found[0]["variant"], found[0]["predictions"][0]["label"]) == ("lone", "blue")
+    entries = predictions(tmp_path / "lone.onnx", photos / "blue.png")
+    assert (entries[0]["variant"], entries[0]["predictions"][0]["label"]) == ("lone", "blue")
 
 
 def write_measured(bundle: Path, recommended: str) -> None:
@@ -240,39 +240,41 @@ def test_cuda_that_is_missing_is_exit_code_5(bundle: Path, photos: Path, command
 
 
 def test_info_tells_what_is_in_the_bundle(make_bundle: MakeBundle) -> None:
-    shown = vgg_run("info", make_bundle(labels=("réd", "绿", "blue"))).stdout
+    output = vgg_run("info", make_bundle(labels=("réd", "绿", "blue"))).stdout
     for part in ("colours: means of the planes", "3 x 6 x 8, batch dynamic", "réd, 绿, blue", "onnx-fp32"):
-        assert part in shown
+        assert part in output
 
 
 def test_labels_and_names_cannot_steer_the_terminal(make_bundle: MakeBundle, photos: Path) -> None:
     bundle = make_bundle(labels=("\x1b[31mred", "li\nme", "blue"))
     odd = (photos / "red.png").rename(photos / "re\x1b[2Jd.png")
-    shown = vgg_run("predict", bundle, odd, "--top-k", "2").stdout + vgg_run("info", bundle).stdout
-    assert "\x1b" not in shown
-    assert r"re\x1b[2Jd.png" in shown
-    assert shown.count(r"\x1b[31mred") == 2
-    assert r"li\nme" in shown
+    output = vgg_run("predict", bundle, odd, "--top-k", "2").stdout + vgg_run("info", bundle).stdout
+    assert "\x1b" not in output
+    assert r"re\x1b[2Jd.png" in output
+    assert output.count(r"\x1b[31mred") == 2
+    assert r"li\nme" in output
 
 
 def test_info_as_json_is_the_manifest(bundle: Path) -> None:
-    shown = vgg_run("info", bundle, "--json").stdout
-    assert Manifest.parse(shown, source="stdout") == Manifest.parse((bundle / "bundle.json").read_text(), source="file")
+    output = vgg_run("info", bundle, "--json").stdout
+    assert Manifest.parse(output, source="stdout") == Manifest.parse(
+        (bundle / "bundle.json").read_text(), source="file"
+    )
 
 
 def test_info_of_a_lone_file_tells_what_it_carries(
     tmp_path: Path, write_model: Callable[..., None], make_manifest: Callable[..., Manifest]
 ) -> None:
     write_model(tmp_path / "lone.onnx", metadata={"vgg_deploy.json": make_manifest().dump()})
-    shown = vgg_run("info", tmp_path / "lone.onnx").stdout
-    assert "labels         red, lime, blue" in shown
-    assert "variants" not in shown
+    output = vgg_run("info", tmp_path / "lone.onnx").stdout
+    assert "labels         red, lime, blue" in output
+    assert "variants" not in output
 
 
 def test_an_image_out_of_reach_does_not_stop_the_others(bundle: Path, photos: Path) -> None:
-    found = predictions(bundle, photos / "lime.png", "x" * 300, photos / "red.png", code=3)
-    assert [list(entry) for entry in found][1] == ["image", "error"]
-    assert [found[i]["predictions"][0]["label"] for i in (0, 2)] == ["lime", "red"]
+    entries = predictions(bundle, photos / "lime.png", "x" * 300, photos / "red.png", code=3)
+    assert [list(entry) for entry in entries][1] == ["image", "error"]
+    assert [entries[i]["predictions"][0]["label"] for i in (0, 2)] == ["lime", "red"]
 
 
 def test_the_self_test_runs_on_the_backend_that_is_named(bundle: Path) -> None:
@@ -287,10 +289,10 @@ def test_large_image_within_the_limit_gives_no_warning(bundle: Path, tmp_path: P
 
 
 def test_verify_tells_what_was_held_against_what(bundle: Path) -> None:
-    shown = vgg_run("verify", bundle).stdout
-    assert "checksums: models and golden outputs are as they were written" in shown
-    assert "onnx-fp32: " in shown
-    assert "top-1 agreement 100.0% on 4 golden samples" in shown
+    output = vgg_run("verify", bundle).stdout
+    assert "checksums: models and golden outputs are as they were written" in output
+    assert "onnx-fp32: " in output
+    assert "top-1 agreement 100.0% on 4 golden samples" in output
 
 
 def test_verify_of_a_bundle_without_golden_samples_says_so(make_bundle: MakeBundle) -> None:

@@ -13,10 +13,10 @@ def drawn_tree() -> dict[str, tuple[str | None, int]]:
     tree: dict[str, tuple[str | None, int]] = {}
     above: list[tuple[int, str]] = []
     for line in (errors.__doc__ or "").splitlines():
-        found = re.match(r"([ │├└─]*)(\w+Error)\b\s*(\d)?", line)
-        if not found:
+        match = re.match(r"([ │├└─]*)(\w+Error)\b\s*(\d)?", line)
+        if not match:
             continue
-        depth, name, code = len(found[1]), found[2], found[3]
+        depth, name, code = len(match[1]), match[2], match[3]
         while above and above[-1][0] >= depth:
             above.pop()
         parent = above[-1][1] if above else None

@@ -24,14 +24,14 @@ def replace_golden(bundle: Path, edit_manifest: EditManifest, content: bytes) ->
 def test_a_sound_bundle_gives_the_figures_of_every_variant(make_bundle: MakeBundle) -> None:
     figures = verify_bundle(make_bundle(weights={"onnx-fp32": 10.0, "onnx-fp16": 10.000001}), device="cpu")
     assert set(figures) == {"onnx-fp32", "onnx-fp16"}
-    for found in figures.values():
-        assert (found.samples, found.top1_agreement) == (4, 1)
-        assert found.snr_db is None or found.snr_db > 100
+    for parity in figures.values():
+        assert (parity.samples, parity.top1_agreement) == (4, 1)
+        assert parity.snr_db is None or parity.snr_db > 100
 
 
 def test_a_model_of_fixed_batch_size_is_tested_in_such_batches(make_bundle: MakeBundle) -> None:
-    found = verify_bundle(make_bundle(batch=3))["onnx-fp32"]
-    assert (found.samples, found.batch_sizes) == (3, (3,))
+    parity = verify_bundle(make_bundle(batch=3))["onnx-fp32"]
+    assert (parity.samples, parity.batch_sizes) == (3, (3,))
 
 
 def test_a_bundle_that_was_not_verified_has_no_figures(make_bundle: MakeBundle) -> None:

@@ -19,9 +19,9 @@ OPTIMIZER = {"state": {0: {"exp_avg": torch.ones(1)}}, "param_groups": [{"lr": 0
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net", "weights", "anything else"])
 def test_weights_under_a_key_are_found_and_the_key_is_told(key: str) -> None:
-    found = find_weights({"epoch": 3, "optimizer": OPTIMIZER, key: WEIGHTS, "loss": torch.ones(())})
-    assert found.content == WEIGHTS
-    assert found.notes == (f"the weights were under the key {key!r}",)
+    weights = find_weights({"epoch": 3, "optimizer": OPTIMIZER, key: WEIGHTS, "loss": torch.ones(())})
+    assert weights.content == WEIGHTS
+    assert weights.notes == (f"the weights were under the key {key!r}",)
 
 
 def test_a_bare_state_dict_is_taken_as_it_is() -> None:
@@ -36,18 +36,19 @@ def test_a_model_saved_whole_in_a_training_loop_is_found() -> None:
 
 @pytest.mark.parametrize("key", ["ema", "model_ema", "ema_state_dict"])
 def test_raw_weights_are_preferred_to_averaged_with_a_note(key: str) -> None:
-    found = find_weights({key: AVERAGE, "model": WEIGHTS})
-    assert found.content == WEIGHTS
+    weights = find_weights({key: AVERAGE, "model": WEIGHTS})
+    assert weights.content == WEIGHTS
     assert (
-        f"the raw weights were taken, not the average of them under {key}; `weights='ema'` takes that" in found.remarks
+        f"the raw weights were taken, not the average of them under {key}; `weights='ema'` takes that"
+        in weights.remarks
     )
 
 
 def test_the_average_is_taken_where_it_is_asked_for() -> None:
-    found = find_weights({"ema": {"module": AVERAGE, "decay": 0.99}, "model": WEIGHTS}, "ema")
-    assert found.content == AVERAGE
-    assert found.averaged
-    assert found.remarks == ("the average of the weights under ema was taken, not the raw ones under model",)
+    weights = find_weights({"ema": {"module": AVERAGE, "decay": 0.99}, "model": WEIGHTS}, "ema")
+    assert weights.content == AVERAGE
+    assert weights.averaged
+    assert weights.remarks == ("the average of the weights under ema was taken, not the raw ones under model",)
 
 
 def test_an_average_of_a_whole_model_is_taken() -> None:
@@ -61,11 +62,11 @@ def test_average_inside_one_dict_loses_its_counters(prefix: str) -> None:
     counters = {f"{prefix.partition('.')[0]}.{name}": torch.zeros(()) for name in ("decay", "num_updates")}
     average = {f"{prefix}{key}": value for key, value in AVERAGE.items()}
     both = {f"model.{key}": value for key, value in WEIGHTS.items()} | counters | average
-    found = find_weights({"state_dict": both}, "ema")
-    *_, (bare, _notes) = without_prefixes(found.content)  # type: ignore[arg-type]
+    weights = find_weights({"state_dict": both}, "ema")
+    *_, (bare, _notes) = without_prefixes(weights.content)  # type: ignore[arg-type]
     assert bare == AVERAGE
-    assert found.averaged
-    assert "not the raw ones" in found.remarks[0]
+    assert weights.averaged
+    assert "not the raw ones" in weights.remarks[0]
 
 
 @pytest.mark.parametrize(
@@ -89,31 +90,32 @@ def test_several_averages_are_listed_and_none_is_taken() -> None:
 
 
 def test_an_average_alone_is_taken_and_it_is_said() -> None:
-    found = find_weights({"model": "vgg16", "ema": AVERAGE})
-    assert found.content == AVERAGE
-    assert found.remarks == ("the weights are an average (ema); there were no raw ones beside it",)
+    weights = find_weights({"model": "vgg16", "ema": AVERAGE})
+    assert weights.content == AVERAGE
+    assert weights.remarks == ("the weights are an average (ema); there were no raw ones beside it",)
 
 
 def test_an_average_inside_a_lightning_module_is_left_out() -> None:
     both = {f"model.{key}": value for key, value in WEIGHTS.items()} | {f"ema.{key}": v for key, v in AVERAGE.items()}
-    found = find_weights({"state_dict": both, "pytorch-lightning_version": "2.4"})
-    assert list(found.content) == [f"model.{key}" for key in WEIGHTS]  # type: ignore[call-overload]
+    weights = find_weights({"state_dict": both, "pytorch-lightning_version": "2.4"})
+    assert list(weights.content) == [f"model.{key}" for key in WEIGHTS]  # type: ignore[call-overload]
     assert (
-        "left out: ema (an average of the weights; the raw ones were taken, `weights='ema'` takes it)" in found.remarks
+        "left out: ema (an average of the weights; the raw ones were taken, `weights='ema'` takes it)"
+        in weights.remarks
     )
 
 
 def test_the_weights_of_a_loss_are_left_out() -> None:
-    found = find_weights({"criterion.weight": torch.ones(10), **{f"model.{key}": v for key, v in WEIGHTS.items()}})
-    assert list(found.content) == [f"model.{key}" for key in WEIGHTS]  # type: ignore[call-overload]
-    assert found.notes == ("left out: criterion (the loss)",)
+    weights = find_weights({"criterion.weight": torch.ones(10), **{f"model.{key}": v for key, v in WEIGHTS.items()}})
+    assert list(weights.content) == [f"model.{key}" for key in WEIGHTS]  # type: ignore[call-overload]
+    assert weights.notes == ("left out: criterion (the loss)",)
 
 
 def test_the_counters_of_a_profiler_are_left_out() -> None:
     counters = {"total_ops": torch.zeros(1), "features.0.total_ops": torch.ones(1), "total_params": torch.zeros(1)}
-    found = find_weights({"model": {**counters, **WEIGHTS}})
-    assert found.content == WEIGHTS
-    assert "left out: total_ops, total_params (counters of the profiler thop)" in found.notes
+    weights = find_weights({"model": {**counters, **WEIGHTS}})
+    assert weights.content == WEIGHTS
+    assert "left out: total_ops, total_params (counters of the profiler thop)" in weights.notes
 
 
 def test_a_model_that_is_called_like_an_average_is_no_average() -> None:
@@ -149,10 +151,10 @@ def test_any_stack_of_wrappers_and_keys_is_read(wrappers: list[str], nesting: li
     content: dict[str, object] = {prefix + key: value.to(dtype) for key, value in WEIGHTS.items()}
     for key in nesting:
         content = {"epoch": 1, key: content, "optimizer": OPTIMIZER}
-    found = find_weights(content)
-    *_, (bare, notes) = without_prefixes(found.content)  # type: ignore[arg-type]
+    weights = find_weights(content)
+    *_, (bare, notes) = without_prefixes(weights.content)  # type: ignore[arg-type]
     assert list(bare) == list(WEIGHTS)
-    assert len(found.notes) == len(nesting)
+    assert len(weights.notes) == len(nesting)
     assert len(notes) == len(wrappers)
 
 

@@ -22,9 +22,9 @@ def test_the_only_common_size_that_runs_is_taken() -> None:
     assert _find(nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 28 * 28, 4))) == (3, (32, 32))
 
 
-@pytest.mark.parametrize(("numbers", "found"), [(784, (1, (28, 28))), (3 * 20 * 20, (3, (20, 20)))])
-def test_flattened_images_of_any_size(numbers: int, found: tuple[int, tuple[int, int]]) -> None:
-    assert _find(nn.Sequential(nn.Flatten(), nn.Linear(numbers, 4))) == found
+@pytest.mark.parametrize(("numbers", "inputs"), [(784, (1, (28, 28))), (3 * 20 * 20, (3, (20, 20)))])
+def test_flattened_images_of_any_size(numbers: int, inputs: tuple[int, tuple[int, int]]) -> None:
+    assert _find(nn.Sequential(nn.Flatten(), nn.Linear(numbers, 4))) == inputs
 
 
 def test_size_that_the_adaptive_pool_keeps_is_preferred() -> None:

@@ -93,11 +93,11 @@ def test_the_size_decides_between_padding_and_none() -> None:
 
 def test_where_the_gap_is_a_pool_or_a_relu_the_size_tells() -> None:
     # Index 1 is a ReLU where 28x28 stay 28x28, and a pool where they become 14x14.
-    for side, seen in ((28, "ReLU"), (14, "MaxPool")):
-        state = _state(net_0=(4, 1, 3, 3), net_2=(4, 4, 3, 3), net_5=(3, 4 * (side if seen == "ReLU" else 7) ** 2))
+    for side, layer in ((28, "ReLU"), (14, "MaxPool")):
+        state = _state(net_0=(4, 1, 3, 3), net_2=(4, 4, 3, 3), net_5=(3, 4 * (side if layer == "ReLU" else 7) ** 2))
         reading, *others = read_row(state, input_size=(28, 28))
-        assert f"Conv 1→4 3x3, {seen}, Conv" in reading.reasons[0]
-        assert len(others) == (seen == "MaxPool")
+        assert f"Conv 1→4 3x3, {layer}, Conv" in reading.reasons[0]
+        assert len(others) == (layer == "MaxPool")
 
 
 def _strided(kernel: int, padding: int) -> nn.Sequential:

@@ -49,9 +49,9 @@ def test_a_cache_that_cannot_be_written_is_no_error_but_told(cache: Path, caplog
     assert "cannot be kept for the next time" in caplog.text
 
 
-@pytest.mark.parametrize("given", [None, "XDG_CACHE_HOME"])
+@pytest.mark.parametrize("directory", [None, "XDG_CACHE_HOME"])
 def test_a_user_without_a_home_has_no_cache_unless_one_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, directory: str | None
 ) -> None:
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
@@ -60,8 +60,8 @@ def test_a_user_without_a_home_has_no_cache_unless_one_is_named(
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", nowhere)
     monkeypatch.setattr(sys, "platform", "linux")
-    if given:
-        monkeypatch.setenv(given, str(tmp_path))
+    if directory:
+        monkeypatch.setenv(directory, str(tmp_path))
     store_entry("things", KEY, {"answer": 1})
-    assert load_entry("things", KEY) == ({"key": KEY, "answer": 1} if given else None)
-    assert ("cannot be kept for the next time" in caplog.text) == (given is None)
+    assert load_entry("things", KEY) == ({"key": KEY, "answer": 1} if directory else None)
+    assert ("cannot be kept for the next time" in caplog.text) == (directory is None)

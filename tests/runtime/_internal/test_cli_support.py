@@ -64,9 +64,9 @@ def test_usage_is_clicks(
 
 def test_a_fault_of_ours_shows_where_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, raising(ZeroDivisionError("oh"))) == 1
-    shown = capsys.readouterr().err
-    assert "Traceback" in shown
-    assert "internal error in vgg-deploy" in shown
+    message = capsys.readouterr().err
+    assert "Traceback" in message
+    assert "internal error in vgg-deploy" in message
 
 
 def test_an_interruption_is_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

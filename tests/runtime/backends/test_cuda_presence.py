@@ -66,7 +66,7 @@ def test_an_onnxruntime_for_the_cpu_says_how_to_get_the_other(machine: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("found", "message"),
+    ("libraries", "message"),
     [
         ({"lacks": ("_DRIVER",)}, f"CUDA is missing: the NVIDIA driver ({MISSING}) cannot be loaded."),
         ({"lacks": ("_CUDNN",)}, f"CUDA is missing: cuDNN ({MISSING}) cannot be loaded."),
@@ -83,9 +83,9 @@ def test_an_onnxruntime_for_the_cpu_says_how_to_get_the_other(machine: Any) -> N
     ],
 )
 def test_every_library_that_is_missing_is_named(
-    machine: Any, capfd: pytest.CaptureFixture[str], found: dict[str, Any], message: str
+    machine: Any, capfd: pytest.CaptureFixture[str], libraries: dict[str, Any], message: str
 ) -> None:
-    machine(**found)
+    machine(**libraries)
     with pytest.raises(MissingCapabilityError) as error:
         require_cuda()
     assert error.value.message == message

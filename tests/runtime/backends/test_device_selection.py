@@ -41,11 +41,11 @@ def test_cuda_is_never_replaced_by_the_cpu(model: Path) -> None:
 
 @pytest.mark.usefixtures("cuda_on_cpu")
 class TestWhereCudaIs:
-    @pytest.mark.parametrize(("asked", "taken"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
-    def test_it_is_taken_unless_the_cpu_was_asked_for(self, model: Path, asked: Any, taken: str) -> None:
+    @pytest.mark.parametrize(("asked", "device"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
+    def test_it_is_taken_unless_the_cpu_was_asked_for(self, model: Path, asked: Any, device: str) -> None:
         backend = open_on_device(model, SessionConfig(asked, 1))
-        reason = {"cuda": "CUDA is available", "cpu": "as asked"}[taken]
-        assert (backend.device, backend.device_reason) == (taken, reason)
+        reason = {"cuda": "CUDA is available", "cpu": "as asked"}[device]
+        assert (backend.device, backend.device_reason) == (device, reason)
 
     def test_auto_takes_the_cpu_where_the_gpu_is_full(self, model: Path, cuda_on_cpu: Any) -> None:
         cuda_on_cpu.raise_on_opening = [RuntimeError("CUDA failure 2: out of memory")]

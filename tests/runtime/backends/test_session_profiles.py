@@ -42,8 +42,8 @@ def test_quantized_weights_are_packed_and_so_are_unknown_ones(options: Any, prof
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_float_weights_are_packed_for_batches_only(options: Any, precision: str) -> None:
-    found = {name: options(name, precision).get_session_config_entry(PREPACKING) for name in PROFILES}
-    assert found == {"latency": "1", "throughput": "0", "low-memory": "1"}
+    settings = {name: options(name, precision).get_session_config_entry(PREPACKING) for name in PROFILES}
+    assert settings == {"latency": "1", "throughput": "0", "low-memory": "1"}
 
 
 def test_memory_is_kept_unless_it_is_short(options: Any) -> None:

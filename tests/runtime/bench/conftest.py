@@ -76,13 +76,13 @@ def made_up_row(
 def with_ratios(rows: list[Row], baseline: tuple[str, str]) -> tuple[Row, ...]:
     """The rows with their ratio to the baseline at the same setting, round by round."""
     medians = {row.subject: np.array([np.median(one) for one in row.rounds]) for row in rows}
-    found = []
+    results = []
     for row in rows:
         base = replace(row.subject, variant=baseline[0], backend=baseline[1])
         ratios = medians[row.subject] / medians[base] if base in medians else None
         ratio = None if ratios is None else Estimate(*map(float, (np.median(ratios), ratios.min(), ratios.max())))
-        found.append(replace(row, ratio=ratio))
-    return tuple(found)
+        results.append(replace(row, ratio=ratio))
+    return tuple(results)
 
 
 @pytest.fixture

@@ -39,8 +39,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def found(bundle: Bundle, **request: object) -> list[tuple[str, str, int, int]]:
-    chosen = [each.subject for each in choose(bundle, BenchmarkRequest(**request))[0]]
-    return [(each.variant, each.backend, each.batch_size, each.threads) for each in chosen]
+    cases = [each.subject for each in choose(bundle, BenchmarkRequest(**request))[0]]
+    return [(each.variant, each.backend, each.batch_size, each.threads) for each in cases]
 
 
 def test_default_is_each_variant_on_each_backend(opened: Bundle, installed) -> None:

@@ -28,18 +28,18 @@ def test_results_come_in_order_while_later_jobs_are_done_first() -> None:
 
 
 def test_no_more_jobs_are_taken_than_there_is_room_for() -> None:
-    taken = []
+    started = []
 
     def jobs() -> Iterator[Callable[[], int]]:
         for number in range(100):
-            taken.append((number, threading.get_ident()))
+            started.append((number, threading.get_ident()))
             yield partial(int, number)
 
     results = prefetch(jobs(), workers=2, ahead=3)
-    assert taken == []
+    assert started == []
     assert [next(results), next(results)] == [0, 1]
-    assert [number for number, _ in taken] == [0, 1, 2, 3, 4]
-    assert {thread for _, thread in taken} == {threading.get_ident()}
+    assert [number for number, _ in started] == [0, 1, 2, 3, 4]
+    assert {thread for _, thread in started} == {threading.get_ident()}
     assert list(results) == list(range(2, 100))
 
 

@@ -121,8 +121,8 @@ def test_an_image_is_turned_as_pillow_itself_would(orientation: int) -> None:
     exif[0x0112] = orientation
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)).save(file, "PNG", exif=exif)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(file)))
-    found = Preprocessing(exif_orientation=True).pixels(Image.open(file))
-    np.testing.assert_array_equal(found, expected)
+    turned = Preprocessing(exif_orientation=True).pixels(Image.open(file))
+    np.testing.assert_array_equal(turned, expected)
 
 
 def test_an_orientation_that_there_is_none_of_turns_nothing() -> None:

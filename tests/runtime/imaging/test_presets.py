@@ -12,8 +12,8 @@ from vgg_runtime.imaging.presets import PRESETS, preset
 def test_every_preset_makes_the_size_and_the_channels_asked_for(
     name: str, channels: int, size: tuple[int, int]
 ) -> None:
-    found = preset(name, size, channels)
-    assert (found.output_size, found.channel_count) == (size, channels)
+    preprocessing = preset(name, size, channels)
+    assert (preprocessing.output_size, preprocessing.channel_count) == (size, channels)
 
 
 def test_imagenet_is_the_recipe_of_torchvisions_weights() -> None:

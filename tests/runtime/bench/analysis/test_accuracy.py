@@ -26,13 +26,13 @@ def class_folders(tmp_path: Path) -> Path:
 
 
 def test_images_are_preprocessed_and_known_by_their_folder(class_folders: Path, make_manifest, tmp_path) -> None:
-    found = read_labelled(class_folders, make_manifest())
-    found.save(tmp_path / "images.npy", make_manifest())
+    result = read_labelled(class_folders, make_manifest())
+    result.save(tmp_path / "images.npy", make_manifest())
     images = np.load(tmp_path / "images.npy")
     assert images.shape == (9, 3, 6, 8)
     assert images.dtype == np.float32
-    np.testing.assert_array_equal(images.mean(axis=(2, 3)).argmax(axis=1), found.classes)
-    assert sorted(found.classes) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    np.testing.assert_array_equal(images.mean(axis=(2, 3)).argmax(axis=1), result.classes)
+    assert sorted(result.classes) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_all_images_count_or_as_many_as_asked_for(class_folders: Path, make_manifest) -> None:
@@ -61,9 +61,9 @@ def test_an_image_that_does_not_fit_is_refused(class_folders: Path, make_manifes
 )
 def test_wilsons_interval(right: int, images: int, low: float, high: float) -> None:
     """Expected values from statsmodels' proportion_confint(method="wilson")."""
-    found = accuracy_with_interval([1] * right + [0] * (images - right), [1] * images)
-    assert found.value == right / images
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+    result = accuracy_with_interval([1] * right + [0] * (images - right), [1] * images)
+    assert result.value == right / images
+    assert (result.low, result.high) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_agreement_is_what_the_manifest_says(bundle: Path) -> None:

@@ -22,8 +22,8 @@ def changed(results: Results, change: Callable[[Row], Row], *only: tuple[str, st
     return replace(results, rows=tuple(rows))
 
 
-def scaled(found: Estimate, factor: float) -> Estimate:
-    return Estimate(found.value * factor, found.low * factor, found.high * factor)
+def scaled(estimate: Estimate, factor: float) -> Estimate:
+    return Estimate(estimate.value * factor, estimate.low * factor, estimate.high * factor)
 
 
 def slower(factor: float) -> Callable[[Row], Row]:

@@ -67,10 +67,10 @@ def test_failed_rows_are_out(make_results) -> None:
 
 
 def test_of_equally_fast_ones_the_smallest_is_recommended(judged) -> None:
-    found = judged(row("onnx-int8-static", 50, 25), row("onnx-int8-dynamic", 49, 30))
-    assert found["onnx-int8-static"] == "recommended"
+    verdicts = judged(row("onnx-int8-static", 50, 25), row("onnx-int8-dynamic", 49, 30))
+    assert verdicts["onnx-int8-static"] == "recommended"
     # Faster by less than a reason to prefer it, and larger.
-    assert found["onnx-int8-dynamic"] == "dominated"
+    assert verdicts["onnx-int8-dynamic"] == "dominated"
 
 
 def test_memory_decides_between_equal_variants() -> None:
@@ -84,8 +84,8 @@ def test_memory_decides_between_equal_variants() -> None:
     ("agreement", "best"), [(0.979, "onnx-fp32"), (0.98, "onnx-int8-static"), (None, "onnx-int8-static")]
 )
 def test_who_answers_differently_too_often_is_not_recommended(judged, agreement: float | None, best: str) -> None:
-    found = judged(row("onnx-int8-static", 50, 25, agreement=agreement))
-    assert [variant for variant, label in found.items() if label == "recommended"] == [best]
+    verdicts = judged(row("onnx-int8-static", 50, 25, agreement=agreement))
+    assert [variant for variant, label in verdicts.items() if label == "recommended"] == [best]
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,11 @@ def test_dominated_row_is_beaten_at_the_same_setting(make_results) -> None:
 
 
 def test_more_agreement_is_a_reason_of_its_own(judged) -> None:
-    found = judged(row("onnx-int8-static", 50, 25, agreement=0.99), row("onnx-int8-weights", 50, 25, agreement=0.999))
-    assert found["onnx-int8-static"] == "recommended"
-    assert found["onnx-int8-weights"] == "on the front"
+    verdicts = judged(
+        row("onnx-int8-static", 50, 25, agreement=0.99), row("onnx-int8-weights", 50, 25, agreement=0.999)
+    )
+    assert verdicts["onnx-int8-static"] == "recommended"
+    assert verdicts["onnx-int8-weights"] == "on the front"
     assert judged(row("onnx-fp16", 50, 25, agreement=0.999))["onnx-fp32"] == "on the front"
 
 

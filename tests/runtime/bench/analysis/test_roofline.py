@@ -11,8 +11,8 @@ from vgg_runtime.bundle.manifest import Architecture
 def test_the_limit_is_the_greater_of_arithmetic_and_memory(make_manifest) -> None:
     manifest = make_manifest(architecture=Architecture("net", "", "user code", macs=2 * 10**9, activations=10**7))
     peaks = Peaks(gmac_per_s=100, gigabytes_per_s=10)
-    found = roofline(manifest, 120_000_000, 1, peaks, p50_ms=80)
-    assert found == Roofline(
+    limits = roofline(manifest, 120_000_000, 1, peaks, p50_ms=80)
+    assert limits == Roofline(
         gmac=2, gigabytes=pytest.approx(0.2), limit_ms=pytest.approx(20), share=pytest.approx(0.25)
     )
     batch = roofline(manifest, 120_000_000, 4, peaks, p50_ms=160)
@@ -25,10 +25,10 @@ def test_without_a_count_there_is_none(make_manifest) -> None:
 
 def test_the_peaks_of_this_machine_are_plausible() -> None:
     """Some ten GMAC per second and core are as slow as a CPU gets that has vectors, a few hundred as fast."""
-    found = measure_peaks(1)
-    assert found is not None
-    assert 1 < found.gmac_per_s < 2000
-    assert 0.5 < found.gigabytes_per_s < 2000
+    limits = measure_peaks(1)
+    assert limits is not None
+    assert 1 < limits.gmac_per_s < 2000
+    assert 0.5 < limits.gigabytes_per_s < 2000
 
 
 def test_a_machine_that_cannot_measure_its_peaks_has_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,8 +91,8 @@ def test_the_lines_ask_for_what_was_measured(make_results, backend: str, device:
     assert isinstance(call, ast.Call)
     assert [ast.literal_eval(argument) for argument in call.args] == ["my 'own' bundle"]
     expected = {"variant": "onnx-int8-static", "device": device, "backend": engine, "threads": 3}
-    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    assert given == {name: value for name, value in expected.items() if value is not None}
+    options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    assert options == {name: value for name, value in expected.items() if value is not None}
 
 
 @pytest.mark.parametrize("limits", [(0, None, None), (None, -1, None), (None, None, 1.5), (float("nan"), None, None)])

@@ -18,37 +18,37 @@ def drawn(seed: int, *, rounds: int = 5, calls: int = 40, drift: float = 0.0, sc
 
 
 def test_figures_of_known_calls() -> None:
-    found = statistics.latency([[0.001, 0.002, 0.003], [0.004, 0.1]], batch_size=8, copies=[0.001, 0.0005, 0.0007])
-    assert found.p50.value == pytest.approx(3)
-    assert found.p90.value == pytest.approx(np.percentile([1, 2, 3, 4, 100], 90))
-    assert found.minimum.value == pytest.approx(1)
-    assert found.mean.value == pytest.approx(22)
-    assert found.images_per_second.value == pytest.approx(8 / 0.022)
-    assert found.copies is not None
-    assert found.copies.value == pytest.approx(0.7)
-    for each in (found.p50, found.p90, found.minimum, found.mean, found.images_per_second):
+    estimates = statistics.latency([[0.001, 0.002, 0.003], [0.004, 0.1]], batch_size=8, copies=[0.001, 0.0005, 0.0007])
+    assert estimates.p50.value == pytest.approx(3)
+    assert estimates.p90.value == pytest.approx(np.percentile([1, 2, 3, 4, 100], 90))
+    assert estimates.minimum.value == pytest.approx(1)
+    assert estimates.mean.value == pytest.approx(22)
+    assert estimates.images_per_second.value == pytest.approx(8 / 0.022)
+    assert estimates.copies is not None
+    assert estimates.copies.value == pytest.approx(0.7)
+    for each in (estimates.p50, estimates.p90, estimates.minimum, estimates.mean, estimates.images_per_second):
         assert each.low <= each.value <= each.high
 
 
 def test_equal_calls_leave_no_doubt() -> None:
-    found = statistics.latency([[0.002] * 3] * 2, batch_size=1)
-    assert found.p50 == found.p90 == found.minimum == Estimate(2, 2, 2)
-    assert found.copies is None
+    estimates = statistics.latency([[0.002] * 3] * 2, batch_size=1)
+    assert estimates.p50 == estimates.p90 == estimates.minimum == Estimate(2, 2, 2)
+    assert estimates.copies is None
 
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     """Where rounds drift, an interval of calls alone would be far too narrow. The true median ratio is 1."""
     inside = 0
     for seed in range(40):
-        found = statistics.ratio(drawn(seed, drift=0.03), drawn(1000 + seed, drift=0.03))
-        inside += found.low <= 1 <= found.high
+        estimate = statistics.ratio(drawn(seed, drift=0.03), drawn(1000 + seed, drift=0.03))
+        inside += estimate.low <= 1 <= estimate.high
     assert inside >= 36
 
 
 def test_more_rounds_narrow_an_interval() -> None:
     def width(rounds: int) -> float:
-        found = [statistics.latency(drawn(seed, rounds=rounds, drift=0.03), 1).p50 for seed in range(4)]
-        return sum(each.high - each.low for each in found)
+        estimates = [statistics.latency(drawn(seed, rounds=rounds, drift=0.03), 1).p50 for seed in range(4)]
+        return sum(each.high - each.low for each in estimates)
 
     assert width(30) < width(4) / 1.5
 
@@ -63,8 +63,8 @@ def test_a_drift_that_both_share_cancels_out_of_the_ratio() -> None:
 
 
 def test_rounds_that_one_of_two_lacks_are_left_out() -> None:
-    found = statistics.ratio([[2.0], [4.0], [90.0]], [[1.0], [2.0]])
-    assert found == Estimate(2, 2, 2)
+    estimate = statistics.ratio([[2.0], [4.0], [90.0]], [[1.0], [2.0]])
+    assert estimate == Estimate(2, 2, 2)
 
 
 def test_one_round_has_no_interval() -> None:
@@ -78,10 +78,12 @@ def test_one_round_has_no_interval() -> None:
 
 def test_of_few_rounds_the_interval_is_students() -> None:
     """Two rounds: the mean logarithm with 12.706 standard errors, t's 97.5 % quantile of one degree of freedom."""
-    found = statistics.median_of([1.0, 1.1])
+    estimate = statistics.median_of([1.0, 1.1])
     middle, error = np.log(1.1) / 2, np.std(np.log([1.0, 1.1]), ddof=1) / np.sqrt(2)
-    assert found.value == pytest.approx(1.05)
-    assert found.interval == pytest.approx((np.exp(middle - 12.706 * error), np.exp(middle + 12.706 * error)), rel=1e-4)
+    assert estimate.value == pytest.approx(1.05)
+    assert estimate.interval == pytest.approx(
+        (np.exp(middle - 12.706 * error), np.exp(middle + 12.706 * error)), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("rounds", [2, 3, 5])
@@ -98,8 +100,8 @@ def test_of_few_rounds_it_covers_as_often_as_it_says(rounds: int) -> None:
 def test_a_p99_takes_a_hundred_calls() -> None:
     calls = [0.001 * (i + 1) for i in range(50)]
     assert statistics.latency([calls, calls[1:]], 1).p99 is None
-    found = statistics.latency([calls, calls], 1)
-    assert found.p99.value == pytest.approx(np.percentile([call * 1e3 for call in calls * 2], 99))
+    estimates = statistics.latency([calls, calls], 1)
+    assert estimates.p99.value == pytest.approx(np.percentile([call * 1e3 for call in calls * 2], 99))
 
 
 def test_without_scipy_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from vgg_bench.report.html import as_html, element
 
 
 def test_texts_and_attributes_are_escaped_and_stand_in_order() -> None:
-    found = as_html(element("p", "a < b ", element("b", "&"), " c", " d", class_='"x"', aria_label="e", data_value=0.5))
-    assert found == (
+    root = as_html(element("p", "a < b ", element("b", "&"), " c", " d", class_='"x"', aria_label="e", data_value=0.5))
+    assert root == (
         '<!doctype html>\n<p class="&quot;x&quot;" aria-label="e" data-value="0.5">a &lt; b <b>&amp;</b> c d</p>\n'
     )
 

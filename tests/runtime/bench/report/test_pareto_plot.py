@@ -38,14 +38,14 @@ def test_larger_is_further_right_and_slower_is_higher_up(format_number: Element)
 
 
 def test_points_show_backend_agreement_and_front(format_number: Element) -> None:
-    found = markers(format_number)
-    assert len(found) == 11
-    assert found["onnx-int4-weights onnxruntime"].get("class") == "marker front hollow"
-    assert found["onnx-int8-static openvino"].get("class") == "marker front"
-    assert found["eager pytorch"].get("class") == "marker dominated"
-    outlines = {name.split()[1]: marker.find("path").get("d") for name, marker in found.items()}
+    marks = markers(format_number)
+    assert len(marks) == 11
+    assert marks["onnx-int4-weights onnxruntime"].get("class") == "marker front hollow"
+    assert marks["onnx-int8-static openvino"].get("class") == "marker front"
+    assert marks["eager pytorch"].get("class") == "marker dominated"
+    outlines = {name.split()[1]: marker.find("path").get("d") for name, marker in marks.items()}
     assert len(set(outlines.values())) == len(outlines) == 4
-    ringed = [name for name, marker in found.items() if marker.find("circle") is not None]
+    ringed = [name for name, marker in marks.items() if marker.find("circle") is not None]
     assert ringed == ["onnx-int8-static onnxruntime"]
 
 

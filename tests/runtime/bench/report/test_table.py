@@ -29,9 +29,9 @@ def tables(text: str) -> list[list[str]]:
 @pytest.mark.parametrize(("width", "parts"), [(60, 5), (80, 3), (160, 1)])
 def test_it_fits_the_width_by_more_tables_and_cuts_no_name(make_results, width: int, parts: int) -> None:
     results = make_results()
-    found = tables(printed(results, width))
-    assert len(found) == parts
-    for table in found:
+    pieces = tables(printed(results, width))
+    assert len(pieces) == parts
+    for table in pieces:
         assert max(map(len, table)) <= width
         assert len(table) == 1 + len(results.rows)
         assert {line.split()[0] for line in table[1:]} == {row.subject.variant for row in results.rows}

@@ -62,10 +62,10 @@ def test_the_machine_is_told_as_psutil_tells_it() -> None:
 
 def test_elsewhere_psutil_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vgg_bench.timing.memory.PROC", None)
-    found = process_memory()
-    assert found is not None
-    assert found.steady == pytest.approx(psutil.Process(os.getpid()).memory_info().rss / 1e6, rel=0.2)
-    assert found.peak >= found.private > 0
+    memory = process_memory()
+    assert memory is not None
+    assert memory.steady == pytest.approx(psutil.Process(os.getpid()).memory_info().rss / 1e6, rel=0.2)
+    assert memory.peak >= memory.private > 0
     assert 0 < available_share() < 1
 
 

@@ -28,16 +28,16 @@ def logging(log: Path, *names: str) -> dict[str, list[str]]:
 
 
 def test_subjects_take_turns_and_every_other_round_reverses(tmp_path: Path) -> None:
-    found = list(turns(logging(tmp_path / "log", "a", "b", "c"), TINY))
-    assert [name for name, _ in found] == [*"abc", *"cba", *"abc", *"cba"]
-    assert {len(turn.latencies) for _, turn in found if isinstance(turn, Turn)} == {2}
-    assert all(latency > 0 for _, turn in found if isinstance(turn, Turn) for latency in turn.latencies)
+    outcomes = list(turns(logging(tmp_path / "log", "a", "b", "c"), TINY))
+    assert [name for name, _ in outcomes] == [*"abc", *"cba", *"abc", *"cba"]
+    assert {len(turn.latencies) for _, turn in outcomes if isinstance(turn, Turn)} == {2}
+    assert all(latency > 0 for _, turn in outcomes if isinstance(turn, Turn) for latency in turn.latencies)
 
 
 def test_a_subject_is_started_anew_as_often_as_asked_then_kept(tmp_path: Path) -> None:
-    found = list(turns(logging(tmp_path / "log", "a", "b"), TINY))
+    outcomes = list(turns(logging(tmp_path / "log", "a", "b"), TINY))
     assert [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()] == ["a", "b", "b", "a"]
-    starts = [turn.start for _, turn in found if isinstance(turn, Turn)]
+    starts = [turn.start for _, turn in outcomes if isinstance(turn, Turn)]
     assert [start is not None for start in starts] == [True] * 4 + [False] * 4
     assert all(start.cold_start_s > start.load_s == 0 for start in starts[:4] if start is not None)
 
@@ -67,8 +67,8 @@ def test_ctrl_c_in_the_terminal_reaches_no_worker(tmp_path: Path) -> None:
 
 
 def test_a_turn_takes_the_time_it_was_given() -> None:
-    found = measure({"a": worker("serve(lambda: None)")}, rounds=1, seconds=0.001, min_calls=1)
-    (latencies,) = found.rounds["a"]
+    outcomes = measure({"a": worker("serve(lambda: None)")}, rounds=1, seconds=0.001, min_calls=1)
+    (latencies,) = outcomes.rounds["a"]
     assert len(latencies) == Schedule.max_calls or math.fsum(latencies) >= 0.00099
 
 
@@ -86,9 +86,9 @@ FAILING = {
 @pytest.mark.parametrize(("code", "message", "exit_code"), FAILING.values(), ids=FAILING)
 def test_failing_subject_gives_its_reason_and_others_go_on(code: str, message: str, exit_code: int) -> None:
     subjects = {"bad": worker(code), "good": worker("serve(lambda: None)")}
-    found = list(turns(subjects, TINY))
-    assert [turn for name, turn in found if name == "bad"] == [Failure(message, exit_code)]
-    assert [name for name, turn in found if isinstance(turn, Turn)] == ["good"] * 4
+    outcomes = list(turns(subjects, TINY))
+    assert [turn for name, turn in outcomes if name == "bad"] == [Failure(message, exit_code)]
+    assert [name for name, turn in outcomes if isinstance(turn, Turn)] == ["good"] * 4
 
 
 def test_measuring_a_few_raises_the_failure_of_one() -> None:
