@@ -73,9 +73,9 @@ def _candidates(module: nn.Module, channels: int | None, size: Size | None) -> l
 
 def _channels(module: nn.Module) -> int | None:
     first = _first_weighted(module)
-    if not isinstance(first, nn.Conv2d):
+    if not isinstance(first, nn.Conv2d) or not hasattr(first, "weight"):
         return None
-    # Not in_channels: a module rebuilt from a file has its weights for certain, and its attributes only perhaps.
+    # Not in_channels: a module rebuilt from a file rather has its weights than its attributes; damaged, neither.
     return int(first.weight.shape[1]) * getattr(first, "groups", 1)
 
 

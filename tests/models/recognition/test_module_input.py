@@ -22,6 +22,13 @@ def test_the_only_common_size_that_runs_is_taken() -> None:
     assert _find(nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2 * 28 * 28, 4))) == (3, (32, 32))
 
 
+def test_convolution_without_a_weight_is_refused() -> None:
+    first = nn.Conv2d(1, 2, 3)
+    del first.weight
+    with pytest.raises(ArchitectureError, match="has no attribute 'weight'"):
+        _find(nn.Sequential(first, nn.Flatten(), nn.Linear(2 * 26 * 26, 4)))
+
+
 @pytest.mark.parametrize(("numbers", "inputs"), [(784, (1, (28, 28))), (3 * 20 * 20, (3, (20, 20)))])
 def test_flattened_images_of_any_size(numbers: int, inputs: tuple[int, tuple[int, int]]) -> None:
     assert _find(nn.Sequential(nn.Flatten(), nn.Linear(numbers, 4))) == inputs
