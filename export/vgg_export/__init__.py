@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vgg_export.pipeline import export
     from vgg_export.planning.options import (
         CalibrationOptions,
+        CompressionOptions,
         ModelOptions,
         OnnxOptions,
         Quantization,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CalibrationOptions",
+    "CompressionOptions",
     "ModelOptions",
     "OnnxOptions",
     "Quantization",
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "CalibrationOptions": "vgg_export.planning.options",
+        "CompressionOptions": "vgg_export.planning.options",
         "ModelOptions": "vgg_export.planning.options",
         "OnnxOptions": "vgg_export.planning.options",
         "Quantization": "vgg_export.planning.options",

@@ -63,6 +63,24 @@ class BatchSize(click.ParamType["int | str"]):
         return int(value)
 
 
+class Speedup(click.ParamType["float | str"]):
+    """``auto``, or a number above 1 with or without an x."""
+
+    name = "speedup"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Return what ``value`` says."""
+        if value == "auto":
+            return "auto"
+        try:
+            speedup = float(str(value).removesuffix("x"))
+        except ValueError:
+            speedup = 0.0
+        if not 1 < speedup < float("inf"):
+            self.fail(f"{value!r} is neither 'auto' nor a number above 1, such as 3x.", param, ctx)
+        return speedup
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vgg-deploy")
 @click.argument("checkpoint", shell_complete=completion.files)
@@ -102,9 +120,23 @@ class BatchSize(click.ParamType["int | str"]):
 @click.option("--calibration-size", type=click.IntRange(min=1), help="Images to calibrate on; by default up to 100.")
 @click.option("--calibration-method", type=click.Choice(CALIBRATION_METHODS), help="How to set ranges; default mse.")
 @click.option("--target", type=click.Choice(list(TARGETS)), help="What to quantize for; by default any CPU, safe.")
-@click.option("--min-agreement", type=click.FloatRange(0, 1), help="Share of images on which int8-static must agree.")
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    help="Share of images on which int8-static or --compress must agree.",
+)
 @click.option("--min-snr", type=float, metavar="DB", help="Signal-to-noise ratio that int8-static must reach.")
 @click.option("--all-layers", is_flag=True, help="Leave no layer of int8-static in float, even if it misses its gate.")
+@click.option(
+    "--compress",
+    type=Speedup(),
+    metavar="auto|RATIO",
+    help="Add variants of a low-rank network: the smallest that keeps its answers, or 3x fewer operations.",
+)
+@click.option(
+    "--max-accuracy-drop", type=click.FloatRange(0, 100), metavar="POINTS", help="What it may lose; default 1."
+)
+@click.option("--samples-other", type=click.Path(path_type=Path), help="Other images, to report its agreement on.")
 @click.option("--opset", type=int, help="ONNX operator set version.")
 @click.option("--batch", type=BatchSize(), default="dynamic", show_default=True, metavar="dynamic|N")
 @click.option("--single-file", is_flag=True, help="Put the weights inside the .onnx file.")
@@ -163,21 +195,25 @@ def export_options(parameters: dict[str, Any]) -> Options:
     from vgg_export.planning.options import Options
 
     options = {name: value for name, value in parameters.items() if value not in (None, ())}
-    for name, kind in get_type_hints(Options).items():
+    groups: dict[str, Any] = {}
+    used: set[str] = set()
+    for group, kind in get_type_hints(Options).items():
         if is_dataclass(kind):
-            options[name] = _group_of_options(name, cast("type", kind), options)
-    return Options(**options)
+            kind = cast("type", kind)
+            fills = _parameters_of_group(group, kind)
+            groups[group] = kind(**{fills[name]: value for name, value in options.items() if name in fills})
+            used |= set(fills)
+    return Options(**{name: value for name, value in options.items() if name not in used}, **groups)
 
 
-def _group_of_options(group: str, kind: type, parameters: dict[str, Any]) -> Any:
-    """Make a group of options from its parameters, which are taken out of ``parameters``.
+def _parameters_of_group(group: str, kind: type) -> dict[str, str]:
+    """Return the command's parameters that fill a group of options, and the field that each one fills.
 
-    They have the names of its fields, after the group's own where a name alone would say too little. That of its first
-    field may be the group's own alone: --samples DIR, --samples-size N.
+    They have the names of the fields, after the group's own where a name alone would say too little. That of the first
+    field may be the group's own alone: --samples DIR, --samples-size N. Groups may share a parameter.
     """
     names = [field.name for field in fields(kind)]
-    fills = {group: names[0], **{name: name for name in names}, **{f"{group}_{name}": name for name in names}}
-    return kind(**{name: parameters.pop(parameter) for parameter, name in fills.items() if parameter in parameters})
+    return {group: names[0], **{name: name for name in names}, **{f"{group}_{name}": name for name in names}}
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from vgg_bench.measurement.machine import package_versions
 from vgg_export.planning.options import (
     FORMATS,
     CalibrationOptions,
+    CompressionOptions,
     ModelOptions,
     OnnxOptions,
     Options,
@@ -57,6 +58,7 @@ def export(
     samples: str | os.PathLike[str] | SampleOptions | None = None,
     quantize: Iterable[str] | Quantization = (),
     calibration: str | os.PathLike[str] | CalibrationOptions | None = None,
+    compress: float | Literal["auto"] | CompressionOptions | None = None,
     onnx: OnnxOptions | None = None,
     batch: int | Literal["dynamic"] = "dynamic",
     embed_preprocessing: bool = False,
@@ -89,6 +91,8 @@ def export(
         samples: a folder of real images that parity is measured on, or :class:`~vgg_export.SampleOptions`.
         quantize: the methods, or :class:`~vgg_export.Quantization`; float32 is always exported.
         calibration: a folder of real images to calibrate on, or :class:`~vgg_export.CalibrationOptions`.
+        compress: "auto", by what to divide the multiply-accumulates, or :class:`~vgg_export.CompressionOptions`: every
+            variant also of a low-rank network.
         onnx: how the ONNX variants are written; see :class:`~vgg_export.OnnxOptions`.
         batch: "dynamic", or a fixed batch size.
         embed_preprocessing: let every variant take uint8 NHWC, and scale and normalize by itself.
@@ -122,6 +126,7 @@ def export(
         samples=samples if isinstance(samples, SampleOptions) else SampleOptions(samples),
         quantize=quantize if isinstance(quantize, Quantization) else Quantization(tuple(quantize)),
         calibration=calibration if isinstance(calibration, CalibrationOptions) else CalibrationOptions(calibration),
+        compress=compress if isinstance(compress, CompressionOptions) else CompressionOptions(compress),
         onnx=onnx or OnnxOptions(),
         batch=batch,
         embed_preprocessing=embed_preprocessing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vgg_export import CalibrationOptions, ModelOptions, OnnxOptions, Quantization, SampleOptions
+from vgg_export import CalibrationOptions, CompressionOptions, ModelOptions, OnnxOptions, Quantization, SampleOptions
 from vgg_export.cli import command, export_options
 from vgg_export.planning.options import Options
 
@@ -37,6 +37,9 @@ def test_every_option_of_the_command_reaches_its_field() -> None:
         "--target": "vnni",
         "--min-agreement": "0.9",
         "--min-snr": "20",
+        "--compress": "3x",
+        "--max-accuracy-drop": "0.5",
+        "--samples-other": "odd",
         "--opset": "18",
         "--batch": "4",
         "--seed": "3",
@@ -52,6 +55,7 @@ def test_every_option_of_the_command_reaches_its_field() -> None:
         samples=SampleOptions(Path("val"), size=40),
         quantize=Quantization(("static",), target="vnni", min_agreement=0.9, min_snr=20, all_layers=True),
         calibration=CalibrationOptions(Path("photos"), size=80, method="minmax"),
+        compress=CompressionOptions(3.0, min_agreement=0.9, max_accuracy_drop=0.5, samples_other=Path("odd")),
         onnx=OnnxOptions(opset=18, single_file=True),
         batch=4,
         embed_preprocessing=True,

@@ -18,7 +18,10 @@ from vgg_runtime.errors import CalibrationError, ImageError
 from vgg_runtime.imaging.decode import read_image
 from vgg_runtime.imaging.folders import choose_images
 
-__all__ = ["Chosen", "ImageSplit", "split_images"]
+__all__ = ["COMPRESSION_SIZE", "Chosen", "ImageSplit", "split_images"]
+
+# Calibration images by default where ranks of layers are measured, and not ranges alone.
+COMPRESSION_SIZE = 1000
 
 # Of a calibration folder with no samples beside it, the share that is held out for the judgement.
 HELD_OUT = 0.25
@@ -45,13 +48,21 @@ class ImageSplit:
     calibration: Chosen | None
 
 
-def split_images(samples: SampleOptions, calibration: CalibrationOptions, *, macs: int, seed: int) -> ImageSplit:
+def split_images(
+    samples: SampleOptions,
+    calibration: CalibrationOptions,
+    *,
+    macs: int,
+    seed: int,
+    default_size: int = CALIBRATION_SIZE,
+) -> ImageSplit:
     """Choose sample and calibration images by seed, balanced over class folders.
 
     Without a folder of samples, or where it is the calibration folder itself, a quarter of that is held out.
 
     Args:
         macs: multiply-accumulates of the network for one image, by which images are held out.
+        default_size: calibration images to take where ``calibration.size`` is None.
 
     Raises:
         ImageError: a folder holds no image.
@@ -63,7 +74,7 @@ def split_images(samples: SampleOptions, calibration: CalibrationOptions, *, mac
     folder = Path(calibration.folder)
     if not folder.exists():
         raise CalibrationError(f"there is no folder {folder}.", hint="Give a folder of images to `calibration`.")
-    wanted = calibration.size or CALIBRATION_SIZE
+    wanted = calibration.size or default_size
     with_spare = math.ceil(wanted / (1 - MAX_UNREADABLE))
     if samples.folder is None or Path(samples.folder).resolve() == folder.resolve():
         count = samples.size or evaluation_sample_count(macs)

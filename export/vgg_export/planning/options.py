@@ -25,6 +25,7 @@ from vgg_runtime.imaging.preprocessing import Preprocessing
 __all__ = [
     "FORMATS",
     "CalibrationOptions",
+    "CompressionOptions",
     "ModelOptions",
     "OnnxOptions",
     "Options",
@@ -147,7 +148,7 @@ class Quantization:
     def __post_init__(self) -> None:
         _check_words("quantization", self.methods, QUANTIZE_OPTIONS)
         _check_words("target", [self.target], TARGETS)
-        if self.budget and "static" not in self.methods:
+        if self.min_snr is not None and "static" not in self.methods:
             raise UsageError("`min_agreement` and `min_snr` apply to int8-static.", hint="Add `quantize=['static']`.")
         if self.all_layers and "static" not in self.methods:
             raise UsageError("`all_layers` applies to int8-static.", hint="Add `quantize=['static']`.")
@@ -160,6 +161,33 @@ class Quantization:
     def budget(self) -> AccuracyTarget:
         """What int8-static must reach beside its tolerance, by leaving layers in float."""
         return AccuracyTarget(self.min_agreement, self.min_snr)
+
+
+@dataclass(frozen=True)
+class CompressionOptions:
+    """A low-rank network of fewer operations beside the original one, in every variant, and what it may lose.
+
+    Attributes:
+        speedup: by what the multiply-accumulates are divided, above 1; "auto" takes the smallest network that keeps its
+            answers on calibration images set apart; None compresses nothing.
+        min_agreement: share of images, 0 to 1, on which a low-rank variant must give eager PyTorch's best class, where
+            the samples are not labelled.
+        max_accuracy_drop: what it may lose of eager PyTorch's accuracy, in points, where they are labelled.
+        samples_other: folder of images unlike the calibration's; the agreement on them is reported.
+    """
+
+    speedup: float | Literal["auto"] | None = None
+    min_agreement: float = 0.97
+    max_accuracy_drop: float = 1.0
+    samples_other: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.speedup in ("auto", None) or (isinstance(self.speedup, int | float) and self.speedup > 1)):
+            raise UsageError(f"`compress` must be 'auto' or a number above 1, got {self.speedup!r}.")
+        if not 0 <= self.min_agreement <= 1:
+            raise UsageError(f"`min_agreement` must be a share from 0 to 1, got {self.min_agreement}.")
+        if not 0 <= self.max_accuracy_drop <= 100:
+            raise UsageError(f"`max_accuracy_drop` must be from 0 to 100 points, got {self.max_accuracy_drop}.")
 
 
 @dataclass(frozen=True)
@@ -191,11 +219,17 @@ class Options:
     samples: SampleOptions = field(default_factory=SampleOptions)
     quantize: Quantization = field(default_factory=Quantization)
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
+    compress: CompressionOptions = field(default_factory=CompressionOptions)
     onnx: OnnxOptions = field(default_factory=OnnxOptions)
     batch: int | Literal["dynamic"] = "dynamic"
     embed_preprocessing: bool = False
     verify: bool = True
     seed: int = 0
+
+    @property
+    def compresses(self) -> bool:
+        """Whether variants of a low-rank network are wanted too."""
+        return self.compress.speedup is not None
 
     def __post_init__(self) -> None:
         _check_words("format", self.formats, FORMATS)
@@ -203,6 +237,14 @@ class Options:
             raise UsageError("no format was given.", hint=f"Available: {', '.join(FORMATS)}.")
         if self.samples.size is not None and self.samples.folder is None and self.calibration.folder is None:
             raise UsageError("`samples.size` has no effect without images.", hint="Add `samples=DIR`.")
+        if self.quantize.min_agreement is not None and "static" not in self.quantize.methods and not self.compresses:
+            raise UsageError(
+                "`min_agreement` applies to int8-static and to low-rank variants.", hint="Add `quantize=['static']`."
+            )
+        if self.compresses and self.calibration.folder is None:
+            raise UsageError(
+                "`compress` takes ranks from real images, and none are given.", hint="Add `calibration=DIR`."
+            )
         if self.batch != "dynamic" and self.batch < 1:
             raise UsageError(f"`batch` must be 'dynamic' or an integer >= 1, got {self.batch}.")
         if self.seed < 0:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vgg_export.planning.image_split import ImageSplit, split_images
+from vgg_calibration.statistics.images import CALIBRATION_SIZE
+from vgg_export.planning.image_split import COMPRESSION_SIZE, ImageSplit, split_images
 from vgg_export.planning.labels import labels_from_checkpoint, read_labels
 from vgg_export.planning.options import Options
 from vgg_export.planning.preprocess_search.findings import findings, require_clear
@@ -87,7 +88,7 @@ def make_plan(
         RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
         UsageError: options do not go together, or a search for the preprocessing lacks labelled samples.
     """
-    recipes = select_variants(options.formats, options.quantize.methods)
+    recipes = select_variants(options.formats, options.quantize.methods, compress=options.compresses)
     _check_calibration(options, recipes)
     loaded = load_model(
         checkpoint,
@@ -111,6 +112,7 @@ def make_plan(
         options.calibration,
         macs=layer_table(loaded.module, (loaded.input_channels, *loaded.input_size)).macs,
         seed=options.seed,
+        default_size=COMPRESSION_SIZE if options.compresses else CALIBRATION_SIZE,
     )
     few_images, held_out = tuple(_few_images(images)), tuple(_held_out(options, images))
     note_assumptions((*few_images, *held_out), on_note)

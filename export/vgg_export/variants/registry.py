@@ -13,7 +13,14 @@ from vgg_export.exporters.onnx import torch2onnx
 from vgg_export.exporters.preprocessing import prepend_preprocessing
 from vgg_export.exporters.torch_int8 import torch_linear_int8_dynamic
 from vgg_export.exporters.torchscript import torch2torchscript
-from vgg_export.variants.tolerances import FLOAT_ROUNDING, HALF_ROUNDING, INT4_WEIGHTS, INT8_ACTIVATIONS, INT8_LINEAR
+from vgg_export.variants.tolerances import (
+    FLOAT_ROUNDING,
+    HALF_ROUNDING,
+    INT4_WEIGHTS,
+    INT8_ACTIVATIONS,
+    INT8_LINEAR,
+    LOW_RANK,
+)
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.registry import open_backend
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from vgg_runtime.imaging.preprocessing import Preprocessing
 
 __all__ = [
+    "LOW_RANK_VARIANTS",
     "QUANTIZE_OPTIONS",
     "VARIANTS",
     "ExportContext",
@@ -38,6 +46,7 @@ __all__ = [
 ]
 
 Format = Literal["onnx", "torchscript"]
+Network = Literal["original", "lowrank"]
 
 MODEL_FILE: dict[Format, str] = {"onnx": "model.onnx", "torchscript": "model.pt"}
 
@@ -47,7 +56,8 @@ class ExportContext:
     """What every recipe is made from.
 
     Attributes:
-        module: the network in eval mode.
+        module: the network in eval mode, the original or the one that stands for it.
+        network: which of the two it is.
         takes: the input of the network.
         gives: the output of every variant.
         opset: version of the ONNX operator set.
@@ -71,6 +81,12 @@ class ExportContext:
     int8_static_in_float: frozenset[str] = frozenset()
     int8_static_notes: tuple[str, ...] = ()
     embedded: Preprocessing | None = None
+    network: Network = "original"
+
+    @property
+    def float_onnx(self) -> Path:
+        """The float ONNX variant of the network, which the quantized ones are made from."""
+        return self.staging / replace(ONNX_FP32, network=self.network).file
 
 
 @dataclass(frozen=True)
@@ -99,6 +115,7 @@ class VariantSpec:
         write: writes the model to the given path.
         quantize: the word of ``--quantize`` that asks for it, None for what is always exported.
         budgeted: whether ``--min-agreement`` and ``--min-snr`` apply to it.
+        network: what is written: the original network, or the low-rank one that stands for it.
     """
 
     format: Format
@@ -107,11 +124,21 @@ class VariantSpec:
     write: Callable[[ExportContext, Path], WrittenFiles]
     quantize: str | None = None
     budgeted: bool = False
+    network: Network = "original"
 
     @property
     def name(self) -> str:
-        """``<format>-<precision>``."""
-        return f"{self.format}-{self.precision}"
+        """``<format>-<precision>``, or ``<format>-lowrank-<precision>``."""
+        return f"{self.format}-{'lowrank-' * self.is_low_rank}{self.precision}"
+
+    @property
+    def is_low_rank(self) -> bool:
+        return self.network == "lowrank"
+
+    @property
+    def may_be_left_out(self) -> bool:
+        """Whether a miss leaves it out; where a float variant of the original misses, the export itself is wrong."""
+        return self.quantize is not None or self.is_low_rank
 
     @property
     def file(self) -> str:
@@ -158,7 +185,7 @@ def _quantized(precision: str) -> Callable[[ExportContext, Path], WrittenFiles]:
     """Return the recipe that quantizes the float ONNX variant to ``precision``."""
 
     def write(job: ExportContext, file: Path) -> WrittenFiles:
-        source, context = job.staging / ONNX_FP32.file, job.quantization
+        source, context = job.float_onnx, job.quantization
         quantized = write_quantized(source, file, PRECISIONS[precision], context, single_file=job.single_file)
         return WrittenFiles(quantized.external_data, quantized.notes, quantized.layers, quantized.in_float)
 
@@ -184,18 +211,26 @@ VARIANTS: tuple[VariantSpec, ...] = (
     VariantSpec("torchscript", "int8-dynamic", INT8_LINEAR, _torchscript_int8_dynamic, "dynamic"),
 )
 
+# The same of the network that --compress makes, for which the gate has its own rule.
+LOW_RANK_VARIANTS = tuple(replace(recipe, network="lowrank", tolerance=LOW_RANK, budgeted=False) for recipe in VARIANTS)
+
 QUANTIZE_OPTIONS = tuple(dict.fromkeys(recipe.quantize for recipe in VARIANTS if recipe.quantize))
 
 
-def select_variants(formats: Collection[str], quantize: Collection[str]) -> tuple[VariantSpec, ...]:
+def select_variants(
+    formats: Collection[str], quantize: Collection[str], *, compress: bool = False
+) -> tuple[VariantSpec, ...]:
     """Return the recipes for ``formats``: float32 always, the others where ``quantize`` asks for them.
+
+    Args:
+        compress: whether each is wanted for the low-rank network too.
 
     Raises:
         UsageError: a quantization is not to be had in any of the formats.
     """
     chosen = [
         recipe
-        for recipe in VARIANTS
+        for recipe in (*VARIANTS, *LOW_RANK_VARIANTS * compress)
         if recipe.format in formats and (recipe.quantize is None or recipe.quantize in quantize)
     ]
     if missing := sorted(set(quantize) - {recipe.quantize for recipe in chosen}):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vgg_runtime.bundle.manifest import Tolerance
 
-__all__ = ["FLOAT_ROUNDING", "HALF_ROUNDING", "INT4_WEIGHTS", "INT8_ACTIVATIONS", "INT8_LINEAR"]
+__all__ = ["FLOAT_ROUNDING", "HALF_ROUNDING", "INT4_WEIGHTS", "INT8_ACTIVATIONS", "INT8_LINEAR", "LOW_RANK"]
 
 # Sums in another order differ by about 1e-6 of their size after a deep float32 network: 120 dB. A wrong pad, a
 # missing activation or a half-precision cast is below 80 dB.
@@ -43,3 +43,7 @@ INT8_ACTIVATIONS = Tolerance(
 INT4_WEIGHTS = Tolerance(
     "int4 weights", min_snr_db=9, min_cosine=0.9, min_top1_agreement=0.9, min_top5_agreement=0.4, tie=0.5
 )
+
+# A network of fewer operations is another network, which keeps the answers and not the scores: it is held to the share
+# of images, or to the accuracy, that the user lets it lose. These bounds only tell it from a broken one.
+LOW_RANK = Tolerance("low rank", min_snr_db=3, min_cosine=0, min_top1_agreement=0.5, min_top5_agreement=0.2)

@@ -18,7 +18,7 @@ from vgg_export.verification.left_out import remedies, remove_left_out
 from vgg_export.verification.reference import Reference
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.directory import GOLDEN
-from vgg_runtime.bundle.manifest import LeftOutVariant, Manifest, ParityFigures, Variant
+from vgg_runtime.bundle.manifest import Accuracy, LeftOutVariant, Manifest, ParityFigures, Tolerance, Variant
 from vgg_runtime.errors import ParityError
 
 __all__ = ["verify_end_to_end", "verify_variants"]
@@ -77,20 +77,41 @@ class _Gate:
         except ParityError as error:
             return _miss(self.plan, self.manifest, recipe, error.message, hint=error.hint)
         figures = self.reference.compare(outputs, tie=recipe.tolerance.tie)
-        if reason := _shortfall(recipe, figures, self.plan.options.quantize.budget):
-            return _miss(self.plan, self.manifest, recipe, reason, figures)
         accuracy = None
         if self.truth is not None:
             eager = self.reference.per_sample
             accuracy = compare_accuracy(self.truth, eager, self.reference.rows_per_sample(outputs))
-        return replace(variant, parity=figures, tolerance=recipe.tolerance, accuracy=accuracy)
+        tolerance = self._tolerance(recipe)
+        reason = _shortfall(recipe, tolerance, figures, self.plan.options.quantize.budget)
+        if reason is None and recipe.is_low_rank and accuracy is not None:
+            reason = _lost_accuracy(recipe, accuracy, self.plan.options.compress.max_accuracy_drop)
+        if reason is not None:
+            return _miss(self.plan, self.manifest, recipe, reason, figures)
+        return replace(variant, parity=figures, tolerance=tolerance, accuracy=accuracy)
+
+    def _tolerance(self, recipe: VariantSpec) -> Tolerance:
+        """What the variant is held to; a low-rank one to the user's share of answers, unless its labels tell more."""
+        if recipe.is_low_rank and self.truth is None:
+            return replace(recipe.tolerance, min_top1_agreement=self.plan.options.compress.min_agreement)
+        return recipe.tolerance
 
 
-def _shortfall(recipe: VariantSpec, figures: ParityFigures, budget: AccuracyTarget) -> str | None:
+def _lost_accuracy(recipe: VariantSpec, accuracy: Accuracy, allowed: float) -> str | None:
+    """Say how much accuracy a low-rank variant loses, where that is more points than ``allowed``."""
+    lost = 100 * (accuracy.eager - accuracy.variant)
+    if lost <= allowed:
+        return None
+    return (
+        f"{recipe.name} is right on {accuracy.variant:.1%} of {accuracy.images} labelled samples and eager PyTorch on "
+        f"{accuracy.eager:.1%}: {lost:.1f} points are lost, and {allowed:g} allowed."
+    )
+
+
+def _shortfall(recipe: VariantSpec, tolerance: Tolerance, figures: ParityFigures, budget: AccuracyTarget) -> str | None:
     """Say by what ``figures`` miss the recipe's tolerance, or the user's budget; None where they do not."""
-    if misses := figures.misses(recipe.tolerance):
+    if misses := figures.misses(tolerance):
         return (
-            f"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}: {'; '.join(misses)} "
+            f"{recipe.name} differs from eager PyTorch by more than {tolerance.name}: {'; '.join(misses)} "
             f"(worst on {figures.worst_sample})."
         )
     if recipe.budgeted and (asked := budget.misses(figures)):
@@ -107,8 +128,8 @@ def _miss(
     *,
     hint: str = "Report it with the checkpoint's architecture, or export the other format with `formats`.",
 ) -> LeftOutVariant:
-    """Return what is recorded of a quantized variant that misses; a float32 variant that does ends the export."""
-    if recipe.quantize is None:
+    """Return what is recorded of a variant that misses; a float variant of the original network ends the export."""
+    if not recipe.may_be_left_out:
         raise ParityError(f"{reason} No bundle was written.", hint=hint)
     advice = remedies(recipe, plan.options, manifest, figures)
     return LeftOutVariant(recipe.name, reason, figures, recipe.tolerance, advice)

@@ -36,6 +36,8 @@ def remedies(
     Args:
         figures: of the miss; None where it could not be run or compared.
     """
+    if recipe.is_low_rank:
+        return _smaller_compression(recipe, manifest)
     advice = []
     if recipe.budgeted and options.quantize.all_layers:
         advice.append("leave out `all_layers`, so that the noisiest layers can stay in float")
@@ -58,3 +60,15 @@ def _better_ranges(options: Options, calibration: Calibration) -> list[str]:
         names = f"{', '.join(others)} or {last}"
         advice.insert(0, f"set `target` to {names} if it runs only there: 8-bit weights instead of 7-bit ones")
     return advice
+
+
+def _smaller_compression(recipe: VariantSpec, manifest: Manifest) -> tuple[str, ...]:
+    compression, macs = manifest.compression, manifest.architecture.macs
+    assert compression is not None
+    advice = [
+        f"calibrate on more images, or on images more like the samples (`calibration` had {len(compression.images)})",
+        "allow it to lose more, with `min_agreement` or, where the samples are labelled, `max_accuracy_drop`",
+    ]
+    if macs is not None:
+        advice.insert(0, f"`compress={max(1.1, 0.8 * macs / compression.chosen.macs):.1f}`, which compresses less")
+    return (*advice, *([f"leave out `quantize={[recipe.quantize]}`"] if recipe.quantize else []))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +11,19 @@ from typing import TYPE_CHECKING
 from vgg_calibration.mixed_precision import Goal
 from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.statistics.collect import cached_ranges
-from vgg_calibration.statistics.images import CalibrationImages, read_calibration_images
+from vgg_calibration.statistics.images import CALIBRATION_SIZE, CalibrationImages, read_calibration_images
 from vgg_calibration.targets import TARGETS
-from vgg_export.planning.image_split import Chosen
-from vgg_export.progress import OnStep
+from vgg_export.progress import OnNote, OnStep
 from vgg_export.verification.reference import Reference
 from vgg_export.writing.precision_choice import choose_precision
-from vgg_runtime.bundle.manifest import Calibration, InputSpec, Tolerance
+from vgg_runtime.bundle.manifest import Calibration, Tolerance
 from vgg_runtime.errors import CalibrationError
-from vgg_runtime.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from vgg_export.planning.options import Options
+    from vgg_export.planning.plan import Plan
 
-__all__ = ["Calibrated", "calibrate"]
+__all__ = ["Calibrated", "calibrate", "read_images"]
 
 
 @dataclass(frozen=True)
@@ -48,40 +46,25 @@ class Calibrated:
 def calibrate(
     float_onnx: Path,
     model_digests: dict[str, str],
-    chosen: Chosen,
-    preprocessing: Preprocessing,
+    images: CalibrationImages,
     options: Options,
     *,
-    input_spec: InputSpec,
+    batch_size: int,
     tolerance: Tolerance,
     held_out: Reference | None,
     on_step: OnStep,
-    on_note: Callable[[str], None],
 ) -> Calibrated:
-    """Run the float model over the chosen images; find ranges, each layer's noise, and what stays in float.
+    """Run the float model over the images; find ranges, each layer's noise, and what stays in float.
 
     Args:
         model_digests: SHA-256 of each file of the model.
-        input_spec: the input of the model.
+        images: of which those for ranges are the first, where no number was asked for and compression takes more.
+        batch_size: images that the model takes at once.
         tolerance: what int8-static is held to.
         held_out: eager PyTorch on the images that it is judged by; None where nothing is verified.
-        on_note: called with a line of text for each image that was skipped.
-
-    Raises:
-        CalibrationError: the images are refused, or too few for what is asked.
     """
-    batch_size = input_spec.batch_size or 1
-    images = read_calibration_images(
-        (*chosen.files, *chosen.spare),
-        chosen.folder,
-        preprocessing,
-        input_spec.size,
-        count=len(chosen.files),
-        on_image=lambda done: on_step("reading calibration images", done, len(chosen.files)),
-    )
-    for skipped in images.skipped:
-        on_note(f"skipped: {skipped}")
-    _refuse_too_few(images, chosen.folder, options)
+    if options.calibration.size is None:
+        images, _ = images.split(CALIBRATION_SIZE)
     # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.
     seen, unseen = images.split(len(images) - (max(1, len(images) // 4) if len(images) > 1 else 0))
     ranges = cached_ranges(
@@ -113,6 +96,31 @@ def calibrate(
         evaluation_snr_db=None if choice.snr_db is None else _finite(choice.snr_db),
     )
     return Calibrated(choice.context, choice.in_float, choice.notes, record)
+
+
+def read_images(plan: Plan, on_step: OnStep, on_note: OnNote) -> CalibrationImages:
+    """Read the calibration images that ``plan`` chose.
+
+    Args:
+        on_note: called with a line of text for each image that was skipped.
+
+    Raises:
+        CalibrationError: the images are refused, or too few for what is asked.
+    """
+    chosen = plan.images.calibration
+    assert chosen is not None
+    images = read_calibration_images(
+        (*chosen.files, *chosen.spare),
+        chosen.folder,
+        plan.preprocessing,
+        plan.input_spec.size,
+        count=len(chosen.files),
+        on_image=lambda done: on_step("reading calibration images", done, len(chosen.files)),
+    )
+    for skipped in images.skipped:
+        on_note(f"skipped: {skipped}")
+    _refuse_too_few(images, chosen.folder, plan.options)
+    return images
 
 
 def _refuse_too_few(images: CalibrationImages, folder: Path, options: Options) -> None:

@@ -14,7 +14,7 @@ from vgg_export.verification.diagnosis import describe
 from vgg_export.verification.samples import Samples
 from vgg_export.writing.ranking import verdicts_by_variant
 from vgg_runtime._internal.validation import counted
-from vgg_runtime.bundle.manifest import Calibration, LeftOutVariant, Manifest, Variant
+from vgg_runtime.bundle.manifest import Calibration, Compression, LeftOutVariant, Manifest, Variant
 
 __all__ = ["report"]
 
@@ -38,6 +38,8 @@ def report(
     )
     if manifest.calibration is not None:
         sections.append(_calibration(manifest.calibration))
+    if manifest.compression is not None:
+        sections.append(_compression(manifest.compression, manifest.architecture.macs))
     if search is not None:
         sections.append(_preprocessing_search(search))
     sections += _listed(
@@ -184,6 +186,34 @@ def _calibration(calibration: Calibration) -> str:
     if calibration.skipped:
         lines.append("Unreadable and left out:\n\n" + _list(calibration.skipped))
     return "\n\n".join(lines)
+
+
+def _compression(compression: Compression, macs: int | None) -> str:
+    """The curve that the network was chosen from, so that another point of it can be asked for."""
+    chosen = compression.chosen
+    rows = [
+        "## Compression",
+        "",
+        f"The low-rank variants are factorized for images like the {counted(len(compression.images), 'image')} that "
+        f"layers were measured on. Agreement is the share of {len(compression.compared)} other images on which the "
+        "original's best class stays.",
+        *(
+            []
+            if compression.other_agreement is None
+            else [f"On {compression.other_images} images of another kind it is {compression.other_agreement:.1%}."]
+        ),
+        "",
+        "| `compress` | multiply-accumulates | parameters | agreement | |",
+        "|---:|---:|---:|---:|---|",
+    ]
+    for point in compression.curve:
+        speedup = f"{macs / point.macs:.1f}" if macs else ""
+        rows.append(
+            f"| {speedup} | {point.macs / 1e6:,.0f} M | {point.parameters / 1e6:.2f} M | {point.agreement:.1%} | "
+            f"{'chosen' if point == chosen else ''} |"
+        )
+    rows += ["", "| layer | rank |", "|---|---:|", *(f"| {name} | {rank} |" for name, rank in chosen.ranks.items())]
+    return "\n".join(rows)
 
 
 def _preprocessing_search(search: PreprocessingSearch) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from vgg_calibration.quantizers.base import QuantizationContext
+from vgg_calibration.statistics.images import CalibrationImages, read_calibration_images
 from vgg_calibration.targets import TARGETS
 from vgg_export.exporters.preprocessing import embed_preprocessing
 from vgg_export.planning.plan import Plan
 from vgg_export.progress import OnNote, OnStep, ignore_notes
-from vgg_export.variants.registry import ONNX_FP32, ExportContext, VariantSpec
+from vgg_export.variants.registry import ExportContext, VariantSpec
 from vgg_export.variants.tolerances import INT8_ACTIVATIONS
 from vgg_export.verification.reference import Reference
-from vgg_export.writing.calibration import calibrate
+from vgg_export.writing.calibration import calibrate, read_images
+from vgg_export.writing.compression import COMPARED_IMAGES, CompressedNetwork, compress
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
 from vgg_runtime.bundle.manifest import Calibration, InputSpec, Manifest, Variant
+from vgg_runtime.imaging.folders import choose_images
 
 __all__ = ["write_variants"]
 
@@ -44,6 +49,7 @@ def write_variants(
         ArchitectureError: PyTorch cannot trace the network.
         CalibrationError: it cannot be quantized as asked, or the calibration images are refused.
     """
+    writer = _Writer(plan, reference, on_step, on_note)
     job = ExportContext(
         module=plan.loaded.module,
         input_spec=plan.input_spec,
@@ -55,43 +61,85 @@ def write_variants(
         quantization=QuantizationContext(TARGETS[plan.options.quantize.target]),
         embedded=plan.preprocessing if plan.options.embed_preprocessing else None,
     )
-    variants: dict[VariantSpec, Variant] = {}
-    calibration = None
-    for recipe in plan.recipes:
-        if recipe.ranges != "unused" and calibration is None and plan.images.calibration is not None:
-            job, calibration = _calibrated(plan, job, variants[ONNX_FP32], reference, on_step=on_step, on_note=on_note)
-        on_step(f"writing {recipe.name}")
-        variants[recipe] = _write(recipe, job)
+    variants, calibration = writer.write(job)
+    compression = None
+    if plan.options.compresses:
+        compressed = writer.compress()
+        low_rank = replace(job, module=compressed.module, network="lowrank")
+        low_rank_variants, low_rank_calibration = writer.write(low_rank)
+        variants |= low_rank_variants
+        compression = replace(compressed.record, calibration=low_rank_calibration)
     # Only now: quantizers read the float variant as it came from the network.
     finished = tuple(_embedded(variant, job, manifest.input) for variant in variants.values())
-    return replace(manifest, variants=finished, calibration=calibration)
+    return replace(manifest, variants=finished, calibration=calibration, compression=compression)
 
 
-def _calibrated(
-    plan: Plan, job: ExportContext, float_onnx: Variant, reference: Reference, *, on_step: OnStep, on_note: OnNote
-) -> tuple[ExportContext, Calibration]:
-    """Return the job with ranges of activations, for the variants that are written from now on, and their record."""
-    assert plan.images.calibration is not None
-    int8_static = next((recipe for recipe in plan.recipes if recipe.budgeted), None)
-    calibrated = calibrate(
-        job.staging / float_onnx.file,
-        float_onnx.sha256,
-        plan.images.calibration,
-        plan.preprocessing,
-        plan.options,
-        input_spec=plan.input_spec,
-        tolerance=INT8_ACTIVATIONS if int8_static is None else int8_static.tolerance,
-        held_out=reference if plan.options.verify and int8_static is not None else None,
-        on_step=on_step,
-        on_note=on_note,
-    )
-    job = replace(
-        job,
-        quantization=calibrated.context,
-        int8_static_in_float=calibrated.in_float,
-        int8_static_notes=calibrated.notes,
-    )
-    return job, calibrated.record
+class _Writer:
+    """Writes the variants of one network after the other, with calibration images that are read once."""
+
+    def __init__(self, plan: Plan, reference: Reference, on_step: OnStep, on_note: OnNote) -> None:
+        self._plan = plan
+        self._reference = reference
+        self._on_step = on_step
+        self._on_note = on_note
+
+    @cached_property
+    def _images(self) -> CalibrationImages:
+        return read_images(self._plan, self._on_step, self._on_note)
+
+    def write(self, job: ExportContext) -> tuple[dict[VariantSpec, Variant], Calibration | None]:
+        """Write the variants of ``job.network``; return them, and their calibration where one of them takes ranges."""
+        variants: dict[VariantSpec, Variant] = {}
+        calibration = None
+        for recipe in (recipe for recipe in self._plan.recipes if recipe.network == job.network):
+            if recipe.ranges != "unused" and calibration is None and self._plan.images.calibration is not None:
+                job, calibration = self._calibrated(job, next(iter(variants.values())))
+            self._on_step(f"writing {recipe.name}")
+            variants[recipe] = _write(recipe, job)
+        return variants, calibration
+
+    def compress(self) -> CompressedNetwork:
+        """Make the low-rank network that stands for the original."""
+        plan, options = self._plan, self._plan.options.compress
+        assert options.speedup is not None
+        return compress(
+            plan.loaded.module,
+            self._images,
+            speedup=None if options.speedup == "auto" else options.speedup,
+            min_agreement=options.min_agreement,
+            other=self._other_images(options.samples_other),
+            seed=plan.options.seed,
+            on_step=self._on_step,
+        )
+
+    def _calibrated(self, job: ExportContext, float_onnx: Variant) -> tuple[ExportContext, Calibration]:
+        """Return the job with ranges of activations, for the variants written from now on, and their record."""
+        int8_static = next((recipe for recipe in self._plan.recipes if recipe.budgeted), None)
+        # A low-rank network is quantized so that it gives its own answers; the gate compares them with the original's.
+        is_held_to_eager = self._plan.options.verify and int8_static is not None and job.network == "original"
+        calibrated = calibrate(
+            job.float_onnx,
+            float_onnx.sha256,
+            self._images,
+            self._plan.options,
+            batch_size=job.input_spec.batch_size or 1,
+            tolerance=INT8_ACTIVATIONS if int8_static is None else int8_static.tolerance,
+            held_out=self._reference if is_held_to_eager else None,
+            on_step=self._on_step,
+        )
+        job = replace(
+            job,
+            quantization=calibrated.context,
+            int8_static_in_float=calibrated.in_float,
+            int8_static_notes=calibrated.notes,
+        )
+        return job, calibrated.record
+
+    def _other_images(self, folder: str | os.PathLike[str] | None) -> CalibrationImages | None:
+        if folder is None:
+            return None
+        files = choose_images(Path(folder), COMPARED_IMAGES, seed=self._plan.options.seed)
+        return read_calibration_images(files, Path(folder), self._plan.preprocessing, self._plan.input_spec.size)
 
 
 def _write(recipe: VariantSpec, job: ExportContext) -> Variant:

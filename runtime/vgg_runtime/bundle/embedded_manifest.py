@@ -15,7 +15,7 @@ __all__ = ["METADATA_KEY", "check_manifest_unchanged", "torchscript_metadata"]
 # Where an ONNX or TorchScript file carries the manifest, as JSON.
 METADATA_KEY = "vgg_deploy.json"
 
-_KNOWN_LATER = ("variants", "golden", "calibration", "left_out")
+_KNOWN_LATER = ("variants", "golden", "calibration", "compression", "left_out")
 
 
 def check_manifest_unchanged(

@@ -312,6 +312,48 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class CompressionPoint:
+    """One low-rank network that stands for the original.
+
+    Attributes:
+        ranks: channels between the factors, by layer; layers without one are as they were.
+        macs: multiply-accumulates for one image.
+        parameters: how many numbers it has.
+        agreement: share of the images that networks were compared on for which the original's best class stays.
+    """
+
+    ranks: dict[str, int]
+    macs: int
+    parameters: int
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How the low-rank variants were made; they hold for images like these.
+
+    Attributes:
+        chosen: the network that the variants are.
+        curve: networks that were tried, smallest first, and the chosen one last.
+        images: paths of the images that the layers were measured on, relative to the folder given.
+        compared: paths of those that networks were compared on.
+        sha256: digest over names and contents of both.
+        other_images: how many images of another kind the chosen network was compared on besides.
+        other_agreement: its agreement on those, None where there are none.
+        calibration: ranges of the low-rank variants with 8-bit activations, None where there are none.
+    """
+
+    chosen: CompressionPoint
+    curve: tuple[CompressionPoint, ...]
+    images: tuple[str, ...]
+    compared: tuple[str, ...]
+    sha256: str
+    other_images: int = 0
+    other_agreement: float | None = None
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
 class Variant:
     """One exported file.
 
@@ -382,7 +424,8 @@ class Manifest:
         diagnosis: of the network by labelled samples, None where none are labelled.
         calibration: images and ranges of the variants with 8-bit activations, None where there are none.
         tool_versions: version of each package that made the bundle.
-        left_out: quantized variants that missed what they were held to.
+        left_out: quantized and compressed variants that missed what they were held to.
+        compression: how the low-rank variants were made, None where there are none.
 
     Examples:
         >>> from vgg_runtime import open_bundle
@@ -406,6 +449,7 @@ class Manifest:
     tool_versions: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     left_out: tuple[LeftOutVariant, ...] = ()
+    compression: Compression | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
-from vgg_export import CalibrationOptions, ModelOptions, Quantization, SampleOptions, export
+from vgg_export import CalibrationOptions, CompressionOptions, ModelOptions, Quantization, SampleOptions, export
 from vgg_export.planning.options import Options
 from vgg_runtime.errors import UsageError
 
@@ -25,7 +25,13 @@ from vgg_runtime.errors import UsageError
         (Quantization, {"methods": ["static"], "min_snr": float("inf")}, "must be a finite number of dB"),
         (Quantization, {"methods": ["static"], "min_agreement": float("nan")}, "must be a share from 0 to 1"),
         (Quantization, {"methods": ["static"], "min_agreement": float("inf")}, "must be a share from 0 to 1"),
+        (CompressionOptions, {"speedup": 1}, "must be 'auto' or a number above 1, got 1"),
+        (CompressionOptions, {"speedup": "3x"}, "must be 'auto' or a number above 1, got '3x'"),
+        (CompressionOptions, {"min_agreement": 97}, "must be a share from 0 to 1, got 97"),
+        (CompressionOptions, {"max_accuracy_drop": -1}, "must be from 0 to 100 points, got -1"),
         (Options, {"samples": SampleOptions(size=3)}, "has no effect without images"),
+        (Options, {"quantize": Quantization(min_agreement=0.9)}, "applies to int8-static and to low-rank variants"),
+        (Options, {"compress": CompressionOptions("auto")}, "takes ranks from real images"),
     ],
 )
 def test_group_with_wrong_value_is_refused(group: type, values: dict[str, object], message: str) -> None:

@@ -1,0 +1,153 @@
+"""Compression as a step of the export: ranks chosen on images that they were not taken from, and the record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vgg_calibration.statistics.images import CalibrationImages
+from vgg_export.progress import OnStep
+from vgg_models.compression.low_rank import LowRankNetwork
+from vgg_runtime.bundle.manifest import Compression, CompressionPoint
+from vgg_runtime.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vgg_models.compression.ranks import Ranks
+
+
+__all__ = ["CompressedNetwork", "compress"]
+
+# By what the multiply-accumulates are divided in the networks that are tried for "auto", until one keeps its answers.
+SPEEDUPS = (10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.6, 1.3)
+
+# Images that networks are compared on, at most, and images that run at once.
+COMPARED_IMAGES, BATCH_SIZE = 128, 8
+
+# A refit brings back up to this share of the answers, so networks that are not fitted yet may miss by as much.
+REFIT_GAIN = 0.03
+
+# Each direction that a layer keeps has to show in several images, and layers keep dozens.
+FEWEST_IMAGES = 64
+
+# Neighbouring pixels of photographs and of drawings are much alike; those of white noise are independent.
+LEAST_CORRELATION = 0.2
+
+
+@dataclass(frozen=True)
+class CompressedNetwork:
+    """The network that was chosen, and the record of the choice for the manifest."""
+
+    module: nn.Module
+    record: Compression
+
+
+def compress(
+    module: nn.Module,
+    images: CalibrationImages,
+    *,
+    speedup: float | None,
+    min_agreement: float,
+    other: CalibrationImages | None = None,
+    seed: int,
+    on_step: OnStep,
+) -> CompressedNetwork:
+    """Factorize the layers of ``module`` with the moments of most images, and compare networks on the others.
+
+    Args:
+        speedup: by what the multiply-accumulates are divided; None takes the smallest network that keeps its answers.
+        min_agreement: share of the images that networks are compared on for which the best class has to stay.
+        other: images of another kind, on which the chosen network is compared too.
+
+    Raises:
+        CalibrationError: the images are noise, or too few.
+    """
+    _refuse_noise(images)
+    shown, others = images.split(len(images) - min(COMPARED_IMAGES, len(images) // 4))
+    if len(shown) < FEWEST_IMAGES:
+        raise CalibrationError(
+            f"compression measures layers on {len(shown)} images and compares networks on {len(others)} others; a rank "
+            f"of r takes 2 r images to tell its directions apart, and at least {FEWEST_IMAGES}.",
+            hint=f"Give {FEWEST_IMAGES * 4 // 3 + 1} images or more with `calibration`; 800 are better.",
+        )
+    low_rank = LowRankNetwork(module, _Batches(shown), seed=seed, on_progress=on_step)
+    original = _Answers(module, others, on_step)
+    curve = []
+    speedups = SPEEDUPS if speedup is None else (speedup,)
+    for each in speedups:
+        ranks = low_rank.ranks(speedup=each)
+        network = low_rank.build(ranks, refit=False)
+        agreement = original.agreement(network)
+        if agreement >= min_agreement - REFIT_GAIN or each == speedups[-1]:
+            network = low_rank.build(ranks)
+            agreement = original.agreement(network)
+        curve.append(_point(low_rank, ranks, agreement))
+        if agreement >= min_agreement:
+            break
+    record = Compression(
+        chosen=curve[-1],
+        curve=tuple(curve),
+        images=shown.names,
+        compared=others.names,
+        sha256=images.sha256,
+        other_images=0 if other is None else len(other),
+        other_agreement=None if other is None else _Answers(module, other, on_step).agreement(network),
+    )
+    return CompressedNetwork(network, record)
+
+
+def _point(low_rank: LowRankNetwork, ranks: Ranks, agreement: float) -> CompressionPoint:
+    cost = low_rank.cost(ranks)
+    factorized = {name: rank for name, rank in ranks.items() if rank is not None}
+    return CompressionPoint(factorized, cost.macs, cost.parameters, agreement)
+
+
+class _Answers:
+    """The original's best class of each image."""
+
+    def __init__(self, module: nn.Module, images: CalibrationImages, on_step: OnStep) -> None:
+        self._images = images
+        self._on_step = on_step
+        self._best = self._run(module)
+
+    def agreement(self, module: nn.Module) -> float:
+        """Return the share of the images on which the best class of ``module`` is the same."""
+        return float((self._run(module) == self._best).float().mean())
+
+    @torch.inference_mode()
+    def _run(self, module: nn.Module) -> Tensor:
+        answers: list[Tensor] = []
+        for batch in _Batches(self._images):
+            self._on_step("comparing compressed networks", len(answers) * BATCH_SIZE, len(self._images))
+            answers.append(module(batch).argmax(1))
+        return torch.cat(answers)
+
+
+class _Batches(Iterable[Tensor]):
+    """Images as batches of tensors, normalized each time they are read: they are kept as uint8."""
+
+    def __init__(self, images: CalibrationImages) -> None:
+        self._images = images
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for start in range(0, len(self._images), BATCH_SIZE):
+            pixels = self._images.pixels[start : start + BATCH_SIZE]
+            yield torch.from_numpy(np.stack([self._images.preprocessing.normalize(image) for image in pixels]))
+
+
+def _refuse_noise(images: CalibrationImages) -> None:
+    pixels = np.stack(images.pixels[:FEWEST_IMAGES]).astype(np.float32)
+    pixels -= pixels.mean((1, 2), keepdims=True)
+    correlation = float((pixels[:, :, 1:] * pixels[:, :, :-1]).mean() / max(np.square(pixels).mean(), 1e-6))
+    if correlation < LEAST_CORRELATION:
+        raise CalibrationError(
+            f"the calibration images look like noise: neighbouring pixels correlate by {correlation:.2f}, and those of "
+            "photographs by some 0.9. A network that is compressed for noise fails on photographs.",
+            hint="Give `calibration` real images, like those that the network will see.",
+        )

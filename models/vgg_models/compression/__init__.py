@@ -1,0 +1,1 @@
+"""Compression of a network by factorization of its layers, from images without labels."""

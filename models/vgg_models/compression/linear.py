@@ -1,0 +1,112 @@
+"""A fully connected layer as two with few numbers between them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from vgg_models.compression.moments import lost_shares, principal_directions
+
+__all__ = ["LinearFactorization"]
+
+# In units of the mean variance of an input: how much directions count that the images don't show.
+UNSEEN = 0.1
+
+# Rows of responses that are kept.
+MAX_ROWS = 4096
+
+# Directions that a randomized SVD looks for besides those that are wanted (Halko et al., 2011).
+OVERSAMPLING = 48
+
+
+class LinearFactorization:
+    """The best weights of a low rank for the inputs that were seen.
+
+    With C the covariance of the inputs and λ a ridge, the W' of rank r with the least ``|(W - W') (C + λI)^(1/2)|`` is
+    ``U U' W``, where U are the r leading eigenvectors of ``W (C + λI) W' = cov(W x) + λ W W'``. It takes the responses
+    alone: neither C, of 25,088 x 25,088 for a VGG-16, nor the inputs have to be kept.
+
+    Args:
+        layer: any.
+        images: how many images will be seen in all.
+    """
+
+    def __init__(self, layer: nn.Linear, images: int) -> None:
+        self._layer = layer
+        self._rows_per_image = max(1, MAX_ROWS // images)
+        self._responses: list[Tensor] = []
+        self._sums = torch.zeros(2, layer.in_features, dtype=torch.float64)
+        self._count = self._places = 0
+
+    @staticmethod
+    def accepts(layer: nn.Linear) -> bool:
+        """Whether the layer can be factorized: any can."""
+        return True
+
+    def positions(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Choose at random which rows of ``outputs``, float32 (N, ..., n), are looked at."""
+        rows = outputs.flatten(0, -2).shape[0]
+        self._places = rows // len(outputs)
+        return torch.randperm(rows, generator=generator)[: self._rows_per_image * len(outputs)]
+
+    def rows(self, outputs: Tensor, positions: Tensor) -> Tensor:
+        """Return ``outputs`` at ``positions``: float32 (rows, n)."""
+        return outputs.flatten(0, -2)[positions]
+
+    def add(self, inputs: Tensor, positions: Tensor) -> None:
+        """Count the rows of ``inputs``, float32 (N, ..., d), at ``positions``."""
+        rows = self.rows(inputs, positions)
+        self._sums += torch.stack([rows.sum(0, dtype=torch.float64), rows.square().sum(0, dtype=torch.float64)])
+        self._responses.append(rows @ self._layer.weight.T)
+        self._count += len(rows)
+
+    def cost(self, rank: int | None) -> tuple[int, int]:
+        """Return (multiply-accumulates for one image, weights) at ``rank``; None is the layer as it is."""
+        wide, narrow = self._layer.in_features, self._layer.out_features
+        weights = wide * narrow if rank is None else rank * (wide + narrow)
+        return self._places * weights, weights
+
+    def lost(self) -> Tensor:
+        """Return the share of the responses' variance that is lost at rank 0, 1, 2, ...: float32, from 1 down.
+
+        It is measured on every second row, with directions of the others: those of few rows always fit themselves. It
+        ends at half the number of rows for the same reason.
+        """
+        rows = torch.cat(self._responses)
+        fresh = rows[1::2] - rows[1::2].mean(0)
+        return lost_shares((fresh @ self._directions(rows[::2])).square().sum(0), fresh.square().sum())
+
+    def factors(self, rank: int) -> nn.Sequential:
+        """Return the two layers that stand for the layer, ``rank`` numbers between them."""
+        rows = torch.cat(self._responses)
+        weight, outer, mean = self._layer.weight.detach(), self._directions(rows)[:, :rank], rows.mean(0)
+        bias = mean - outer @ (outer.T @ mean)
+        return nn.Sequential(
+            _linear(outer.T @ weight), _linear(outer, bias if self._layer.bias is None else bias + self._layer.bias)
+        )
+
+    def _directions(self, responses: Tensor) -> Tensor:
+        """Leading directions of rows of responses: float32 (n, directions)."""
+        weight, centered = self._layer.weight.detach(), responses - responses.mean(0)
+        mean, square = self._sums / self._count
+        unseen = UNSEEN * (square - mean**2).mean().float()
+        covariance = centered.T @ centered / len(centered) + unseen * self._gram
+        count = max(1, min(*weight.shape, len(responses)))
+        if count + OVERSAMPLING > len(covariance) // 4:
+            return principal_directions(covariance)[1][:, :count]
+        return torch.svd_lowrank(covariance, q=count + OVERSAMPLING, niter=2)[0][:, :count]
+
+    @cached_property
+    def _gram(self) -> Tensor:
+        weight = self._layer.weight.detach()
+        return weight @ weight.T
+
+
+def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    if bias is not None:
+        made.bias = nn.Parameter(bias, requires_grad=False)
+    return made

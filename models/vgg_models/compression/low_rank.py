@@ -1,0 +1,239 @@
+"""A network whose convolutions and linear layers are products of smaller ones, fitted to images of its own kind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vgg_models.compression.convolution import ConvolutionFactorization
+from vgg_models.compression.linear import LinearFactorization
+from vgg_models.compression.moments import shrunk_least_squares
+from vgg_models.compression.ranks import LayerOptions, Ranks, allocate
+from vgg_models.compression.rotation import rotate_factors
+from vgg_models.costs import layer_table
+
+__all__ = ["Cost", "LowRankNetwork", "OnProgress"]
+
+OnProgress = Callable[[str, int, int], None]
+
+
+class LayerFactorization(Protocol):
+    """What the images show of one layer, and the factors that follow from it."""
+
+    def __init__(self, layer: Any, images: int) -> None: ...
+    @staticmethod
+    def accepts(layer: Any) -> bool: ...
+    def positions(self, outputs: Tensor, generator: torch.Generator) -> Any: ...
+    def rows(self, outputs: Tensor, positions: Any) -> Tensor: ...
+    def add(self, inputs: Tensor, positions: Any) -> None: ...
+    def cost(self, rank: int | None) -> tuple[int, int]: ...
+    def lost(self) -> Tensor: ...
+    def factors(self, rank: int) -> nn.Sequential: ...
+
+
+# layer: (its factorization, how many images its moments are taken from at most)
+FACTORIZATIONS: dict[type[nn.Module], tuple[type[LayerFactorization], int]] = {
+    nn.Conv2d: (ConvolutionFactorization, 200),
+    nn.Linear: (LinearFactorization, 2000),
+}
+
+
+# In units of the mean variance of what the last factor gets.
+REFIT_RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a network: multiply-accumulates for one image, and parameters."""
+
+    macs: int
+    parameters: int
+
+
+@dataclass
+class _Layer:
+    """A layer of the original network.
+
+    Attributes:
+        images: how many images it is measured on.
+        answers: (positions, responses) for each batch of them.
+    """
+
+    factorization: LayerFactorization
+    images: int
+    answers: list[tuple[Any, Tensor]]
+
+
+class LowRankNetwork:
+    """The low-rank networks that stand for a network on images like those it is shown.
+
+    The network runs once over the images. :meth:`ranks` then chooses ranks for a budget, and :meth:`build` makes the
+    network of these ranks. Every ``nn.Conv2d`` of one group and every ``nn.Linear`` that runs once in a forward pass
+    is factorized where that makes it cheaper; everything else stays.
+
+    Args:
+        module: takes float32 (N, channels, height, width); in eval mode, on the CPU. It stays as it is.
+        images: batches of inputs. They are iterated over several times, as a list or a ``DataLoader`` can be.
+        seed: for the places where layers are compared, and for rotations.
+        on_progress: called with what is being done, and how many of how many parts of it are.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        images: Iterable[Tensor],
+        *,
+        seed: int = 0,
+        on_progress: OnProgress = lambda *_: None,
+    ) -> None:
+        self._module = module
+        self._images = images
+        self._seed = seed
+        self._on_progress = on_progress
+        with torch.no_grad():
+            self._layers = self._observe()
+        channels, height, width = next(iter(images)).shape[1:]
+        table = layer_table(module, (channels, height, width))
+        observed = [layer.factorization.cost(None) for layer in self._layers.values()]
+        self._rest = Cost(
+            table.macs - sum(macs for macs, _ in observed), table.parameters - sum(w for _, w in observed)
+        )
+        self._total = Cost(table.macs, table.parameters)
+
+    def cost(self, ranks: Ranks) -> Cost:
+        """Return what the network of these ranks costs; a layer that is not named stays as it is."""
+        costs = [layer.factorization.cost(ranks.get(name)) for name, layer in self._layers.items()]
+        return Cost(self._rest.macs + sum(m for m, _ in costs), self._rest.parameters + sum(w for _, w in costs))
+
+    def ranks(self, *, speedup: float) -> Ranks:
+        """Choose the ranks that lose least where multiply-accumulates are divided by ``speedup``.
+
+        What is saved in weights counts as much as what is saved in multiply-accumulates.
+        """
+        with torch.no_grad():
+            options = {name: self._options(layer.factorization) for name, layer in self._layers.items()}
+        return allocate(options, lambda ranks: self.cost(ranks).macs * speedup <= self._total.macs)
+
+    def build(self, ranks: Ranks, *, refit: bool = True) -> nn.Module:
+        """Return the network of these ranks.
+
+        Args:
+            refit: fit the last factor of each layer to what the layers before it give once they are factorized, so that
+                it corrects their errors (the asymmetric reconstruction of Zhang et al., 2016). It takes one pass over
+                the images per layer, as far as that layer.
+        """
+        # The weights are shared with the original: only what is factorized is new.
+        network = copy.deepcopy(self._module, {id(tensor): tensor for tensor in self._module.parameters()})
+        generator = torch.Generator().manual_seed(self._seed)
+        with torch.no_grad():
+            for done, (name, layer) in enumerate(self._layers.items()):
+                self._on_progress("factorizing the layers", done, len(self._layers))
+                if (rank := ranks.get(name)) is None:
+                    continue
+                factors = layer.factorization.factors(rank)
+                if refit:
+                    self._refit(factors, layer, network, network.get_submodule(name))
+                rotate_factors(factors, generator)
+                network.set_submodule(name, factors)
+        return network
+
+    def _options(self, factorization: LayerFactorization) -> LayerOptions:
+        def cost(rank: int | None) -> float:
+            macs, weights = factorization.cost(rank)
+            return macs / self._total.macs + weights / self._total.parameters
+
+        return LayerOptions.of(factorization.lost(), cost)
+
+    def _observe(self) -> dict[str, _Layer]:
+        """Run the original over the images, and keep of each layer what its factorization needs."""
+        images = sum(map(len, self._images))
+        names = _factorizable_layers(self._module)
+        observed: dict[str, _Layer] = {}
+        generator = torch.Generator().manual_seed(self._seed)
+        ran: set[nn.Module] = set()
+        reused: set[str] = set()
+        seen = 0
+
+        def observe(layer: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+            name = names[layer]
+            if layer in ran:
+                reused.add(name)
+            ran.add(layer)
+            if name not in observed:
+                factorization, most = FACTORIZATIONS[type(layer)]
+                observed[name] = _Layer(factorization(layer, min(images, most)), min(images, most), [])
+            entry = observed[name]
+            if seen < entry.images and name not in reused:
+                positions = entry.factorization.positions(outputs, generator)
+                entry.factorization.add(inputs[0], positions)
+                entry.answers.append((positions, entry.factorization.rows(outputs, positions)))
+
+        with ExitStack() as hooks:
+            for layer in names:
+                hooks.callback(layer.register_forward_hook(observe).remove)
+            for batch in self._images:
+                self._on_progress("measuring the layers", seen, images)
+                self._module(batch)
+                seen += len(batch)
+                ran.clear()
+        return {name: layer for name, layer in observed.items() if name not in reused}
+
+    def _refit(self, factors: nn.Sequential, layer: _Layer, network: nn.Module, place: nn.Module) -> None:
+        """Fit the last of ``factors``, which are to stand at ``place`` in ``network``, to the original's answers."""
+        *first, last = factors
+        inner, wanted = [], []
+        for batch, (positions, answers) in zip(self._images, layer.answers, strict=False):
+            outputs = nn.Sequential(*first)(_inputs_of(place, network, batch))
+            inner.append(layer.factorization.rows(outputs, positions))
+            wanted.append(answers)
+        rows, answers = torch.cat(inner), torch.cat(wanted)
+        centered = rows - rows.mean(0)
+        weight, bias = last.get_parameter("weight"), last.get_parameter("bias")
+        fitted = shrunk_least_squares(
+            centered.T @ centered / len(rows), centered.T @ answers / len(rows), weight.flatten(1).T, ridge=REFIT_RIDGE
+        )
+        weight.data = fitted.T.reshape(weight.shape).contiguous()
+        bias.data = answers.mean(0) - rows.mean(0) @ fitted
+
+
+def _factorizable_layers(module: nn.Module) -> dict[nn.Module, str]:
+    """Return the layers of exactly a known type, with one name and no hook that changes what they do."""
+    names: dict[nn.Module, list[str]] = {}
+    for name, layer in module.named_modules(remove_duplicate=False):
+        names.setdefault(layer, []).append(name)
+    return {
+        layer: names[layer][0]
+        for layer in names
+        if type(layer) in FACTORIZATIONS
+        and FACTORIZATIONS[type(layer)][0].accepts(layer)
+        and not (layer._forward_pre_hooks or layer._forward_hooks)
+        and len(names[layer]) == 1
+    }
+
+
+class _LayerReached(Exception):  # noqa: N818 - ends a forward pass early, no error
+    pass
+
+
+def _inputs_of(layer: nn.Module, network: nn.Module, batch: Tensor) -> Tensor:
+    """Run ``network`` as far as ``layer``, and return what that gets."""
+    inputs: list[Tensor] = []
+
+    def stop(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        inputs.append(arguments[0])
+        raise _LayerReached
+
+    handle = layer.register_forward_pre_hook(stop)
+    try:
+        network(batch)
+    except _LayerReached:
+        pass
+    finally:
+        handle.remove()
+    return inputs[0]
