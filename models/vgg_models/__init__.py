@@ -11,6 +11,7 @@ from vgg_runtime._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vgg_models.architectures.zoo import MODEL_NAMES
+    from vgg_models.compression.low_rank import LowRankNetwork
     from vgg_models.costs import LayerRow, LayerTable, layer_table
     from vgg_models.loading import load_model
     from vgg_models.types import CheckpointInfo, LoadedModel
@@ -23,6 +24,7 @@ __all__ = [
     "LayerRow",
     "LayerTable",
     "LoadedModel",
+    "LowRankNetwork",
     "__version__",
     "layer_table",
     "load_model",
@@ -36,6 +38,7 @@ __getattr__, __dir__ = lazy_names(
         "LayerRow": "vgg_models.costs",
         "LayerTable": "vgg_models.costs",
         "LoadedModel": "vgg_models.types",
+        "LowRankNetwork": "vgg_models.compression.low_rank",
         "layer_table": "vgg_models.costs",
         "load_model": "vgg_models.loading",
     },

@@ -174,6 +174,10 @@ class CompressionOptions:
             the samples are not labelled.
         max_accuracy_drop: what it may lose of eager PyTorch's accuracy, in points, where they are labelled.
         samples_other: folder of images unlike the calibration's; the agreement on them is reported.
+
+    Examples:
+        >>> from vgg_export import CompressionOptions
+        >>> compress = CompressionOptions("auto", min_agreement=0.98)
     """
 
     speedup: float | Literal["auto"] | None = None

@@ -82,6 +82,19 @@ class LowRankNetwork:
         images: batches of inputs. They are iterated over several times, as a list or a ``DataLoader`` can be.
         seed: for the places where layers are compared, and for rotations.
         on_progress: called with what is being done, and how many of how many parts of it are.
+
+    Examples:
+        >>> import torch
+        >>> from vgg_models import LowRankNetwork, load_model
+        >>> network = load_model("slim_vgg.pth").module
+        >>> images = [torch.randn(32, 1, 28, 28)]  # stands for a list or a DataLoader of real images
+        >>> low_rank = LowRankNetwork(network, images)
+        >>> ranks = low_rank.ranks(speedup=3)
+        >>> low_rank.cost({}).macs, low_rank.cost(ranks).macs < low_rank.cost({}).macs / 3
+        (29275904, True)
+        >>> smaller = low_rank.build(ranks)
+        >>> smaller(torch.randn(5, 1, 28, 28)).shape
+        torch.Size([5, 10])
     """
 
     def __init__(

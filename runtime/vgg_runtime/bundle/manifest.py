@@ -358,7 +358,7 @@ class Variant:
     """One exported file.
 
     Attributes:
-        name: ``<format>-<precision>``, such as "onnx-fp32".
+        name: ``<format>-<precision>``, such as "onnx-fp32", or ``<format>-lowrank-<precision>``.
         file: path of the model inside the bundle, with "/".
         external_data: path of the file that holds its large weights, None where they are inside ``file``.
         bytes: size of all its files.
@@ -400,7 +400,7 @@ class LeftOutVariant:
     """A quantized variant that was exported, missed what it was held to, and is not in the bundle.
 
     Attributes:
-        name: ``<format>-<precision>``.
+        name: ``<format>-<precision>``, or ``<format>-lowrank-<precision>``.
         reason: what it misses, in words.
         parity: agreement with eager PyTorch, None where it could not be run.
         tolerance: what ``parity`` was held to.
