@@ -1,0 +1,86 @@
+"""What compression brings to a real VGG-16: size, latency and accuracy beside the variants that are not compressed.
+
+    python tests/benchmark/trained_vgg16.py TUMOR_CLASSIFIER.onnx FASHION_MNIST_DIR DIR/vgg16.pth
+    python tests/benchmark/compressed_vgg16.py DIR
+
+Exports DIR/vgg16.pth to DIR/vgg16.bundle, unless it is there, and measures it with ``vgg-bench``: every variant on
+ONNX Runtime and OpenVINO, one process each, in turns. Takes a quarter of an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from figure import Figure
+
+from vgg_runtime import open_bundle
+
+SMALLEST, INT8, BASELINE = "onnx-lowrank-int4-weights", "onnx-lowrank-int8-static", "onnx-int8-static"
+TEST_IMAGES = 2000
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def main(folder: Path) -> None:
+    bundle = folder / "vgg16.bundle"
+    figures = [] if bundle.exists() else export_figures(folder, bundle)
+    for figure in (*figures, *accuracy_figures(bundle), *latency_figures(bundle)):
+        click.echo(figure.line())
+
+
+def export_figures(folder: Path, bundle: Path) -> list[Figure]:
+    command = [tool("vgg-export"), folder / "vgg16.pth", "-o", bundle, "--format", "onnx", "--compress", "auto"]
+    command += ["--quantize", "static", "--quantize", "int4-weights", "--calibration", folder / "train"]
+    command += ["--samples", folder / "test", "--samples-size", str(TEST_IMAGES)]
+    command += ["--labels", folder / "class_indices.json", "--preprocess", folder / "preprocess.json"]
+    started = time.perf_counter()
+    subprocess.run(command, check=True)
+    minutes = (time.perf_counter() - started) / 60
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    return [once("the whole export: minutes", minutes), once("the whole export: peak memory in GiB", memory)]
+
+
+def accuracy_figures(bundle: Path) -> list[Figure]:
+    figures = []
+    for variant in open_bundle(bundle).manifest.variants:
+        figures.append(once(f"{variant.name}: MB", variant.bytes / 1e6, "at most 11.5" * (variant.name == SMALLEST)))
+        if variant.parity is not None:
+            figures.append(once(f"{variant.name}: top-1 agreement with eager PyTorch", variant.parity.top1_agreement))
+        if (accuracy := variant.accuracy) is not None:
+            lost = [-100 * value for value in (accuracy.variant - accuracy.eager, accuracy.high, accuracy.low)]
+            figures.append(Figure(f"{variant.name}: points of accuracy lost", lost[0], "at most 1.0", *lost[1:]))
+    return figures
+
+
+def latency_figures(bundle: Path) -> list[Figure]:
+    command = [tool("vgg-bench"), bundle, "--backend", "onnxruntime", "--backend", "openvino", "--json", "-"]
+    rows = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["rows"]
+    milliseconds: dict[tuple[str, str], dict[str, Any]] = {
+        (row["subject"]["variant"], row["subject"]["backend"]): row["latency"]["p50"] for row in rows if row["latency"]
+    }
+    figures = [once(f"{' on '.join(case)}: ms", each["value"]) for case, each in milliseconds.items()]
+    for variant in (INT8, SMALLEST):
+        own = milliseconds[variant, "onnxruntime"]["value"]
+        for backend, bound in (("onnxruntime", "at most 0.45"), ("openvino", "at most 0.47")):
+            ratio = own / milliseconds[BASELINE, backend]["value"]
+            figures.append(once(f"{variant}: latency / {BASELINE} on {backend}", ratio, bound))
+    return figures
+
+
+def tool(name: str) -> Path:
+    return Path(sys.executable).with_name(name)
+
+
+def once(what: str, value: float, bound: str = "") -> Figure:
+    return Figure(what, value, bound, value, value)
+
+
+if __name__ == "__main__":
+    main()
