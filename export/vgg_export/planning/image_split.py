@@ -21,7 +21,7 @@ from vgg_runtime.imaging.folders import choose_images
 __all__ = ["COMPRESSION_SIZE", "Chosen", "ImageSplit", "split_images"]
 
 # Calibration images by default where ranks of layers are measured, and not ranges alone.
-COMPRESSION_SIZE = 1000
+COMPRESSION_SIZE = 800
 
 # Of a calibration folder with no samples beside it, the share that is held out for the judgement.
 HELD_OUT = 0.25

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import cast
 
@@ -16,8 +17,8 @@ __all__ = ["ConvolutionFactorization"]
 # In units of the mean variance of what is regressed on: keeps the solution of a well-posed problem finite.
 RIDGE = 1e-4
 
-# Patches that moments are taken from, for each number in a patch.
-PATCHES_PER_NUMBER = 6
+# Patches that moments are taken from: so many for each number in a patch, and never fewer than that.
+PATCHES_PER_NUMBER, MIN_PATCHES = 4, 1000
 
 # An input channel whose root mean square is below this share of the mean is dead on these images.
 DEAD = 1e-2
@@ -43,7 +44,7 @@ class ConvolutionFactorization:
         self._padding = cast("tuple[int, int]", layer.padding)
         self._patch_size = layer.weight[0].numel()
         self._moments = Moments(self._patch_size)
-        self._patches_per_image = -(-PATCHES_PER_NUMBER * self._patch_size // images)
+        self._patches_per_image = math.ceil(max(PATCHES_PER_NUMBER * self._patch_size, MIN_PATCHES) / images)
         self._places = 0
 
     @staticmethod

@@ -80,12 +80,16 @@ class LinearFactorization:
 
     def factors(self, rank: int) -> nn.Sequential:
         """Return the two layers that stand for the layer, ``rank`` numbers between them."""
-        rows = torch.cat(self._responses)
-        weight, outer, mean = self._layer.weight.detach(), self._directions(rows)[:, :rank], rows.mean(0)
+        weight, outer = self._layer.weight.detach(), self._all_directions[:, :rank]
+        mean = torch.cat(self._responses).mean(0)
         bias = mean - outer @ (outer.T @ mean)
         return nn.Sequential(
             _linear(outer.T @ weight), _linear(outer, bias if self._layer.bias is None else bias + self._layer.bias)
         )
+
+    @cached_property
+    def _all_directions(self) -> Tensor:
+        return self._directions(torch.cat(self._responses))
 
     def _directions(self, responses: Tensor) -> Tensor:
         """Leading directions of rows of responses: float32 (n, directions)."""

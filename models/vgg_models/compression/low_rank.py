@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -37,10 +38,23 @@ class LayerFactorization(Protocol):
     def factors(self, rank: int) -> nn.Sequential: ...
 
 
-# layer: (its factorization, how many images its moments are taken from at most)
-FACTORIZATIONS: dict[type[nn.Module], tuple[type[LayerFactorization], int]] = {
-    nn.Conv2d: (ConvolutionFactorization, 200),
-    nn.Linear: (LinearFactorization, 2000),
+@dataclass(frozen=True)
+class _Kind:
+    """How layers of one type are factorized.
+
+    Attributes:
+        max_images: that they are measured on.
+        max_refit_images: that their last factor is fitted to; an image has many places where a convolution looks.
+    """
+
+    factorization: type[LayerFactorization]
+    max_images: int
+    max_refit_images: int
+
+
+FACTORIZATIONS: dict[type[nn.Module], _Kind] = {
+    nn.Conv2d: _Kind(ConvolutionFactorization, max_images=200, max_refit_images=64),
+    nn.Linear: _Kind(LinearFactorization, max_images=2000, max_refit_images=512),
 }
 
 
@@ -129,9 +143,7 @@ class LowRankNetwork:
 
         What is saved in weights counts as much as what is saved in multiply-accumulates.
         """
-        with torch.no_grad():
-            options = {name: self._options(layer.factorization) for name, layer in self._layers.items()}
-        return allocate(options, lambda ranks: self.cost(ranks).macs * speedup <= self._total.macs)
+        return allocate(self._options, lambda ranks: self.cost(ranks).macs * speedup <= self._total.macs)
 
     def build(self, ranks: Ranks, *, refit: bool = True) -> nn.Module:
         """Return the network of these ranks.
@@ -156,12 +168,19 @@ class LowRankNetwork:
                 network.set_submodule(name, factors)
         return network
 
-    def _options(self, factorization: LayerFactorization) -> LayerOptions:
-        def cost(rank: int | None) -> float:
-            macs, weights = factorization.cost(rank)
+    @cached_property
+    def _options(self) -> dict[str, LayerOptions]:
+        """The ranks that each layer may have."""
+
+        def price(layer: LayerFactorization, rank: int | None) -> float:
+            macs, weights = layer.cost(rank)
             return macs / self._total.macs + weights / self._total.parameters
 
-        return LayerOptions.of(factorization.lost(), cost)
+        with torch.no_grad():
+            return {
+                name: LayerOptions.of(layer.factorization.lost(), partial(price, layer.factorization))
+                for name, layer in self._layers.items()
+            }
 
     def _observe(self) -> dict[str, _Layer]:
         """Run the original over the images, and keep of each layer what its factorization needs."""
@@ -179,8 +198,9 @@ class LowRankNetwork:
                 reused.add(name)
             ran.add(layer)
             if name not in observed:
-                factorization, most = FACTORIZATIONS[type(layer)]
-                observed[name] = _Layer(factorization(layer, min(images, most)), min(images, most), [])
+                kind = FACTORIZATIONS[type(layer)]
+                count = min(images, kind.max_images)
+                observed[name] = _Layer(kind.factorization(layer, count), count, [])
             entry = observed[name]
             if seen < entry.images and name not in reused:
                 positions = entry.factorization.positions(outputs, generator)
@@ -200,8 +220,11 @@ class LowRankNetwork:
     def _refit(self, factors: nn.Sequential, layer: _Layer, network: nn.Module, place: nn.Module) -> None:
         """Fit the last of ``factors``, which are to stand at ``place`` in ``network``, to the original's answers."""
         *first, last = factors
-        inner, wanted = [], []
+        inner, wanted, images = [], [], 0
         for batch, (positions, answers) in zip(self._images, layer.answers, strict=False):
+            if images >= FACTORIZATIONS[type(place)].max_refit_images:
+                break
+            images += len(batch)
             outputs = nn.Sequential(*first)(_inputs_of(place, network, batch))
             inner.append(layer.factorization.rows(outputs, positions))
             wanted.append(answers)
@@ -224,7 +247,7 @@ def _factorizable_layers(module: nn.Module) -> dict[nn.Module, str]:
         layer: names[layer][0]
         for layer in names
         if type(layer) in FACTORIZATIONS
-        and FACTORIZATIONS[type(layer)][0].accepts(layer)
+        and FACTORIZATIONS[type(layer)].factorization.accepts(layer)
         and not (layer._forward_pre_hooks or layer._forward_hooks)
         and len(names[layer]) == 1
     }
