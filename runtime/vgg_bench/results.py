@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from vgg_bench.timing.memory import Memory
 from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
+from vgg_runtime.bundle.manifest import CompressionPoint
 from vgg_runtime.errors import UsageError
 
 __all__ = ["BenchmarkCase", "Estimate", "Latency", "Machine", "Method", "Quality", "Results", "Roofline", "Row"]
@@ -215,6 +216,7 @@ class Results:
         versions: of the packages that took part.
         recommended: name of the variant that the ranking recommends, for who reads it without the ranking; None where
             there is none.
+        compression: the low-rank networks that were tried at the export, smallest first, the chosen one last.
 
     Examples:
         >>> from pathlib import Path
@@ -234,6 +236,7 @@ class Results:
     absent: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     recommended: str | None = None
+    compression: tuple[CompressionPoint, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

@@ -92,6 +92,7 @@ def run(
         method=Method(DESCRIPTION, effort.rounds, effort.seconds, effort.min_calls, effort.starts, finished),
         absent=dict(absent or {}),
         versions=package_versions(),
+        compression=() if bundle.manifest.compression is None else bundle.manifest.compression.curve,
     )
     best = recommended(results)
     return replace(results, recommended=None if best is None else best.variant)

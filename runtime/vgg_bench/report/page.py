@@ -15,6 +15,7 @@ from vgg_bench.report.html import Element, as_html, element
 from vgg_bench.report.pareto_plot import pareto_plot
 from vgg_bench.report.table import notes
 from vgg_bench.results import BenchmarkCase, Results, Row
+from vgg_runtime.bundle.manifest import CompressionPoint
 
 __all__ = ["page"]
 
@@ -76,6 +77,8 @@ def _sections(
         yield from _charts(rows, verdicts, numbers)
         table = _table(shown(results), rows, verdicts, numbers)
         yield element("section", element("h2", "All figures"), table, class_="wide")
+    if results.compression:
+        yield element("section", element("h2", "Low-rank networks that were tried"), _compression(results.compression))
     yield element("section", element("h2", "Notes"), _list(notes(results)[1:]), class_="wide")
     yield element("section", element("h2", "Method"), element("p", results.method.description))
     yield element("section", element("h2", "Machine and versions"), _facts(results))
@@ -142,6 +145,24 @@ def _by(verdict: Assessment, numbers: Mapping[BenchmarkCase, int]) -> Iterator[E
     """Yield what dominates a row, by its number."""
     if verdict.label == "dominated" and verdict.beaten_by is not None:
         yield element("small", f"by {numbers[verdict.beaten_by]} {verdict.beaten_by.variant}")
+
+
+def _compression(curve: Sequence[CompressionPoint]) -> Element:
+    """Return the table of the networks, the chosen one last."""
+    titles = ("multiply-accumulates", "parameters", "agreement", "")
+    head = element("tr", *(element("th", title, scope="col") for title in titles))
+    rows = [
+        element(
+            "tr",
+            element("td", f"{point.macs / 1e6:,.0f} M"),
+            element("td", f"{point.parameters / 1e6:.2f} M"),
+            element("td", f"{point.agreement:.1%}"),
+            element("td", "chosen" if point is curve[-1] else ""),
+        )
+        for point in curve
+    ]
+    table = element("table", element("thead", head), element("tbody", *rows))
+    return element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Low-rank networks")
 
 
 def _figure(text: str, value: float) -> Element:

@@ -10,6 +10,7 @@ import pytest
 from vgg_bench.analysis.selection import best
 from vgg_bench.report.page import page
 from vgg_bench.results import Results
+from vgg_runtime.bundle.manifest import CompressionPoint
 
 HOSTILE = '</script></title><img src=x onerror="alert(1)">&amp;'
 LOADS = {"script", "img", "iframe", "object", "embed", "video", "audio", "source", "image", "use", "base", "form"}
@@ -156,3 +157,13 @@ def test_it_needs_no_package_beyond_the_runtimes_own(make_results, monkeypatch: 
     for name in ("rich", "rich.text", "rich.table", "matplotlib", "scipy", "psutil"):
         monkeypatch.setitem(sys.modules, name, None)
     assert page(results).startswith("<!doctype html>")
+
+
+def test_low_rank_networks_are_listed_with_the_chosen_one(make_results, document: Document) -> None:
+    curve = (
+        CompressionPoint({"conv": 8}, 1_500_000, 9_000, 0.9),
+        CompressionPoint({"conv": 16}, 3_000_000, 20_000, 0.98),
+    )
+    text = Document(page(replace(make_results(), compression=curve))).text
+    assert "2 M0.01 M90.0%3 M0.02 M98.0%chosen" in text
+    assert "Low-rank networks" not in document.text
