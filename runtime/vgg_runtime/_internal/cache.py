@@ -42,19 +42,19 @@ def load_entry(kind: str, key: Mapping[str, str]) -> dict[str, Any] | None:
         return None  # absent or damaged: it is found out again
 
 
-def store_entry(kind: str, key: Mapping[str, str], values: Mapping[str, Any]) -> None:
-    """Store ``values``, as JSON has them, under ``key``; a cache that cannot be written is no error."""
+def store_entry(kind: str, key: Mapping[str, str], values: Mapping[str, Any], *, level: int = logging.WARNING) -> None:
+    """Store ``values``, as JSON has them, under ``key``; a cache that cannot be written is logged at ``level``."""
     try:
         file = _file(kind, key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}.part")
+        part = file.with_suffix(f".{os.urandom(8).hex()}.part")  # threads share a process number, as containers may
         try:
             part.write_text(json.dumps({"key": dict(key), **values}, indent=1), encoding="utf-8")
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
-        logger.warning("what was found out cannot be kept for the next time: %s", error)
+        logger.log(level, "what was found out cannot be kept for the next time: %s", error)
 
 
 def _file(kind: str, key: Mapping[str, str]) -> Path:

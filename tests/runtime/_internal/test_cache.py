@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,17 @@ def test_a_cache_that_cannot_be_written_is_no_error_but_told(cache: Path, caplog
     store_entry("things", KEY, {"answer": 1})
     assert load_entry("things", KEY) is None
     assert "cannot be kept for the next time" in caplog.text
+
+
+def test_threads_that_store_at_once_do_not_disturb(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def store(answer: int) -> None:
+        for _ in range(100):
+            store_entry("things", KEY, {"answer": answer})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store, range(4)))
+    assert not caplog.records
+    assert [file.suffix for file in files(cache)] == [".json"]
 
 
 @pytest.mark.parametrize("directory", [None, "XDG_CACHE_HOME"])
