@@ -19,7 +19,7 @@ from vgg_runtime.bundle.manifest import InputArray
 from vgg_runtime.errors import BundleError, ImageError, UsageError, VerificationError
 from vgg_runtime.imaging.decode import MAX_PIXELS, ChannelOrder, ImageSource, image_name, read_image
 from vgg_runtime.imaging.folders import find_images
-from vgg_runtime.loading import open_model
+from vgg_runtime.loading import Verify, open_model
 from vgg_runtime.metrics import probabilities
 
 if TYPE_CHECKING:
@@ -79,8 +79,10 @@ class Classifier:
             as many as this process may use at once.
         backend: engine that runs it; by default the one for the variant's format. "auto" takes the fastest by a
             trial of some seconds that this machine remembers (``backend_reason`` says why).
-        verify: compare the files with their checksums. That goes on beside loading, and no prediction leaves before
-            it has ended well: of a changed file that the engine can load, the first prediction says so.
+        verify: compare the files with their checksums: True does so once on this machine, and again when a file was
+            written to, replaced or moved; "always" at every start; False never. It goes on beside loading, and no
+            prediction leaves before it has ended well: of a changed file that the engine can load, the first
+            prediction says so.
         max_pixels: larger images are refused before they are decoded.
         cuda: what is asked of CUDA, such as TF32, where onnxruntime runs the model on it; by default nothing.
         profile: what to tune the CPU for: "latency" (one image at a time), "throughput" (large batches) or
@@ -107,7 +109,7 @@ class Classifier:
         device: Device = "auto",
         threads: int | None = None,
         backend: str | None = None,
-        verify: bool = True,
+        verify: Verify = True,
         max_pixels: int = MAX_PIXELS,
         cuda: CudaOptions | None = None,
         profile: ProfileName = "latency",
@@ -138,7 +140,7 @@ class Classifier:
         device: Device = "auto",
         threads: int | None = None,
         backend: str | None = None,
-        verify: bool = True,
+        verify: Verify = True,
         max_pixels: int = MAX_PIXELS,
         cuda: CudaOptions | None = None,
         profile: ProfileName = "latency",

@@ -64,6 +64,11 @@ def group() -> None:
     show_default=True,
     help="What to tune the CPU for; throughput is for batches.",
 )
+@click.option(
+    "--verify-always",
+    is_flag=True,
+    help="Hash the files even where this machine has verified them and nothing touched them since.",
+)
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Larger images are refused; 100 million by default.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the variant, device and backend, and why, on stderr.")
 @_json
@@ -77,6 +82,7 @@ def predict(
     threads: int | None,
     backend: str | None,
     profile: Any,
+    verify_always: bool,
     max_pixels: int | None,
     verbose: bool,
     as_json: bool,
@@ -89,7 +95,14 @@ def predict(
     files = find_images(images)
     limits: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
     with Classifier.open(
-        bundle, variant=variant, device=device, threads=threads, backend=backend, profile=profile, **limits
+        bundle,
+        variant=variant,
+        device=device,
+        threads=threads,
+        backend=backend,
+        verify="always" if verify_always else True,
+        profile=profile,
+        **limits,
     ) as classifier:
         if verbose or (variant in (None, RECOMMENDED) and os.path.isdir(bundle)):
             click.echo(f"variant: {classifier.variant} ({classifier.variant_reason})", err=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vgg_runtime.backends.base import Backend, BackendChoice, SessionConfig
 from vgg_runtime.backends.registry import open_backend
@@ -21,8 +21,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ENGINES", "RECOMMENDED", "CheckedBackend", "OpenedModel", "open_in_bundle", "open_lone_file", "open_model"]
+__all__ = [
+    "ENGINES",
+    "RECOMMENDED",
+    "CheckedBackend",
+    "OpenedModel",
+    "Verify",
+    "open_in_bundle",
+    "open_lone_file",
+    "open_model",
+]
 
+# Whether files are compared with their checksums: once on this machine until they change, "always", or not at all.
+Verify = bool | Literal["always"]
 
 # The backend that runs a format, where the caller names none.
 ENGINES = {"onnx": "onnxruntime", "torchscript": "torchscript"}
@@ -54,14 +65,16 @@ class OpenedModel:
 
 
 def open_model(
-    path: Path, variant: str | None, backend: str | None, placement: SessionConfig, *, verify: bool
+    path: Path, variant: str | None, backend: str | None, placement: SessionConfig, *, verify: Verify
 ) -> OpenedModel:
     """Load a variant of the bundle at ``path``, or the lone file there.
 
     Raises:
         BundleError, MissingCapabilityError: as :func:`open_in_bundle` and :func:`open_lone_file`.
-        UsageError: a variant was named, and ``path`` is a file.
+        UsageError: ``verify`` is something else, or a variant was named and ``path`` is a file.
     """
+    if verify not in (True, False, "always"):
+        raise UsageError(f"verify must be True, False or 'always', got {verify!r}.")
     if not os.path.isfile(path):
         return open_in_bundle(path, variant, backend, placement, verify=verify)
     if variant is not None:
@@ -70,7 +83,7 @@ def open_model(
 
 
 def open_in_bundle(
-    path: Path, variant: str | None, backend: str | None, placement: SessionConfig, *, verify: bool
+    path: Path, variant: str | None, backend: str | None, placement: SessionConfig, *, verify: Verify
 ) -> OpenedModel:
     """Load a variant of the bundle at ``path``, while its files are compared with their checksums.
 
@@ -84,7 +97,8 @@ def open_in_bundle(
     """
     bundle = open_bundle(path)
     entry, reason = _choose_variant(bundle, variant)
-    checksums = PendingChecksums(bundle.directory, entry.sha256) if verify else None
+    check = partial(PendingChecksums, bundle.directory, entry.sha256, remember=verify != "always")
+    checksums = check() if verify else None
     placement = replace(placement, precision=entry.precision)
     choice = _choice(bundle, entry, backend, placement, checksums)
     load = partial(open_backend, choice.backend, bundle.path(entry.file), placement)
@@ -92,7 +106,7 @@ def open_in_bundle(
         return OpenedModel(bundle.manifest, entry.name, reason, choice, load, load())
 
     def load_checked() -> Backend:
-        return CheckedBackend(load, PendingChecksums(bundle.directory, entry.sha256))
+        return CheckedBackend(load, check())
 
     checked = CheckedBackend(load, checksums)
     try:

@@ -14,7 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from vgg_runtime.bundle.directory import open_bundle
 from vgg_runtime.bundle.manifest import Architecture, InputSpec, Manifest, OutputSpec, Source, Tolerance, Variant
+from vgg_runtime.bundle.verified_files import file_states, remember_verified
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
 COLOURS = ("red", "lime", "blue")  # the names that Pillow knows (255, 0, 0), (0, 255, 0) and (0, 0, 255) by
@@ -130,6 +132,16 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
 @pytest.fixture
 def bundle(make_bundle: MakeBundle) -> Path:
     return make_bundle()
+
+
+@pytest.fixture
+def decayed_bundle(bundle: Path) -> Path:
+    """A bundle whose weights are others than those that were verified, with no trace in the file system."""
+    weights = bundle / "onnx-fp32" / "model.onnx.data"
+    weights.write_bytes(np.diag(np.full(3, 20, np.float32)).tobytes())
+    digests = open_bundle(bundle).manifest.variant("onnx-fp32").sha256
+    remember_verified(bundle, digests, file_states(bundle, digests), seen_ns=2**63)
+    return bundle
 
 
 @pytest.fixture

@@ -544,6 +544,22 @@ def test_without_verifying_the_weights_are_taken_as_they_are(bundle: Path) -> No
         assert classifier.logits(np.ones((1, 3, 6, 8), np.float32)).tolist() == [[20, 20, 20]]
 
 
+def test_what_was_verified_is_hashed_again_where_asked(decayed_bundle: Path) -> None:
+    with Classifier(decayed_bundle) as classifier:
+        assert classifier.logits(np.ones((1, 3, 6, 8), np.float32)).tolist() == [[20, 20, 20]]
+    with (
+        Classifier(decayed_bundle, verify="always") as classifier,
+        pytest.raises(BundleError, match="changed after it was written"),
+    ):
+        classifier.logits(planes())
+
+
+@pytest.mark.parametrize("verify", ["once", "", None, 2])
+def test_another_word_for_verify_is_refused(bundle: Path, verify: Any) -> None:
+    with pytest.raises(UsageError, match=f"verify must be True, False or 'always', got {verify!r}"):
+        Classifier(bundle, verify=verify)
+
+
 @pytest.mark.parametrize("weight", [np.nan, np.inf])
 def test_outputs_that_are_no_numbers_are_never_probabilities(
     make_bundle: Callable[..., Path], photos: Path, weight: float

@@ -299,6 +299,13 @@ def test_verify_of_a_bundle_without_golden_samples_says_so(make_bundle: MakeBund
     assert "self-test: none" in vgg_run("verify", make_bundle(golden_samples=None)).stdout
 
 
+def test_predict_hashes_again_only_with_verify_always(decayed_bundle: Path, photos: Path) -> None:
+    assert "red" in vgg_run("predict", decayed_bundle, photos / "red.png").stdout
+    refused = vgg_run("predict", decayed_bundle, photos / "red.png", "--verify-always", code=3)
+    assert "changed after it was written: onnx-fp32/model.onnx.data" in refused.stderr
+    vgg_run("verify", decayed_bundle, code=4)
+
+
 def test_changed_file_is_exit_4_to_verify_and_3_to_predict(bundle: Path, photos: Path) -> None:
     with (bundle / "onnx-fp32" / "model.onnx").open("ab") as file:
         file.write(b"\0")

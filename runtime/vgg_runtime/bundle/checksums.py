@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from vgg_runtime.bundle.verified_files import file_states, remember_verified, were_verified
 from vgg_runtime.errors import BundleError
 
 __all__ = ["PendingChecksums", "sha256_of"]
@@ -35,15 +37,15 @@ class PendingChecksums:
     Args:
         directory: of the bundle.
         expected: hexadecimal digest of each file, by its path inside.
-
-    Raises:
-        BundleError: a file cannot be read.
+        remember: do not hash files again that had these digests before and have been left alone since.
     """
 
-    def __init__(self, directory: Path, expected: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, expected: Mapping[str, str], *, remember: bool = False) -> None:
         self._directory = directory
         self._expected = dict(expected)
-        self._before = {name: self._state(name) for name in expected}
+        self._remember = remember
+        self._seen_ns = time.time_ns()
+        self._before = file_states(directory, expected)
         self._changed: list[str] | None = None
         self._failure: OSError | None = None
         self._thread = threading.Thread(target=self._compare, name="checksums", daemon=True)
@@ -59,7 +61,8 @@ class PendingChecksums:
         Raises:
             BundleError: a file is another.
         """
-        if names := [name for name, before in self._before.items() if self._state(name) != before]:
+        now = file_states(self._directory, self._expected)
+        if names := [name for name, before in self._before.items() if now[name] != before]:
             raise BundleError(
                 f"the bundle was changed while it was being opened: {', '.join(names)}.", hint="Open it again."
             )
@@ -83,15 +86,15 @@ class PendingChecksums:
 
     def _compare(self) -> None:
         try:
-            digests = {name: sha256_of(self._directory / name) for name in self._expected}
+            self._changed = self._changed_files()
         except OSError as error:
             self._failure = error
-        else:
-            self._changed = [name for name, digest in digests.items() if digest != self._expected[name]]
 
-    def _state(self, name: str) -> tuple[int, ...] | None:
-        try:
-            status = (self._directory / name).stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    def _changed_files(self) -> list[str]:
+        files = self._directory, self._expected
+        if self._remember and were_verified(*files, self._before):
+            return []
+        changed = [name for name, digest in self._expected.items() if sha256_of(self._directory / name) != digest]
+        if self._remember and not changed and file_states(*files) == self._before:
+            remember_verified(*files, self._before, seen_ns=self._seen_ns)
+        return changed
