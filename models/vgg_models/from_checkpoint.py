@@ -18,10 +18,10 @@ from vgg_models.checkpoint.state_dict import fit, without_prefixes
 from vgg_models.checkpoint.whole_module import describe_children, in_attribute_order, missing_class, runnable
 from vgg_models.metadata import Statement
 from vgg_models.recognition import vgg, zoo
-from vgg_models.recognition.candidates import Reading
+from vgg_models.recognition.candidates import ArchitectureCandidate
 from vgg_models.recognition.layer_mismatches import layer_mismatches
 from vgg_models.recognition.module_input import fitting_inputs
-from vgg_models.recognition.recognise import recognise, sole
+from vgg_models.recognition.recognise import only_candidate, recognise
 from vgg_models.stated_architecture import stated_architecture
 from vgg_models.types import BuiltModel, LoadRequest, Size
 from vgg_runtime.bundle.manifest import Architecture, Origin
@@ -78,12 +78,12 @@ def _strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _named(model: str, checkpoint: Checkpoint, request: LoadRequest, reason: str) -> BuiltModel:
     if model.startswith(PREFIX):
         return _torchvision(model.removeprefix(PREFIX), checkpoint, request)
-    readings_of = zoo.named_readings if model in KNOWN_MODELS else vgg.named_readings
+    candidates_of = zoo.named_candidates if model in KNOWN_MODELS else vgg.named_candidates
     state = _strip_prefixes(checkpoint.state)
-    readings = readings_of(model, state, input_size=request.input_size)
-    if request.fallback_input_size is not None and any(reading.question for reading in readings):
-        readings = readings_of(model, state, input_size=request.fallback_input_size)
-    return _from_reading(sole(readings), checkpoint, "named", (reason,))
+    candidates = candidates_of(model, state, input_size=request.input_size)
+    if request.fallback_input_size is not None and any(candidate.question for candidate in candidates):
+        candidates = candidates_of(model, state, input_size=request.fallback_input_size)
+    return _from_candidate(only_candidate(candidates), checkpoint, "named", (reason,))
 
 
 def _recognised(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
@@ -91,14 +91,14 @@ def _recognised(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     stated, remarks = stated_architecture(checkpoint.metadata)
     state = _strip_prefixes(checkpoint.state)
     try:
-        reading = recognise(state, input_size=request.input_size, fallback_input_size=request.fallback_input_size)
+        candidate = recognise(state, input_size=request.input_size, fallback_input_size=request.fallback_input_size)
     except ArchitectureError as error:
         if stated is None:
             raise
         return _as_stated(stated, checkpoint, request, error)
-    built = _from_reading(reading, checkpoint, "recognised", reading.reasons)
-    if stated is not None and stated.value.removeprefix(PREFIX) != reading.name.removeprefix(PREFIX):
-        remarks = (f"architecture: {stated.source} is {stated.value}, but its weights are those of {reading.name}",)
+    built = _from_candidate(candidate, checkpoint, "recognised", candidate.reasons)
+    if stated is not None and stated.value.removeprefix(PREFIX) != candidate.name.removeprefix(PREFIX):
+        remarks = (f"architecture: {stated.source} is {stated.value}, but its weights are those of {candidate.name}",)
     return replace(built, checkpoint=built.checkpoint.with_remarks(*remarks))
 
 
@@ -117,11 +117,13 @@ def _as_stated(
     return replace(built, checkpoint=built.checkpoint.with_remarks(remark))
 
 
-def _from_reading(reading: Reading, checkpoint: Checkpoint, origin: Origin, reasons: tuple[str, ...]) -> BuiltModel:
+def _from_candidate(
+    candidate: ArchitectureCandidate, checkpoint: Checkpoint, origin: Origin, reasons: tuple[str, ...]
+) -> BuiltModel:
     with torch.device("meta"):
-        module = reading.build()
-    info = Architecture(reading.name, reading.description, origin, reasons, reading.assumptions)
-    return _load_weights(module, info, checkpoint, reading.input_channels, reading.input_size)
+        module = candidate.build()
+    info = Architecture(candidate.name, candidate.description, origin, reasons, candidate.assumptions)
+    return _load_weights(module, info, checkpoint, candidate.input_channels, candidate.input_size)
 
 
 def _torchvision(name: str, checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:

@@ -17,28 +17,28 @@ __all__ = ["RUN_IN_ORDER", "find_skippable", "is_row_of_blocks"]
 RUN_IN_ORDER = "the blocks run one after another in the order of the file, with no skip connection or branch"
 
 
-def is_row_of_blocks(row: LayerSequence) -> bool:
+def is_row_of_blocks(sequence: LayerSequence) -> bool:
     """Whether the convolutions are in several Sequentials, be they attributes or in a Sequential themselves."""
-    return len({layer.parent for layer in row.saved if layer.kind == "convolution"}) > 1
+    return len({layer.parent for layer in sequence.saved if layer.kind == "convolution"}) > 1
 
 
-def find_skippable(row: LayerSequence, size: Size) -> list[str]:
+def find_skippable(sequence: LayerSequence, size: Size) -> list[str]:
     """Return the outermost Sequentials that a skip connection without weights may lead over; empty where it can't.
 
     Args:
         size: (height, width) of the images in pixels.
     """
-    roots, maps = _feature_maps(row, size)
+    roots, maps = _feature_maps(sequence, size)
     if len(roots) == 1:
         return []
     spans = (roots[begin:end] for begin, end in combinations(range(len(maps)), 2) if maps[begin] == maps[end])
     return next(spans, [])
 
 
-def _feature_maps(row: LayerSequence, size: Size) -> tuple[list[str], list[tuple[int, Size]]]:
+def _feature_maps(sequence: LayerSequence, size: Size) -> tuple[list[str], list[tuple[int, Size]]]:
     """The outermost Sequentials of the features, and (width, size) of the maps before, between and after them."""
-    steps = row.steps()
-    features = list(takewhile(lambda layer: layer.kind != "linear", row.saved))
+    steps = sequence.steps()
+    features = list(takewhile(lambda layer: layer.kind != "linear", sequence.saved))
     roots, maps = [], [(features[0].shape[1], size)]
     for root, members in groupby(enumerate(features), key=lambda numbered: numbered[1].root):
         positions = [position for position, _ in members]

@@ -7,28 +7,28 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["NOTHING_FOLLOWS", "Reading"]
+__all__ = ["NOTHING_FOLLOWS", "ArchitectureCandidate"]
 
-# An assumption of every reading that ends in a Linear layer.
+# An assumption of every candidate that ends in a Linear layer.
 NOTHING_FOLLOWS = (
     "nothing follows the last Linear (a ReLU there would leave no key; then give `model='MODULE:CALLABLE'`)"
 )
 
 
 @dataclass(frozen=True)
-class Reading:
+class ArchitectureCandidate:
     """An architecture that fits the keys and shapes of a state dict.
 
     Attributes:
         name: as in Architecture.
         build: makes the module; its weights are of no account, so call it under ``torch.device("meta")``.
         input_size: (height, width), or None where the checkpoint does not decide it; then ``question`` asks for it.
-        reasons: what in the checkpoint speaks for this reading.
+        reasons: what in the checkpoint speaks for it.
         assumptions: what the checkpoint cannot prove.
         question: what is open, and which flag answers it.
         answer: what to do about the question, for the hint.
         needs_a_pool: whether it fits only with an adaptive pool of which the keys say nothing.
-        chosen_by: what to give in order to get this reading where there are others.
+        chosen_by: what to give in order to get this one where there are others.
     """
 
     name: str
@@ -50,4 +50,4 @@ class Reading:
 
     def __post_init__(self) -> None:
         if (self.input_size is None) != bool(self.question):
-            raise ValueError("a reading has an input size, or else a question that asks for it")
+            raise ValueError("a candidate has an input size, or else a question that asks for it")

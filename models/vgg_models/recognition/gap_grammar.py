@@ -1,7 +1,7 @@
 """What can lie in a gap between two layers of a Sequential: the grammar that sequential.py reads by.
 
-Words stand for layers: ReLU, MaxPool (2x2), GlobalPool (the mean of each feature map), Flatten, Dropout. A gap of a
-length that is not listed has no reading. Average pools have none: they are rarer, and would leave the same keys.
+Names stand for layers: ReLU, MaxPool (2x2), GlobalPool (the mean of each feature map), Flatten, Dropout. A gap of a
+length that is not listed has no candidates. Average pools have none: they are rarer, and would leave the same keys.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Final, Literal
 
 from torch import nn
 
-__all__ = ["LAYERS", "OPEN", "Filling", "Word", "fillings"]
+__all__ = ["LAYERS", "UNKNOWN_GAP", "GapLayers", "LayerName", "gap_candidates"]
 
-Word = Literal["ReLU", "MaxPool", "GlobalPool", "Flatten", "Dropout"]
-Filling = tuple[Word, ...]
+LayerName = Literal["ReLU", "MaxPool", "GlobalPool", "Flatten", "Dropout"]
+GapLayers = tuple[LayerName, ...]
 
 # The length of a gap that no index tells: at the end of a Sequential, or between attributes.
-OPEN: Final = -1
+UNKNOWN_GAP: Final = -1
 
-LAYERS: Final[Mapping[Word, Callable[[], nn.Module]]] = {
+LAYERS: Final[Mapping[LayerName, Callable[[], nn.Module]]] = {
     "ReLU": nn.ReLU,
     "MaxPool": lambda: nn.MaxPool2d(2),
     "GlobalPool": lambda: nn.AdaptiveAvgPool2d(1),
@@ -27,20 +27,20 @@ LAYERS: Final[Mapping[Word, Callable[[], nn.Module]]] = {
     "Dropout": nn.Dropout,
 }
 
-_BEFORE_CONVOLUTION: Final[Mapping[int, tuple[Filling, ...]]] = {
+_BEFORE_CONVOLUTION: Final[Mapping[int, tuple[GapLayers, ...]]] = {
     0: ((),),
     1: (("ReLU",), ("MaxPool",)),
     2: (("ReLU", "MaxPool"),),
     3: (("ReLU", "MaxPool", "Dropout"),),
-    OPEN: (("ReLU",), ("ReLU", "MaxPool")),  # a block without an activation is too rare to be asked about
+    UNKNOWN_GAP: (("ReLU",), ("ReLU", "MaxPool")),  # a block without an activation is too rare to be asked about
 }
-_BEFORE_NORM: Final[Mapping[int, tuple[Filling, ...]]] = {0: ((),), 1: (("ReLU",),)}
-_BEFORE_FIRST_LINEAR: Final[Mapping[int, tuple[Filling, ...]]] = {
+_BEFORE_NORM: Final[Mapping[int, tuple[GapLayers, ...]]] = {0: ((),), 1: (("ReLU",),)}
+_BEFORE_FIRST_LINEAR: Final[Mapping[int, tuple[GapLayers, ...]]] = {
     1: (("Flatten",),),
     2: (("ReLU", "Flatten"), ("MaxPool", "Flatten"), ("GlobalPool", "Flatten")),
     3: (("ReLU", "MaxPool", "Flatten"), ("ReLU", "GlobalPool", "Flatten")),
     4: (("ReLU", "MaxPool", "Flatten", "Dropout"), ("ReLU", "MaxPool", "GlobalPool", "Flatten")),
-    OPEN: (
+    UNKNOWN_GAP: (
         ("Flatten",),
         ("ReLU", "Flatten"),
         ("MaxPool", "Flatten"),
@@ -49,16 +49,16 @@ _BEFORE_FIRST_LINEAR: Final[Mapping[int, tuple[Filling, ...]]] = {
         ("ReLU", "MaxPool", "GlobalPool", "Flatten"),
     ),
 }
-_BEFORE_LINEAR: Final[Mapping[int, tuple[Filling, ...]]] = {
+_BEFORE_LINEAR: Final[Mapping[int, tuple[GapLayers, ...]]] = {
     0: ((),),
     1: (("ReLU",),),
     2: (("ReLU", "Dropout"),),
-    OPEN: (("ReLU",), ()),  # both are usual between fc1 and fc2
+    UNKNOWN_GAP: (("ReLU",), ()),  # both are usual between fc1 and fc2
 }
 
 
-def fillings(before: str, after: str, gap: int, *, flat: bool) -> tuple[Filling, ...]:
-    """Return the possible contents of a gap; none where the grammar has no word for it.
+def gap_candidates(before: str, after: str, gap: int, *, flat: bool) -> tuple[GapLayers, ...]:
+    """Return the possible contents of a gap; none where the grammar has none.
 
     Args:
         before, after: the kinds of the layers around the gap.

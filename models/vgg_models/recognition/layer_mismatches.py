@@ -1,4 +1,4 @@
-"""What a module that was saved whole says against a reading of its weights."""
+"""What a module that was saved whole says against what its weights are recognised as."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All ways to fill the gaps between saved layers that stand in one row."""
+"""All sequences of layers that the saved ones and the gaps between them leave possible."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from math import prod
 from torch import nn
 
 from vgg_models.architectures.head import Chain
-from vgg_models.recognition.gap_grammar import LAYERS, Filling, fillings
+from vgg_models.recognition.gap_grammar import LAYERS, GapLayers, gap_candidates
 from vgg_models.recognition.saved_layers import Kind, SavedLayer
 from vgg_models.recognition.slots import activations_agree, endings_agree, find_slots
 
-__all__ = ["LayerSequence", "gaps_agree", "place", "rows", "same_layers"]
+__all__ = ["LayerSequence", "assemble", "enumerate_sequences", "gaps_match", "same_layers"]
 
 
 _MOST_CHOICES = 1024  # a network whose blocks all differ may have more; it is not read
@@ -31,12 +31,12 @@ class LayerSequence:
     """
 
     saved: tuple[SavedLayer, ...]
-    before: tuple[Filling, ...]
+    before: tuple[GapLayers, ...]
     padded: bool
     strided: frozenset[SavedLayer] = frozenset()
 
     @property
-    def among_features(self) -> tuple[Filling, ...]:
+    def among_features(self) -> tuple[GapLayers, ...]:
         """What lies between feature maps: up to the first Linear."""
         first = next(position for position, layer in enumerate(self.saved) if layer.kind == "linear")
         return self.before[: first + 1]
@@ -44,11 +44,11 @@ class LayerSequence:
     @property
     def activated(self) -> bool:
         """Whether a ReLU lies between feature maps; those of the head do not count."""
-        return any("ReLU" in filling for filling in self.among_features)
+        return any("ReLU" in gap_layers for gap_layers in self.among_features)
 
     @property
     def pooled(self) -> bool:
-        return any("MaxPool" in filling for filling in self.among_features)
+        return any("MaxPool" in gap_layers for gap_layers in self.among_features)
 
     @property
     def open_endings(self) -> frozenset[int]:
@@ -63,15 +63,16 @@ class LayerSequence:
         They are where no ReLU stands beside a pool; and where kernels have an even size, which a stride of 1 seldom has
         and no index tells of the pools.
         """
-        pools = {position for position, filling in enumerate(self.before) if "MaxPool" in filling}
+        pools = {position for position, gap_layers in enumerate(self.before) if "MaxPool" in gap_layers}
         even = any(side % 2 == 0 for layer in self.saved if layer.kind == "convolution" for side in layer.shape[2:])
         return self.pooled and (not self.activated or (even and pools <= self.open_endings))
 
     def with_strides(self) -> LayerSequence:
-        """The row that leaves the same keys with a ReLU for each pool, and stride 2 in the convolution before it."""
-        pooled = [position for position, filling in enumerate(self.before) if "MaxPool" in filling]
+        """The one that leaves the same keys with a ReLU for each pool, and stride 2 in the convolution before it."""
+        pooled = [position for position, gap_layers in enumerate(self.before) if "MaxPool" in gap_layers]
         before = tuple(
-            tuple(dict.fromkeys("ReLU" if word == "MaxPool" else word for word in filling)) for filling in self.before
+            tuple(dict.fromkeys("ReLU" if name == "MaxPool" else name for name in gap_layers))
+            for gap_layers in self.before
         )
         strided = {_last_convolution(self.saved[:position]) for position in pooled}
         return replace(self, before=before, strided=frozenset(strided))
@@ -80,20 +81,20 @@ class LayerSequence:
         """Each saved layer with the layers before it."""
         steps: list[list[nn.Module]] = []
         flat = False
-        for saved, filling in zip(self.saved, self.before, strict=True):
+        for saved, gap_layers in zip(self.saved, self.before, strict=True):
             layer = _build(saved, padded=self.padded, strided=saved in self.strided, flat=flat)
-            steps.append([*(LAYERS[word]() for word in filling), layer])
+            steps.append([*(LAYERS[name]() for name in gap_layers), layer])
             flat = flat or saved.kind == "linear"
         return steps
 
     @property
     def takes_any_size(self) -> bool:
-        return any("GlobalPool" in filling for filling in self.before)
+        return any("GlobalPool" in gap_layers for gap_layers in self.before)
 
     @property
     def pools_told(self) -> bool:
         """Whether feature maps end no Sequential in a pool."""
-        return not any("Pool" in word for position in self.open_endings for word in self.before[position])
+        return not any("Pool" in name for position in self.open_endings for name in self.before[position])
 
     def layers(self) -> list[nn.Module]:
         """All layers in the order in which they run."""
@@ -101,37 +102,37 @@ class LayerSequence:
 
     def build(self) -> Chain:
         """Make the network, with its layers under their names in the checkpoint."""
-        return place(self.layers(), self.saved)
+        return assemble(self.layers(), self.saved)
 
     def __str__(self) -> str:
-        words = []
-        for saved, filling in zip(self.saved, self.before, strict=True):
-            words += [*filling, _describe(saved) + " stride 2" * (saved in self.strided)]
-        return ", ".join(words)
+        names = []
+        for saved, gap_layers in zip(self.saved, self.before, strict=True):
+            names += [*gap_layers, _describe(saved) + " stride 2" * (saved in self.strided)]
+        return ", ".join(names)
 
 
-def rows(saved: Sequence[SavedLayer]) -> Iterator[LayerSequence]:
-    """Yield every row that the grammar has for these layers; none where they do not follow from one another.
+def enumerate_sequences(saved: Sequence[SavedLayer]) -> Iterator[LayerSequence]:
+    """Yield every sequence that the grammar has for these layers; none where they do not follow from one another.
 
-    Gaps with the same slot are all filled in the same way. A row whose pools may as well be strides is followed by the
-    one with strides.
+    Gaps with the same slot are all filled in the same way. Where pools may as well be strides, the sequence with
+    strides follows.
     """
     if not saved or saved[-1].kind != "linear" or not all(map(_follows, saved, saved[1:])):
         return
-    first: Filling = ("Flatten",) if saved[0].kind == "linear" else ()
+    first: GapLayers = ("Flatten",) if saved[0].kind == "linear" else ()
     slots = find_slots(saved)
     kinds = list(dict.fromkeys(slots))
-    contents = [fillings(slot.before, slot.after, slot.gap, flat=slot.flat) for slot in kinds]
+    contents = [gap_candidates(slot.before, slot.after, slot.gap, flat=slot.flat) for slot in kinds]
     if prod(map(len, contents)) > _MOST_CHOICES:
         return
     for choice in product(*contents):
         selection = dict(zip(kinds, choice, strict=True))
         if activations_agree(selection) and endings_agree(selection):
             for padded in _paddings(saved):
-                row = LayerSequence(tuple(saved), (first, *(selection[slot] for slot in slots)), padded)
-                yield row
-                if row.may_be_strided:
-                    yield row.with_strides()
+                sequence = LayerSequence(tuple(saved), (first, *(selection[slot] for slot in slots)), padded)
+                yield sequence
+                if sequence.may_be_strided:
+                    yield sequence.with_strides()
 
 
 def _paddings(saved: Sequence[SavedLayer]) -> tuple[bool, ...]:
@@ -197,7 +198,7 @@ def same_layers(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> boo
     return described == [(layer.kind, layer.shape, layer.bias) for layer in saved]
 
 
-def gaps_agree(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool:
+def gaps_match(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool:
     """Whether as many layers without weights lie between two saved ones as their indices leave room for.
 
     A Flatten may have been a call in ``forward``, so it may be left out. Names that are not indices agree with all.
@@ -211,7 +212,7 @@ def gaps_agree(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool
     return True
 
 
-def place(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> Chain:
+def assemble(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> Chain:
     """Return the layers as a module whose keys are the saved ones."""
     occupied = {path for layer in saved for path in _with_parents(layer.path)}
     paths = iter(saved)

@@ -29,7 +29,7 @@ def find_module_input(
 
     Args:
         input_channels, input_size: what the user or the checkpoint stated; it is taken as it is.
-        likely_size: taken where the module leaves a choice.
+        fallback_input_size: taken where the module leaves a choice.
 
     Raises:
         ArchitectureError: the module does not decide it, takes more than images, or fails for another reason than the

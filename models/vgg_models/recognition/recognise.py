@@ -1,4 +1,4 @@
-"""Find the one reading of a state dict, or say why there is none."""
+"""Find the one architecture that fits a state dict, or say why there is none."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import torch
 from torch import Tensor
 
 from vgg_models.recognition import sequential, timm_vgg, torchvision_networks, vgg, zoo
-from vgg_models.recognition.candidates import Reading
+from vgg_models.recognition.candidates import ArchitectureCandidate
 from vgg_models.recognition.nearest import describe_nearest
 from vgg_models.recognition.saved_layers import describe_layers, saved_layers
 from vgg_runtime.errors import ArchitectureError
 
-__all__ = ["RECOGNISERS", "recognise", "sole"]
+__all__ = ["RECOGNISERS", "only_candidate", "recognise"]
 
 
 class Recogniser(Protocol):
-    """Reads a state dict; gives no reading where it is of another kind."""
+    """Reads a state dict; gives no candidate where it is of another kind."""
 
-    def __call__(self, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]: ...
+    def __call__(
+        self, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
+    ) -> list[ArchitectureCandidate]: ...
 
 
 # One line each, the most particular first: where one is certain, those after it are not asked.
@@ -41,62 +43,65 @@ def recognise(
     *,
     input_size: tuple[int, int] | None,
     fallback_input_size: tuple[int, int] | None = None,
-) -> Reading:
-    """Return the one reading of a state dict whose keys have no wrapper's prefix any more.
+) -> ArchitectureCandidate:
+    """Return the one candidate for a state dict whose keys have no wrapper's prefix any more.
 
     Args:
         input_size: (height, width) in pixels that the user stated.
-        likely_size: the same, taken only where the readings leave the size open.
+        fallback_input_size: the same, taken only where the candidates leave the size open.
 
     Raises:
-        ArchitectureError: nothing fits, or several readings do, or the input size is open; the message lists them
+        ArchitectureError: nothing fits, or several candidates do, or the input size is open; the message lists them
             and the flag that decides.
     """
-    readings = _proven(state, input_size)
-    if fallback_input_size is not None and (len(readings) > 1 or any(reading.question for reading in readings)):
-        readings = _proven(state, fallback_input_size) or readings
-    if not readings:
+    candidates = _proven(state, input_size)
+    if fallback_input_size is not None and (len(candidates) > 1 or any(candidate.question for candidate in candidates)):
+        candidates = _proven(state, fallback_input_size) or candidates
+    if not candidates:
         raise ArchitectureError(
             f"the architecture can't be read off this checkpoint: {_seen(state)}.{_nearest(state)}",
             hint=_OWN_CODE + _resembling(state) + _strangers(state),
         )
-    return sole(readings)
+    return only_candidate(candidates)
 
 
-def _proven(state: Mapping[str, Tensor], input_size: tuple[int, int] | None) -> list[Reading]:
-    """The readings of the first recogniser that has certain ones, else of the first that has any."""
-    tentative: list[Reading] = []
+def _proven(state: Mapping[str, Tensor], input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
+    """The candidates of the first recogniser that has certain ones, else of the first that has any."""
+    tentative: list[ArchitectureCandidate] = []
     for recogniser in RECOGNISERS:
-        proven = [reading for reading in recogniser(state, input_size=input_size) if _fits(reading.build, state)]
-        if any(not reading.tentative for reading in proven):
+        proven = [candidate for candidate in recogniser(state, input_size=input_size) if _fits(candidate.build, state)]
+        if any(not candidate.tentative for candidate in proven):
             return proven
         tentative = tentative or proven
     return tentative
 
 
-def sole(readings: list[Reading]) -> Reading:
-    """Return the only reading, if it leaves nothing open; raise ArchitectureError otherwise."""
-    if len(readings) > 1:
-        lines = [f"  {reading.chosen_by}: {reading.description}{_apart(reading, readings)}" for reading in readings]
+def only_candidate(candidates: list[ArchitectureCandidate]) -> ArchitectureCandidate:
+    """Return the only candidate, if it leaves nothing open; raise ArchitectureError otherwise."""
+    if len(candidates) > 1:
+        lines = [
+            f"  {candidate.chosen_by}: {candidate.description}{_apart(candidate, candidates)}"
+            for candidate in candidates
+        ]
         raise ArchitectureError(
             "these keys and shapes can be read in more than one way:\n" + "\n".join(lines),
             hint="Choose one with the flag before it.",
         )
-    (reading,) = readings
-    if reading.question:
-        raise ArchitectureError(f"{reading.description}: {reading.question}.", hint=reading.answer)
-    return reading
+    (candidate,) = candidates
+    if candidate.question:
+        raise ArchitectureError(f"{candidate.description}: {candidate.question}.", hint=candidate.answer)
+    return candidate
 
 
-def _apart(reading: Reading, readings: list[Reading]) -> str:
-    """What sets a reading apart from the others."""
-    common = set.intersection(*(set(other.assumptions) for other in readings))
-    details = [line for line in (*reading.assumptions, reading.question) if line and line not in common]
+def _apart(candidate: ArchitectureCandidate, candidates: list[ArchitectureCandidate]) -> str:
+    """What sets a candidate apart from the others."""
+    common = set.intersection(*(set(other.assumptions) for other in candidates))
+    details = [line for line in (*candidate.assumptions, candidate.question) if line and line not in common]
     return f" ({'; '.join(details)})" if details else ""
 
 
 def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> bool:
-    """The proof of a reading: its keys and shapes are those of the checkpoint, exactly."""
+    """The proof of a candidate: its keys and shapes are those of the checkpoint, exactly."""
     with torch.device("meta"):
         expected = {key: value.shape for key, value in build().state_dict().items()}
     counters = {key for key in expected if key.endswith(".num_batches_tracked")}  # absent before torch 0.4.1
@@ -122,7 +127,7 @@ def _seen(state: Mapping[str, Tensor]) -> str:
 
 
 def _strangers(state: Mapping[str, Tensor]) -> str:
-    """What to do about keys of no layer that any reading has; many of them are a network of another kind."""
+    """What to do about keys of no layer that any candidate has; many of them are a network of another kind."""
     paths = {layer.path for layer in saved_layers(state) if layer.kind == "other"}
     keys = [key for key in state if key.rpartition(".")[0] in paths]
     if not 0 < len(keys) <= _FEW_KEYS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vgg_models.recognition.gap_grammar import OPEN, Filling
+from vgg_models.recognition.gap_grammar import UNKNOWN_GAP, GapLayers
 from vgg_models.recognition.saved_layers import SavedLayer
 
 __all__ = ["Slot", "activations_agree", "endings_agree", "find_slots"]
@@ -25,7 +25,7 @@ class Slot:
 
     Attributes:
         before, after: the kinds of the layers around it.
-        gap: its length in layers, or OPEN.
+        gap: its length in layers, or UNKNOWN_GAP.
         flat: whether a Linear layer came before, so that there are no feature maps any more.
         block: kinds and indices of the layers in the Sequential that ends here; empty where the gap is not open.
         ends: how many Sequentials end here, one inside the other.
@@ -43,7 +43,7 @@ class Slot:
 
     @property
     def open_features(self) -> bool:
-        return self.gap == OPEN and not self.flat
+        return self.gap == UNKNOWN_GAP and not self.flat
 
     @property
     def only_the_block(self) -> bool:
@@ -68,32 +68,32 @@ def _slot(saved: Sequence[SavedLayer], position: int) -> Slot:
     depth = before.depth_shared_with(after)
     block = tuple((layer.kind, layer.name) for layer in saved if layer.parent == before.parent)
     if depth is None:
-        return Slot(before.kind, after.kind, OPEN, flat, block, len(before.indices))
+        return Slot(before.kind, after.kind, UNKNOWN_GAP, flat, block, len(before.indices))
     room = after.indices[depth] - before.indices[depth] - 1
-    return Slot(before.kind, after.kind, OPEN, flat, block, len(before.indices) - depth - 1, room)
+    return Slot(before.kind, after.kind, UNKNOWN_GAP, flat, block, len(before.indices) - depth - 1, room)
 
 
-def activations_agree(selection: Mapping[Slot, Filling]) -> bool:
+def activations_agree(selection: Mapping[Slot, GapLayers]) -> bool:
     """Whether a ReLU lies in all gaps between feature maps that hold anything, or in none.
 
     Where no index tells, it is taken to be there, unless the indices elsewhere show that this network has none.
     """
     told, untold = set(), set()
-    for slot, filling in selection.items():
+    for slot, gap_layers in selection.items():
         if slot.open_features:
-            untold.add("ReLU" in filling)
-        elif not slot.flat and any(word in _ABOUT_FEATURES for word in filling):
-            told.add("ReLU" in filling)
+            untold.add("ReLU" in gap_layers)
+        elif not slot.flat and any(name in _ABOUT_FEATURES for name in gap_layers):
+            told.add("ReLU" in gap_layers)
     return len(told) <= 1 and untold <= (told or {True})
 
 
-def endings_agree(selection: Mapping[Slot, Filling]) -> bool:
+def endings_agree(selection: Mapping[Slot, GapLayers]) -> bool:
     """Whether blocks that are alike end alike, be it within a Sequential or at its end.
 
     Where a block ends in a pool, so do all of its kind. Where it does not, a layer after it may still be one.
     """
     for block in {slot.block for slot in selection if slot.only_the_block}:
-        alike = {slot: "MaxPool" in filling for slot, filling in selection.items() if slot.block == block}
+        alike = {slot: "MaxPool" in gap_layers for slot, gap_layers in selection.items() if slot.block == block}
         of_the_block = {pooled for slot, pooled in alike.items() if slot.only_the_block}
         if len(of_the_block) > 1 or (of_the_block == {True} and not all(alike.values())):
             return False

@@ -11,7 +11,7 @@ from torch import Tensor
 from vgg_models.architectures.head import Chain
 from vgg_models.architectures.timm_vgg import make_timm_vgg, stretched_size
 from vgg_models.architectures.vgg import Configuration, describe, make_features, name_of
-from vgg_models.recognition.candidates import NOTHING_FOLLOWS, Reading
+from vgg_models.recognition.candidates import NOTHING_FOLLOWS, ArchitectureCandidate
 from vgg_models.recognition.saved_layers import SavedLayer, saved_layers
 from vgg_models.recognition.saved_vgg import read_features
 
@@ -21,8 +21,8 @@ _HEAD = {"pre_logits.fc1": "convolution", "pre_logits.fc2": "convolution", "head
 _SIZE = (224, 224)
 
 
-def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
-    """Return the reading of the state dict as one of timm's VGGs."""
+def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
+    """Return the candidate for the state dict as one of timm's VGGs."""
     layers = saved_layers(state)
     features = [layer for layer in layers if layer.parent == "features"]
     head = [layer for layer in layers if layer.parent != "features"]
@@ -35,7 +35,7 @@ def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
     channels, size = features[0].shape[1], input_size or _SIZE
     sized = f"the images are {size[0]}x{size[1]}, timm's size (`input_size=N` if you trained at another)"
     return [
-        Reading(
+        ArchitectureCandidate(
             name=name,
             description=f"{describe(name)} as timm builds it, {state['head.fc.weight'].shape[0]} classes",
             build=partial(_build, *read, channels, sorted(head, key=lambda layer: list(_HEAD).index(layer.path)), size),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vgg_models.architectures.head import Head, make_head
 from vgg_models.architectures.torchvision import default_input_size, empty_torchvision, last_layer, torchvision_info
 from vgg_models.architectures.torchvision_families import Family, count_trunk_keys, family_of
-from vgg_models.recognition.candidates import NOTHING_FOLLOWS, Reading
+from vgg_models.recognition.candidates import NOTHING_FOLLOWS, ArchitectureCandidate
 from vgg_models.recognition.saved_layers import saved_layers
 from vgg_models.recognition.saved_vgg import read_head
 from vgg_runtime._internal.validation import counted
@@ -29,13 +29,13 @@ _HEAD_LAYERS = (nn.Sequential, nn.Linear, nn.ReLU, nn.Dropout)
 Shapes = dict[str, tuple[int, ...]]
 
 
-def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
-    """Return the reading of the state dict as one of torchvision's classifiers; no two of them have the same shapes."""
+def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
+    """Return the state dict as one of torchvision's classifiers, of which no two have the same shapes."""
     family, count = family_of(state), count_trunk_keys(state)
     for name, keys in family.networks.items() if family else ():
         # A first convolution that was replaced may have a bias.
         if keys in (count, count - 1) and family and (match := _match(name, state)):
-            return [_reading(match, family, state, input_size)]
+            return [_candidate(match, family, state, input_size)]
     return []
 
 
@@ -89,10 +89,12 @@ def _in_features(module: nn.Module) -> int:
     return next(layer.in_features for layer in module.modules() if isinstance(layer, nn.Linear))
 
 
-def _reading(match: _Match, family: Family, state: Mapping[str, Tensor], input_size: tuple[int, int] | None) -> Reading:
+def _candidate(
+    match: _Match, family: Family, state: Mapping[str, Tensor], input_size: tuple[int, int] | None
+) -> ArchitectureCandidate:
     info, usual = torchvision_info(match.name), default_input_size(match.name, state)
     channels = next(layer.in_channels for layer in match.module.modules() if isinstance(layer, nn.Conv2d))
-    return Reading(
+    return ArchitectureCandidate(
         name=info.name,
         description=f"{info.description} with another head" if match.head else info.description,
         build=partial(deepcopy, match.module),

@@ -11,21 +11,21 @@ from torch import Tensor
 
 from vgg_models.architectures.head import paper_head
 from vgg_models.architectures.vgg import Configuration, configuration_of, describe, feature_map_size
-from vgg_models.recognition.candidates import NOTHING_FOLLOWS, Reading
+from vgg_models.recognition.candidates import NOTHING_FOLLOWS, ArchitectureCandidate
 from vgg_models.recognition.input_size import InputSizeCandidate, read_input_size
 from vgg_models.recognition.saved_layers import SavedLayer, saved_layers
 from vgg_models.recognition.saved_vgg import SavedVGG, read_head, read_vgg
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ArchitectureError
 
-__all__ = ["named_readings", "readings_of", "recognise"]
+__all__ = ["candidates_of", "named_candidates", "recognise"]
 
 
-def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
-    """Return the readings of the state dict as a VGG."""
+def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
+    """Return the candidates for the state dict as a VGG."""
     saved = read_vgg(saved_layers(state))
     normalizations = _normalizations(saved) if saved else []
-    return [reading for vgg in normalizations for reading in readings_of(vgg, input_size=input_size)]
+    return [candidate for vgg in normalizations for candidate in candidates_of(vgg, input_size=input_size)]
 
 
 def _normalizations(saved: SavedVGG) -> list[SavedVGG]:
@@ -36,14 +36,14 @@ def _normalizations(saved: SavedVGG) -> list[SavedVGG]:
     return [saved, replace(saved, configuration=configuration)]
 
 
-def readings_of(saved: SavedVGG, *, input_size: tuple[int, int] | None) -> list[Reading]:
-    """Return one reading for each size of input that fits."""
-    readings = _sized(saved, input_size)
-    if input_size is not None and saved.configuration[-1:] == ("M",) and not any(_fits(size) for size, _ in readings):
+def candidates_of(saved: SavedVGG, *, input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
+    """Return one candidate for each size of input that fits."""
+    candidates = _sized(saved, input_size)
+    if input_size is not None and saved.configuration[-1:] == ("M",) and not any(_fits(size) for size, _ in candidates):
         # The last pool leaves no trace in the keys. Images of the given size that fit without it speak against it.
         without = replace(saved, configuration=saved.configuration[:-1])
-        readings = [pair for pair in _sized(without, input_size) if _fits(pair[0])] or readings
-    return [_reading(vgg, size) for size, vgg in readings]
+        candidates = [pair for pair in _sized(without, input_size) if _fits(pair[0])] or candidates
+    return [_candidate(vgg, size) for size, vgg in candidates]
 
 
 def _sized(saved: SavedVGG, input_size: tuple[int, int] | None) -> list[tuple[InputSizeCandidate, SavedVGG]]:
@@ -62,8 +62,8 @@ def _fits(size: InputSizeCandidate) -> bool:
     return size.pooled_size is None and size.input_size is not None
 
 
-def _reading(saved: SavedVGG, size: InputSizeCandidate) -> Reading:
-    return Reading(
+def _candidate(saved: SavedVGG, size: InputSizeCandidate) -> ArchitectureCandidate:
+    return ArchitectureCandidate(
         name=saved.name,
         description=_description(saved),
         build=partial(saved.build, size.pooled_size),
@@ -120,8 +120,10 @@ def _assumptions(saved: SavedVGG) -> list[str]:
     return [*lines, NOTHING_FOLLOWS]
 
 
-def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
-    """Return the readings of the state dict as one of VGG_NAMES; whether it fits shows when it is loaded.
+def named_candidates(
+    name: str, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
+) -> list[ArchitectureCandidate]:
+    """Return the candidates for the state dict as one of VGG_NAMES; whether it fits shows when it is loaded.
 
     Args:
         state: with no wrapper's prefix any more.
@@ -140,13 +142,13 @@ def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[
         # Where the head can't be read, the paper's goes in its place, and loading lists what is missing.
         head=read_head([layer for layer in layers if not _is_feature(layer)]) or paper_head(25088, 1000),
     )
-    readings = readings_of(saved, input_size=input_size)
-    if not readings:
+    candidates = candidates_of(saved, input_size=input_size)
+    if not candidates:
         raise ArchitectureError(
             f"the classifier takes {saved.head.in_features} numbers, which {name} doesn't give at any size of image.",
             hint="Leave out `model` to have the architecture read off the checkpoint.",
         )
-    return readings
+    return candidates
 
 
 def _is_feature(layer: SavedLayer) -> bool:

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 
 from vgg_models.architectures.head import Chain
 from vgg_models.architectures.zoo import KNOWN_MODELS, KnownModel
-from vgg_models.recognition.candidates import NOTHING_FOLLOWS, Reading
-from vgg_models.recognition.layer_sequences import gaps_agree, place, same_layers
+from vgg_models.recognition.candidates import NOTHING_FOLLOWS, ArchitectureCandidate
+from vgg_models.recognition.layer_sequences import assemble, gaps_match, same_layers
 from vgg_models.recognition.saved_layers import SavedLayer, describe_layers, other_orders, saved_layers
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ArchitectureError
 
-__all__ = ["named_readings", "recognise", "resembling"]
+__all__ = ["named_candidates", "recognise", "resembling"]
 
 
-def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
+def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
     """Return the known models that the state dict matches, in layers and in the gaps between indices."""
     return [
-        _reading(name, network, arranged)
+        _candidate(name, network, arranged)
         for name, network, arranged in _matching(saved_layers(state))
         if _is_shown(network, arranged) and input_size in (None, network.input_shape[1:])
     ]
@@ -40,8 +40,10 @@ def _is_shown(network: KnownModel, saved: Sequence[SavedLayer]) -> bool:
     return not network.shown_by_indices or all(before.gap_to(after) is not None for before, after in pairwise(saved))
 
 
-def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[Reading]:
-    """Return the reading of the state dict as the known model that the user named.
+def named_candidates(
+    name: str, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
+) -> list[ArchitectureCandidate]:
+    """Return the candidate for the state dict as the known model that the user named.
 
     Raises:
         ArchitectureError: its layers are others, or it takes images of another size.
@@ -60,7 +62,7 @@ def named_readings(name: str, state: Mapping[str, Tensor], *, input_size: tuple[
             f"{name} takes images of {height}x{width}.",
             hint=f"Give `input_size={(height, width)}`, or leave it out.",
         )
-    return [_reading(name, network, arranged)]
+    return [_candidate(name, network, arranged)]
 
 
 def _matching(saved: Sequence[SavedLayer]) -> Iterator[tuple[str, KnownModel, Sequence[SavedLayer]]]:
@@ -86,12 +88,12 @@ def _matches(network: KnownModel, saved: Sequence[SavedLayer]) -> bool:
         return False
     with torch.device("meta"):
         layers = list(network.build(saved[-1].shape[0]))
-    return same_layers(layers, saved) and gaps_agree(layers, saved)
+    return same_layers(layers, saved) and gaps_match(layers, saved)
 
 
 def _build(network: KnownModel, saved: Sequence[SavedLayer]) -> Chain:
     layers: list[nn.Module] = list(network.build(saved[-1].shape[0]))
-    return place(layers, saved)
+    return assemble(layers, saved)
 
 
 def _after_the_last(network: KnownModel) -> tuple[str, ...]:
@@ -100,9 +102,9 @@ def _after_the_last(network: KnownModel) -> tuple[str, ...]:
     return (NOTHING_FOLLOWS,) if isinstance(last, nn.Linear) else ()
 
 
-def _reading(name: str, network: KnownModel, saved: Sequence[SavedLayer]) -> Reading:
+def _candidate(name: str, network: KnownModel, saved: Sequence[SavedLayer]) -> ArchitectureCandidate:
     channels, height, width = network.input_shape
-    return Reading(
+    return ArchitectureCandidate(
         name=name,
         description=f"{network.description}, {counted(saved[-1].shape[0], 'class')}",
         build=partial(_build, network, saved),

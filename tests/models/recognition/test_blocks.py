@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vgg_models import load_model
 from vgg_models.recognition.branches import RUN_IN_ORDER
-from vgg_models.recognition.layer_sequences import rows
+from vgg_models.recognition.layer_sequences import enumerate_sequences
 from vgg_models.recognition.recognise import recognise
 from vgg_models.recognition.saved_layers import saved_layers
 from vgg_models.recognition.sequential import recognise as read_row
@@ -216,23 +216,23 @@ def test_blocks_of_sorted_keys_run_by_their_numbers() -> None:
 def test_twenty_blocks_alike_make_few_candidates() -> None:
     with torch.device("meta"):
         blocks = nn.Sequential(*(nn.Sequential(*block(4, 4)) for _ in range(20)), nn.Flatten(), nn.Linear(256, 10))
-    assert 0 < len(list(rows(saved_layers(blocks.state_dict())))) < 20
+    assert 0 < len(list(enumerate_sequences(saved_layers(blocks.state_dict())))) < 20
 
 
 def test_more_kinds_of_blocks_than_can_be_tried_are_not_read() -> None:
     with torch.device("meta"):
         blocks = [nn.Sequential(*block(4, 4, number)) for number in range(1, 12)]
         network = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(256, 10))
-    assert list(rows(saved_layers(network.state_dict()))) == []
+    assert list(enumerate_sequences(saved_layers(network.state_dict()))) == []
 
 
 def test_what_a_block_begins_with_is_told_by_its_index() -> None:
     """The ReLU is in the block, whose own path is not free for it."""
     inner = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
     owner = settled(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), inner, nn.Flatten(), nn.Linear(8 * 196, 10)))
-    readings = read_row(owner.state_dict(), input_size=(28, 28))
-    (reading,) = (each for each in readings if "Conv 1→4 3x3, ReLU, Conv 4→8 3x3, ReLU, MaxPool" in each.reasons[0])
-    rebuilt = reading.build().eval()
+    candidates = read_row(owner.state_dict(), input_size=(28, 28))
+    (candidate,) = (each for each in candidates if "Conv 1→4 3x3, ReLU, Conv 4→8 3x3, ReLU, MaxPool" in each.reasons[0])
+    rebuilt = candidate.build().eval()
     assert not isinstance(rebuilt.get_submodule("1"), nn.ReLU)
     rebuilt.load_state_dict(owner.state_dict())
     images = torch.rand(2, 1, 28, 28)

@@ -83,7 +83,7 @@ def test_the_size_decides_between_padding_and_none() -> None:
     (padded,) = read_row(_state(net_0=(4, 3, 5, 5), net_4=(3, 4 * 16 * 16)), input_size=(32, 32))
     assert any("padded" in line for line in padded.assumptions)
     state = _state(net_0=(4, 3, 5, 5), net_4=(3, 4 * 14 * 14))
-    assert [reading.input_size for reading in read_row(state, input_size=None)] == [(28, 28), (32, 32)]
+    assert [candidate.input_size for candidate in read_row(state, input_size=None)] == [(28, 28), (32, 32)]
     (bare,) = read_row(state, input_size=(32, 32))
     assert any("have no padding" in line for line in bare.assumptions)
     with pytest.raises(ArchitectureError, match=r"`input_size=28`: .*\n.*`input_size=32`: "):
@@ -95,8 +95,8 @@ def test_where_the_gap_is_a_pool_or_a_relu_the_size_tells() -> None:
     # Index 1 is a ReLU where 28x28 stay 28x28, and a pool where they become 14x14.
     for side, layer in ((28, "ReLU"), (14, "MaxPool")):
         state = _state(net_0=(4, 1, 3, 3), net_2=(4, 4, 3, 3), net_5=(3, 4 * (side if layer == "ReLU" else 7) ** 2))
-        reading, *others = read_row(state, input_size=(28, 28))
-        assert f"Conv 1→4 3x3, {layer}, Conv" in reading.reasons[0]
+        candidate, *others = read_row(state, input_size=(28, 28))
+        assert f"Conv 1→4 3x3, {layer}, Conv" in candidate.reasons[0]
         assert len(others) == (layer == "MaxPool")
 
 
@@ -126,16 +126,16 @@ def test_stride_2_convolutions_are_refused_as_ambiguous(
 
 
 def test_strides_are_read_off_no_row_with_a_relu_and_a_pool() -> None:
-    """The usual form keeps its one reading."""
+    """The usual form keeps its one candidate."""
     state = _state(net_0=(4, 1, 3, 3), net_3=(4, 4, 3, 3), net_7=(3, 4 * 49))
-    (reading,) = read_row(state, input_size=(28, 28))
-    assert "stride 1" in reading.assumptions[0]
+    (candidate,) = read_row(state, input_size=(28, 28))
+    assert "stride 1" in candidate.assumptions[0]
 
 
 def test_gap_between_sequentials_follows_from_the_size() -> None:
     state = _state(body_0=(4, 1, 3, 3), body_3=(8, 4, 3, 3), head_0=(3, 8 * 49))
-    reading = recognise(state, input_size=(28, 28))
-    assert "ReLU, MaxPool, Flatten, Linear" in reading.reasons[0]
+    candidate = recognise(state, input_size=(28, 28))
+    assert "ReLU, MaxPool, Flatten, Linear" in candidate.reasons[0]
 
 
 def test_no_common_size_is_a_question_that_names_those_that_fit() -> None:
@@ -150,8 +150,8 @@ def test_no_common_size_is_a_question_that_names_those_that_fit() -> None:
 def test_fully_connected_width_gives_the_image_size(
     numbers: int, given: tuple[int, int] | None, channels: int, size: tuple[int, int]
 ) -> None:
-    reading = recognise(_state(fc_1=(5, numbers), fc_4=(3, 5)), input_size=given)
-    assert (reading.name, reading.input_channels, reading.input_size) == ("mlp", channels, size)
+    candidate = recognise(_state(fc_1=(5, numbers), fc_4=(3, 5)), input_size=given)
+    assert (candidate.name, candidate.input_channels, candidate.input_size) == ("mlp", channels, size)
 
 
 @pytest.mark.parametrize("given", [None, (28, 28)])

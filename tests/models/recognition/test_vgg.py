@@ -42,11 +42,11 @@ def test_the_paper_s_table_is_told_by_keys_and_shapes(name: str, dropout_first: 
     with torch.device("meta"):
         model = build_vgg(name, num_classes=7)
         model.classifier = make_head(paper_head(25088, 7, dropout_first=dropout_first))
-        readings = {reading.name: reading for reading in recognise(model.state_dict(), input_size=None)}
-    assert len(readings) == (2 if "lrn" in name else 1)
-    reading = readings[name]
-    assert (reading.input_channels, reading.input_size) == (3, (224, 224))
-    assert any("LRN" in line or "response" in line for line in reading.assumptions) == ("lrn" in name)
+        candidates = {candidate.name: candidate for candidate in recognise(model.state_dict(), input_size=None)}
+    assert len(candidates) == (2 if "lrn" in name else 1)
+    candidate = candidates[name]
+    assert (candidate.input_channels, candidate.input_size) == (3, (224, 224))
+    assert any("LRN" in line or "response" in line for line in candidate.assumptions) == ("lrn" in name)
 
 
 @st.composite
