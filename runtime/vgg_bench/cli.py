@@ -130,7 +130,7 @@ def command(
         raise click.UsageError("give a BUNDLE to measure, or --compare A.json B.json.")
     from vgg_bench.analysis._scipy import import_scipy_stats
     from vgg_bench.cases import BenchmarkRequest
-    from vgg_bench.runner import EFFORT, QUICK
+    from vgg_bench.runner import QUICK, SCHEDULE
 
     outputs = Outputs(json_file, html_file)
     outputs.check()
@@ -139,11 +139,13 @@ def command(
     request = BenchmarkRequest(also=dict(also), **asked)
     if samples_size is not None and samples is None:
         raise click.UsageError("--samples-size has no effect without --samples DIR.")
-    results = _measure(bundle, request, samples, samples_size, QUICK if quick else EFFORT)
+    results = _measure(bundle, request, samples, samples_size, QUICK if quick else SCHEDULE)
     return _report(results, outputs, constraints, bundle)
 
 
-def _measure(path: Path, request: BenchmarkRequest, folder: Path | None, size: int | None, effort: Schedule) -> Results:
+def _measure(
+    path: Path, request: BenchmarkRequest, folder: Path | None, size: int | None, schedule: Schedule
+) -> Results:
     from vgg_bench.analysis.accuracy import read_labelled
     from vgg_bench.cases import choose
     from vgg_runtime.bundle.directory import open_bundle
@@ -151,13 +153,13 @@ def _measure(path: Path, request: BenchmarkRequest, folder: Path | None, size: i
     bundle = open_bundle(path)
     candidates, absent = choose(bundle, request)
     samples = None if folder is None else read_labelled(folder, bundle.manifest, size=size)
-    return _run(bundle, candidates, effort, samples, absent)
+    return _run(bundle, candidates, schedule, samples, absent)
 
 
 def _run(
     bundle: Bundle,
     candidates: Sequence[CaseCommand],
-    effort: Schedule,
+    schedule: Schedule,
     samples: LabelledImages | None,
     absent: dict[str, str],
 ) -> Results:
@@ -165,7 +167,7 @@ def _run(
     from vgg_bench.runner import run, steps
 
     with click.progressbar(
-        length=steps(candidates, effort, samples),
+        length=steps(candidates, schedule, samples),
         file=sys.stderr,
         hidden=not sys.stderr.isatty(),
         item_show_func=lambda name: name,
@@ -173,7 +175,7 @@ def _run(
         return run(
             bundle,
             candidates,
-            effort=effort,
+            schedule=schedule,
             samples=samples,
             absent=absent,
             on_step=lambda name, count: bar.update(count, name),

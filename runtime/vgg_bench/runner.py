@@ -21,14 +21,14 @@ from vgg_bench.timing.rounds import Schedule, turns
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.manifest import Manifest
 
-__all__ = ["EFFORT", "QUICK", "OnStep", "run", "steps"]
+__all__ = ["QUICK", "SCHEDULE", "OnProgress", "run", "steps"]
 
 # Many short rounds: of nine, one that something else disturbs moves no interval; of five it would.
-EFFORT = Schedule(rounds=9, seconds=0.1, min_calls=4, starts=3)
+SCHEDULE = Schedule(rounds=9, seconds=0.1, min_calls=4, starts=3)
 QUICK = Schedule(rounds=3, seconds=0.05, min_calls=2)
 
 # Called with what was done and how many of :func:`steps` that was.
-OnStep = Callable[[str, int], None]
+OnProgress = Callable[[str, int], None]
 
 # Variant and backend that ratios are taken to, in order of preference.
 BASELINES = (("onnx-fp32", "onnxruntime"), ("torchscript-fp32", "torchscript"))
@@ -48,20 +48,20 @@ DESCRIPTION = (
 )
 
 
-def steps(candidates: Sequence[CaseCommand], effort: Schedule, samples: LabelledImages | None) -> int:
+def steps(candidates: Sequence[CaseCommand], schedule: Schedule, samples: LabelledImages | None) -> int:
     """Return how many steps a run takes."""
-    return (len(candidates) + 1) * effort.rounds + (0 if samples is None else len(_answering(candidates)))
+    return (len(candidates) + 1) * schedule.rounds + (0 if samples is None else len(_answering(candidates)))
 
 
 def run(
     bundle: Bundle,
     candidates: Sequence[CaseCommand],
     *,
-    effort: Schedule = EFFORT,
+    schedule: Schedule = SCHEDULE,
     samples: LabelledImages | None = None,
     absent: Mapping[str, str] | None = None,
     with_roofline: bool = True,
-    on_step: OnStep = lambda _, __: None,
+    on_step: OnProgress = lambda _, __: None,
 ) -> Results:
     """Measure ``candidates``. Interrupting (Ctrl-C) ends the measuring, and what was measured is returned.
 
@@ -76,7 +76,7 @@ def run(
         for threads in dict.fromkeys(candidate.subject.threads for candidate in candidates if with_roofline):
             if (peaks := measure_peaks(threads)) is not None:
                 measurements.peaks[threads] = peaks
-        _run_rounds(candidates, baseline, effort, measurements, on_step)
+        _run_rounds(candidates, baseline, schedule, measurements, on_step)
         if samples is not None:
             _collect_predictions(candidates, samples, measurements, bundle.manifest, on_step)
         finished = True
@@ -89,7 +89,7 @@ def run(
         baseline=(baseline.subject.variant, baseline.subject.backend),
         rows=tuple(row(each, baseline.subject, measurements, bundle.manifest) for each in candidates),
         machine=describe_machine(measurements.peaks, _noise(baseline, measurements)),
-        method=Method(DESCRIPTION, effort.rounds, effort.seconds, effort.min_calls, effort.starts, finished),
+        method=Method(DESCRIPTION, schedule.rounds, schedule.seconds, schedule.min_calls, schedule.starts, finished),
         absent=dict(absent or {}),
         versions=package_versions(),
         compression=() if bundle.manifest.compression is None else bundle.manifest.compression.curve,
@@ -107,17 +107,17 @@ def _baseline(candidates: Sequence[CaseCommand]) -> CaseCommand:
 def _run_rounds(
     candidates: Sequence[CaseCommand],
     baseline: CaseCommand,
-    effort: Schedule,
+    schedule: Schedule,
     measurements: Measurements,
-    on_step: OnStep,
+    on_step: OnProgress,
 ) -> None:
     commands = {candidate.subject.name: candidate.command for candidate in candidates}
-    with closing(turns(commands | {AGAIN: baseline.command}, effort)) as outcomes:
+    with closing(turns(commands | {AGAIN: baseline.command}, schedule)) as outcomes:
         for name, outcome in outcomes:
             so_far = measurements.turns.setdefault(name, [])
             if isinstance(outcome, Failure):
                 measurements.failures[name] = outcome
-                on_step(name, effort.rounds - len(so_far))
+                on_step(name, schedule.rounds - len(so_far))
             else:
                 so_far.append(outcome)
                 on_step(name, 1)
@@ -128,7 +128,7 @@ def _collect_predictions(
     samples: LabelledImages,
     measurements: Measurements,
     manifest: Manifest,
-    on_step: OnStep,
+    on_step: OnProgress,
 ) -> None:
     measurements.classes = samples.classes
     with tempfile.TemporaryDirectory() as folder:

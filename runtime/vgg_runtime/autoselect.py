@@ -44,11 +44,11 @@ REFUSED = 3
 PATIENCE = 120.0
 
 
-class _NoTrialError(Exception):
+class _TrialUnavailableError(Exception):
     """No process could be started that tries a backend."""
 
 
-def choose_backend(bundle: Bundle, variant: Variant, placement: SessionConfig) -> BackendChoice:
+def choose_backend(bundle: Bundle, variant: Variant, config: SessionConfig) -> BackendChoice:
     """Return the fastest backend that gives the golden outputs of ``bundle``, from the file of an earlier trial if any.
 
     A trial takes some seconds. It is forgotten when the variant, the threads, the device, the profile, the CPU or
@@ -58,14 +58,14 @@ def choose_backend(bundle: Bundle, variant: Variant, placement: SessionConfig) -
         SelfTestError: no installed backend gives the golden outputs.
     """
     engines = installed_engines()
-    if (choice := _without_trial(bundle, variant, placement, engines)) is not None:
+    if (choice := _without_trial(bundle, variant, config, engines)) is not None:
         return choice
-    key = _key(variant, placement, engines)
+    key = _key(variant, config, engines)
     choice = _remembered(key)
     if choice is None:
         try:
-            choice = _try(bundle, variant, placement, list(engines))
-        except _NoTrialError as error:
+            choice = _try(bundle, variant, config, list(engines))
+        except _TrialUnavailableError as error:
             return BackendChoice(DEFAULT, f"the default, as no trial could be run here: {error}")
         store_entry(_KIND, key, to_json(choice))
     logger.info("backend %s: %s", choice.backend, choice.reason)
@@ -73,12 +73,12 @@ def choose_backend(bundle: Bundle, variant: Variant, placement: SessionConfig) -
 
 
 def _without_trial(
-    bundle: Bundle, variant: Variant, placement: SessionConfig, engines: Collection[str]
+    bundle: Bundle, variant: Variant, config: SessionConfig, engines: Collection[str]
 ) -> BackendChoice | None:
     """The choice where there is nothing to try, or nothing to try it with."""
     if variant.format != "onnx":
         return BackendChoice(variant.format, f"it alone runs {variant.name}")
-    if placement.device == "cuda":
+    if config.device == "cuda":
         return BackendChoice(DEFAULT, "it alone runs on CUDA")
     if getattr(sys, "frozen", False) or not sys.executable:
         return BackendChoice(DEFAULT, "this program has no Python to try others with")
@@ -101,13 +101,13 @@ def installed_engines() -> dict[str, str]:
     return engines
 
 
-def _key(variant: Variant, placement: SessionConfig, engines: Mapping[str, str]) -> dict[str, str]:
+def _key(variant: Variant, config: SessionConfig, engines: Mapping[str, str]) -> dict[str, str]:
     return {
         "variant": variant.name,
         **variant.sha256,
-        "device": placement.device,
-        "profile": placement.profile,
-        "threads": str(placement.threads),
+        "device": config.device,
+        "profile": config.profile,
+        "threads": str(config.threads),
         "processor": cpu_model_name(),
         "engines": ", ".join(engines.values()),
     }
@@ -122,9 +122,9 @@ def _remembered(key: Mapping[str, str]) -> BackendChoice | None:
     return choice if choice.backend in DISTRIBUTIONS else None
 
 
-def _try(bundle: Bundle, variant: Variant, placement: SessionConfig, backends: Sequence[str]) -> BackendChoice:
+def _try(bundle: Bundle, variant: Variant, config: SessionConfig, backends: Sequence[str]) -> BackendChoice:
     logger.info("trying %s with %s", variant.name, " and ".join(backends))
-    commands = {name: _command(bundle, variant, placement, name) for name in backends}
+    commands = {name: _command(bundle, variant, config, name) for name in backends}
     refused = {name: why for name, command in commands.items() if (why := _refusal(command)) is not None}
     fit = {name: command for name, command in commands.items() if name not in refused}
     if not fit:
@@ -143,7 +143,7 @@ def _measure(commands: Mapping[str, Sequence[str]]) -> dict[str, list[list[float
     """Latencies in seconds by backend and round: every backend has its turn in every round.
 
     Raises:
-        _NoTrialError: a process ended.
+        _TrialUnavailableError: a process ended.
     """
     rounds: dict[str, list[list[float]]] = {name: [] for name in commands}
     try:
@@ -153,7 +153,7 @@ def _measure(commands: Mapping[str, Sequence[str]]) -> dict[str, list[list[float
                 for name, turn in turns.items():
                     rounds[name].append(turn())
     except (OSError, ValueError) as error:  # of a pipe that is closed
-        raise _NoTrialError("a process ended while it was timed") from error
+        raise _TrialUnavailableError("a process ended while it was timed") from error
     return rounds
 
 
@@ -189,19 +189,19 @@ def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> BackendChoice:
     return BackendChoice(DEFAULT, f"as fast as any here: {measured}", latency_ms)
 
 
-def _command(bundle: Bundle, variant: Variant, placement: SessionConfig, backend: str) -> list[str]:
+def _command(bundle: Bundle, variant: Variant, config: SessionConfig, backend: str) -> list[str]:
     # It imports from where this process does; but what lies in the current folder, beside a bundle, is not imported.
     path = [folder for folder in sys.path if folder]
     start = f"import runpy, sys; sys.path[:] = {path!r}; runpy.run_module({_WORKER!r}, run_name='__main__')"
     command = [sys.executable, "-P", "-c", start, str(bundle.directory), variant.name]
-    return [*command, backend, placement.device, str(placement.threads), placement.profile]
+    return [*command, backend, config.device, str(config.threads), config.profile]
 
 
 def _refusal(command: Sequence[str]) -> str | None:
     """What the worker has against its backend, None where it is ready to be timed; with nothing to do it ends.
 
     Raises:
-        _NoTrialError: the worker did not get to its backend at all.
+        _TrialUnavailableError: the worker did not get to its backend at all.
     """
     try:
         done = subprocess.run(
@@ -214,10 +214,10 @@ def _refusal(command: Sequence[str]) -> str | None:
             timeout=PATIENCE,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise _NoTrialError(str(error)) from error
+        raise _TrialUnavailableError(str(error)) from error
     why = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
     if done.returncode > 0 and done.returncode != REFUSED:
-        raise _NoTrialError(why)
+        raise _TrialUnavailableError(why)
     return None if done.returncode == 0 else why
 
 

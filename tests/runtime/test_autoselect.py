@@ -33,7 +33,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The backends of every trial that is made; each has the same end."""
     made: list[list[str]] = []
 
-    def end(bundle: object, variant: object, placement: object, backends: list[str]) -> BackendChoice:
+    def end(bundle: object, variant: object, config: object, backends: list[str]) -> BackendChoice:
         made.append(backends)
         return BackendChoice("openvino", "the fastest here", {"onnxruntime": 2.0, "openvino": 1.0})
 
@@ -41,9 +41,9 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return made
 
 
-def choose(bundle: Path, placement: SessionConfig = CPU) -> BackendChoice:
+def choose(bundle: Path, config: SessionConfig = CPU) -> BackendChoice:
     opened = open_bundle(bundle)
-    return choose_backend(opened, opened.manifest.variants[0], placement)
+    return choose_backend(opened, opened.manifest.variants[0], config)
 
 
 def the_file(cache: Path) -> Path:
@@ -129,13 +129,13 @@ class TestMemory:
         assert stored["key"]["onnx-fp32/model.onnx"] in (bundle / "bundle.json").read_text()
 
     @pytest.mark.parametrize(
-        "placement", [SessionConfig("cpu", 2), SessionConfig("auto", 1), SessionConfig("cpu", 1, "throughput")]
+        "config", [SessionConfig("cpu", 2), SessionConfig("auto", 1), SessionConfig("cpu", 1, "throughput")]
     )
     def test_other_threads_devices_or_profiles_have_their_own(
-        self, bundle: Path, trials: list[list[str]], placement: SessionConfig
+        self, bundle: Path, trials: list[list[str]], config: SessionConfig
     ) -> None:
         choose(bundle)
-        choose(bundle, placement)
+        choose(bundle, config)
         assert len(trials) == 2
 
     @pytest.mark.parametrize(
@@ -202,8 +202,8 @@ class TestTrial:
         modules["openvino"] = ("openvino", "OpenVinoBackend")
 
         def pretend(*backends: str) -> None:
-            def altered(bundle: Any, variant: Any, placement: SessionConfig, backend: str) -> list[str]:
-                python, *_ = whole = command(bundle, variant, placement, backend)
+            def altered(bundle: Any, variant: Any, config: SessionConfig, backend: str) -> list[str]:
+                python, *_ = whole = command(bundle, variant, config, backend)
                 if backend not in backends:
                     return whole
                 module, name = modules[backend]

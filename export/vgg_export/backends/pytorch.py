@@ -44,16 +44,16 @@ class PyTorchBackend:
         return self._run(batch)
 
 
-def eager(checkpoint: Path, placement: SessionConfig, manifest: Manifest) -> PyTorchBackend:
+def eager(checkpoint: Path, config: SessionConfig, manifest: Manifest) -> PyTorchBackend:
     """Run the checkpoint as it was when ``manifest`` was written.
 
     Raises:
         CheckpointError: the checkpoint is refused.
     """
-    return PyTorchBackend(_module(checkpoint, manifest), placement.threads)
+    return PyTorchBackend(_module(checkpoint, manifest), config.threads)
 
 
-def compiled(checkpoint: Path, placement: SessionConfig, manifest: Manifest) -> PyTorchBackend:
+def compiled(checkpoint: Path, config: SessionConfig, manifest: Manifest) -> PyTorchBackend:
     """Run the same through ``torch.compile``; the first call compiles, which needs a C++ compiler.
 
     Raises:
@@ -61,17 +61,17 @@ def compiled(checkpoint: Path, placement: SessionConfig, manifest: Manifest) -> 
     """
     module = _module(checkpoint, manifest)
     module.compile()
-    return PyTorchBackend(module, placement.threads)
+    return PyTorchBackend(module, config.threads)
 
 
 def _module(checkpoint: Path, manifest: Manifest) -> nn.Module:
     from vgg_export.exporters.preprocessing import prepend_preprocessing
     from vgg_models import load_model
 
-    found = manifest.architecture
+    architecture = manifest.architecture
     module = load_model(
         checkpoint,
-        model=found.name if found.origin in ("named", "user code") else None,
+        model=architecture.name if architecture.origin in ("named", "user code") else None,
         input_size=manifest.input.size,
         input_channels=manifest.input.channels,
         num_classes=manifest.output.classes,

@@ -27,7 +27,7 @@ class TorchScriptBackend:
         MissingCapabilityError: torch is not installed, or CUDA was asked for and is missing.
     """
 
-    def __init__(self, model: Path, placement: SessionConfig) -> None:
+    def __init__(self, model: Path, config: SessionConfig) -> None:
         try:
             import torch
         except ImportError as error:
@@ -36,14 +36,14 @@ class TorchScriptBackend:
                 hint='Take an onnx-* variant, or install PyTorch: pip install "vgg-deploy[export,cpu]".',
             ) from error
         cuda = torch.cuda.is_available()
-        if placement.device == "cuda" and not cuda:
+        if config.device == "cuda" and not cuda:
             raise MissingCapabilityError("CUDA was asked for; this PyTorch finds none.", hint="Take `device='cpu'`.")
-        self.device: Literal["cpu", "cuda"] = "cuda" if cuda and placement.device != "cpu" else "cpu"
-        self.device_reason = "as asked" if placement.device != "auto" else f"torch.cuda.is_available() is {cuda}"
+        self.device: Literal["cpu", "cuda"] = "cuda" if cuda and config.device != "cpu" else "cpu"
+        self.device_reason = "as asked" if config.device != "auto" else f"torch.cuda.is_available() is {cuda}"
         # PyTorch has one setting of each for the whole process; its convolutions take TF32 unless told otherwise.
-        torch.set_num_threads(placement.threads)
+        torch.set_num_threads(config.threads)
         if self.device == "cuda":
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = placement.cuda.tf32
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.cuda.tf32
         self._run, metadata = load_torchscript(model, device=self.device)
         self.metadata: Mapping[str, str] = {METADATA_KEY: metadata}
 

@@ -15,10 +15,10 @@ from vgg_runtime.bundle.directory import MEASURED, Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest
 from vgg_runtime.errors import VggDeployError
 
-__all__ = ["EFFORT", "read_results", "time_variants", "verdicts_by_variant"]
+__all__ = ["SCHEDULE", "read_results", "time_variants", "verdicts_by_variant"]
 
 # As many rounds as a bootstrap interval takes, each of them short.
-EFFORT = Schedule(rounds=6, seconds=0.05, min_calls=2, max_calls=50)
+SCHEDULE = Schedule(rounds=6, seconds=0.05, min_calls=2, max_calls=50)
 
 # What each format is timed on: the backend that users get without asking for one.
 BACKENDS = {"onnx": "onnxruntime", "torchscript": "torchscript"}
@@ -33,13 +33,13 @@ def time_variants(bundle: Path, manifest: Manifest, on_step: OnStep = ignore_ste
     """
     backends = list(dict.fromkeys(BACKENDS[variant.format] for variant in manifest.variants))
     candidates, _ = choose(open_bundle(bundle), BenchmarkRequest(backends=backends))
-    total, done = steps(candidates, EFFORT, None), count(1)
+    total, done = steps(candidates, SCHEDULE, None), count(1)
 
     def tell(name: str, parts: int) -> None:
         for _ in range(parts):
             on_step("timing the variants in turns", next(done), total)
 
-    results = run(open_bundle(bundle), candidates, effort=EFFORT, with_roofline=False, on_step=tell)
+    results = run(open_bundle(bundle), candidates, schedule=SCHEDULE, with_roofline=False, on_step=tell)
     if not results.method.finished:
         raise KeyboardInterrupt
     for row in results.rows:

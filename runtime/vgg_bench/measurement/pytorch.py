@@ -13,14 +13,14 @@ from vgg_runtime.errors import CheckpointError, MissingCapabilityError
 
 __all__ = ["CHECKPOINT_BACKENDS", "IN_PYTORCH", "open_checkpoint", "require_checkpoint"]
 
-# A function of the checkpoint's path, the placement and the manifest.
+# A function of the checkpoint's path, the session config and the manifest.
 CHECKPOINT_BACKENDS = "vgg_deploy.checkpoint_backends"
 
 # How the checkpoint's module is run, by the name that takes the place of a variant's.
 IN_PYTORCH = ("eager", "compiled")
 
 
-def open_checkpoint(how: str, checkpoint: Path, placement: SessionConfig, manifest: Manifest) -> Backend:
+def open_checkpoint(how: str, checkpoint: Path, config: SessionConfig, manifest: Manifest) -> Backend:
     """Run the network that ``manifest`` describes from its checkpoint, ``how`` being "eager" or "compiled".
 
     Raises:
@@ -29,7 +29,7 @@ def open_checkpoint(how: str, checkpoint: Path, placement: SessionConfig, manife
     plugged = {point.name: point for point in entry_points(group=CHECKPOINT_BACKENDS)}
     if how not in plugged:
         raise MissingCapabilityError(f"nothing that is installed runs a checkpoint {how}.")
-    backend: Backend = plugged[how].load()(checkpoint, placement, manifest)
+    backend: Backend = plugged[how].load()(checkpoint, config, manifest)
     return backend
 
 

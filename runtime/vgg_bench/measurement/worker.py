@@ -3,8 +3,9 @@
     python -m vgg_bench.measurement.worker BUNDLE --variant V | --file F | --checkpoint F ...
 
 Protocol, one JSON object per line. On stdout first, once it has answered, ``{"load_s": S}``. Then each
-``{"seconds": S, "least": N, "most": N}`` on stdin is answered with what :class:`~.worker_process.Turn` holds, and each
-``{"classify": FILE}`` with ``{"classes": [...]}``, the best class of each image in a ``.npy`` file.
+``{"seconds": S, "min_calls": N, "max_calls": N}`` on stdin is answered with what
+:class:`~vgg_bench.timing.process.Turn` holds, and each ``{"classify": FILE}`` with ``{"classes": [...]}``, the best
+class of each image in a ``.npy`` file.
 """
 
 from __future__ import annotations
@@ -63,11 +64,11 @@ def _open(
     from vgg_runtime.backends.registry import open_backend
     from vgg_runtime.classifier import Classifier
 
-    placement = SessionConfig(device, threads)
+    config = SessionConfig(device, threads)
     if checkpoint is not None:
-        return open_checkpoint(backend or "eager", checkpoint, placement, bundle.manifest).run
+        return open_checkpoint(backend or "eager", checkpoint, config, bundle.manifest).run
     if file is not None:
-        lone = open_backend(backend or "onnxruntime", file, placement)
+        lone = open_backend(backend or "onnxruntime", file, config)
         _refuse_another_input(file, lone.metadata, bundle.manifest.input)
         return lone.run
     return Classifier.open(bundle.directory, variant=variant, device=device, threads=threads, backend=backend).logits

@@ -95,7 +95,7 @@ def measure(
     return Timings(latencies)
 
 
-def turns(subjects: Mapping[str, Sequence[str]], effort: Schedule) -> Generator[tuple[str, Turn | Failure]]:
+def turns(subjects: Mapping[str, Sequence[str]], schedule: Schedule) -> Generator[tuple[str, Turn | Failure]]:
     """Yield each turn as it is done: every subject once a round, one after another.
 
     A subject that fails has no more turns. Closing the generator ends every process.
@@ -106,17 +106,19 @@ def turns(subjects: Mapping[str, Sequence[str]], effort: Schedule) -> Generator[
     running = dict(subjects)
     with ExitStack() as stack:
         kept: dict[str, Worker] = {}
-        for number in range(effort.rounds):
+        for number in range(schedule.rounds):
             # Every other round backwards, so that nobody always follows the same neighbour.
             for name in list(running)[:: 1 if number % 2 == 0 else -1]:
                 worker = kept.pop(name, None) or stack.enter_context(Worker(running[name]))
                 try:
-                    turn = worker.turn(seconds=effort.seconds, min_calls=effort.min_calls, max_calls=effort.max_calls)
+                    turn = worker.turn(
+                        seconds=schedule.seconds, min_calls=schedule.min_calls, max_calls=schedule.max_calls
+                    )
                 except WorkerEndedError as ended:
                     del running[name]
                     yield name, ended.failure
                     continue
-                if number + 1 >= effort.starts and available_share() > MIN_AVAILABLE:
+                if number + 1 >= schedule.starts and available_share() > MIN_AVAILABLE:
                     kept[name] = worker
                 else:
                     worker.end()

@@ -16,28 +16,28 @@ logger = logging.getLogger(__name__)
 _process_on_cuda: int | None = None
 
 
-def open_on_device(model: Path, placement: SessionConfig) -> Backend:
-    """Load the ONNX file ``model`` on the device of ``placement``.
+def open_on_device(model: Path, config: SessionConfig) -> Backend:
+    """Load the ONNX file ``model`` on the device of ``config``.
 
     Raises:
         MissingCapabilityError: onnxruntime is missing, or CUDA where it was asked for, or this process is a fork of
             one that uses CUDA.
         BundleError: onnxruntime refuses the file.
     """
-    if placement.device == "cpu":
-        return _on_cpu(model, placement, "as asked")
+    if config.device == "cpu":
+        return _on_cpu(model, config, "as asked")
     _require_no_fork()
     from vgg_runtime.backends.cuda_presence import built_with_cuda
 
     try:
-        return _on_cuda(model, placement)
+        return _on_cuda(model, config)
     except MissingCapabilityError as error:
-        if placement.device == "cuda":
+        if config.device == "cuda":
             raise
         why_not = error.message
     # Whoever installed an onnxruntime with CUDA expects the GPU; one without it has no choice to tell of.
     logger.log(logging.WARNING if built_with_cuda() else logging.INFO, "running on the CPU: %s", why_not)
-    return _on_cpu(model, placement, why_not)
+    return _on_cpu(model, config, why_not)
 
 
 def _require_no_fork() -> None:
@@ -49,19 +49,19 @@ def _require_no_fork() -> None:
         )
 
 
-def _on_cpu(model: Path, placement: SessionConfig, reason: str) -> Backend:
+def _on_cpu(model: Path, config: SessionConfig, reason: str) -> Backend:
     from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(model, placement, reason)
+    return OnnxRuntimeBackend(model, config, reason)
 
 
-def _on_cuda(model: Path, placement: SessionConfig) -> Backend:
+def _on_cuda(model: Path, config: SessionConfig) -> Backend:
     global _process_on_cuda  # noqa: PLW0603 - a fact about this process, of which there is one too
     from vgg_runtime.backends.cuda_presence import require_cuda
 
     require_cuda()
     from vgg_runtime.backends.onnxruntime_cuda import CudaBackend
 
-    backend = CudaBackend(model, placement)
+    backend = CudaBackend(model, config)
     _process_on_cuda = os.getpid()
     return backend

@@ -68,7 +68,7 @@ class OnnxRuntimeBackend:
 
     Args:
         model: an ONNX file; its external data is mapped, not copied.
-        placement: threads, profile and precision.
+        config: threads, profile and precision.
         device_reason: why it runs on the CPU.
 
     Raises:
@@ -76,11 +76,11 @@ class OnnxRuntimeBackend:
         BundleError: onnxruntime refuses the file.
     """
 
-    def __init__(self, model: Path, placement: SessionConfig, device_reason: str = "as asked") -> None:
+    def __init__(self, model: Path, config: SessionConfig, device_reason: str = "as asked") -> None:
         self.device: Literal["cpu", "cuda"] = "cpu"
         self.device_reason = device_reason
         try:
-            self._session = create_session(model, _cpu_options(placement), "CPUExecutionProvider")
+            self._session = create_session(model, _cpu_options(config), "CPUExecutionProvider")
         except MissingCapabilityError:
             raise
         except Exception as error:  # onnxruntime has no common base class for its errors
@@ -101,18 +101,18 @@ class OnnxRuntimeBackend:
             raise run_refusal(batch.shape, error) from error
 
 
-def session_options(placement: SessionConfig) -> Any:
-    """Return the ``SessionOptions`` for ``placement``."""
+def session_options(config: SessionConfig) -> Any:
+    """Return the ``SessionOptions`` for ``config``."""
     options = import_onnxruntime().SessionOptions()
-    options.intra_op_num_threads = placement.threads
+    options.intra_op_num_threads = config.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors come back as exceptions with the same text
     return options
 
 
-def _cpu_options(placement: SessionConfig) -> Any:
-    profile, options = PROFILES[placement.profile], session_options(placement)
-    packs = profile.packs_floats or placement.precision not in _FLOATS
+def _cpu_options(config: SessionConfig) -> Any:
+    profile, options = PROFILES[config.profile], session_options(config)
+    packs = profile.packs_floats or config.precision not in _FLOATS
     # Threads that wait in a loop use up the time that a quota grants.
     spins = profile.spins and cpu_quota() is None
     for key, value in {

@@ -56,7 +56,7 @@ class CudaBackend:
 
     Args:
         model: an ONNX file.
-        placement: threads, and the options of CUDA.
+        config: threads, and the options of CUDA.
 
     Raises:
         BundleError: onnxruntime refuses the file.
@@ -66,15 +66,15 @@ class CudaBackend:
 
     device: Literal["cpu", "cuda"] = "cuda"
 
-    def __init__(self, model: Path, placement: SessionConfig) -> None:
+    def __init__(self, model: Path, config: SessionConfig) -> None:
         self._model = model
-        self._placement = placement
-        self._graph_sizes = placement.cuda.graph_batch_sizes
+        self._config = config
+        self._graph_sizes = config.cuda.graph_batch_sizes
         self._sessions: dict[int | None, BoundSession] = {}  # by the batch size it captured; None: any other size
         self._lock = threading.Lock()
         # onnxruntime captures a graph anew in every thread that runs it, so one thread runs them all.
         self._graph_thread = ThreadPoolExecutor(1, "vgg-cuda-graphs") if self._graph_sizes else None
-        self.device_reason = "CUDA is available" + (", with TF32" if placement.cuda.tf32 else "")
+        self.device_reason = "CUDA is available" + (", with TF32" if config.cuda.tf32 else "")
         self.metadata: Mapping[str, str] = self._session(self._graph_sizes[0] if self._graph_sizes else None).metadata
 
     def run(self, batch: InputArray) -> NDArray[np.float32]:
@@ -106,10 +106,10 @@ class CudaBackend:
         return self._sessions[captured_size]
 
     def _open(self, *, captured: bool) -> BoundSession:
-        options = session_options(self._placement)
+        options = session_options(self._config)
         # Without this, operators that CUDA lacks would run on the CPU without a word.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        settings = provider_settings(self._placement.cuda, captured=captured)
+        settings = provider_settings(self._config.cuda, captured=captured)
         try:
             return BoundSession(create_session(self._model, options, CUDA_PROVIDER, settings), _MEMORY)
         except VggDeployError:

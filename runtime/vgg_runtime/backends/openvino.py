@@ -37,21 +37,21 @@ class OpenVinoBackend:
 
     Args:
         model: an ONNX file; its external data is mapped, not copied.
-        placement: threads; the device is "cpu" or "auto".
+        config: threads; the device is "cpu" or "auto".
 
     Raises:
         MissingCapabilityError: openvino is missing, or CUDA was asked for.
         BundleError: openvino refuses the file, or has no operator of its kind.
     """
 
-    def __init__(self, model: Path, placement: SessionConfig) -> None:
-        if placement.device == "cuda":
+    def __init__(self, model: Path, config: SessionConfig) -> None:
+        if config.device == "cuda":
             raise MissingCapabilityError("OpenVINO does not run on CUDA.", hint="Take `backend='onnxruntime'`.")
         self.device: Literal["cpu", "cuda"] = "cpu"
-        self.device_reason = "as asked" if placement.device == "cpu" else "OpenVINO runs on the CPU"
+        self.device_reason = "as asked" if config.device == "cpu" else "OpenVINO runs on the CPU"
         network = _read(model)
         self.metadata: Mapping[str, str] = _metadata(network)
-        options = _OPTIONS | {"INFERENCE_NUM_THREADS": placement.threads}
+        options = _OPTIONS | {"INFERENCE_NUM_THREADS": config.threads}
         try:
             self._model = import_openvino().Core().compile_model(network, "CPU", options)
         except Exception as error:  # openvino raises RuntimeError and classes of its own without a common base

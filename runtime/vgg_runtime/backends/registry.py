@@ -15,16 +15,16 @@ from vgg_runtime.errors import MissingCapabilityError
 __all__ = ["BACKENDS", "ENTRY_POINTS", "open_backend"]
 
 
-def _onnxruntime(model: Path, placement: SessionConfig) -> Backend:
+def _onnxruntime(model: Path, config: SessionConfig) -> Backend:
     from vgg_runtime.backends.device_selection import open_on_device
 
-    return open_on_device(model, placement)
+    return open_on_device(model, config)
 
 
-def _openvino(model: Path, placement: SessionConfig) -> Backend:
+def _openvino(model: Path, config: SessionConfig) -> Backend:
     from vgg_runtime.backends.openvino import OpenVinoBackend
 
-    return OpenVinoBackend(model, placement)
+    return OpenVinoBackend(model, config)
 
 
 ENTRY_POINTS = "vgg_deploy.backends"
@@ -35,7 +35,7 @@ BACKENDS: dict[str, Callable[[Path, SessionConfig], Backend]] = {
 }
 
 
-def open_backend(name: str, model: Path, placement: SessionConfig) -> Backend:
+def open_backend(name: str, model: Path, config: SessionConfig) -> Backend:
     """Load the file ``model`` with the backend called ``name``.
 
     Raises:
@@ -43,12 +43,12 @@ def open_backend(name: str, model: Path, placement: SessionConfig) -> Backend:
         BundleError: the engine cannot read the file.
     """
     if name in BACKENDS:
-        return BACKENDS[name](model, placement)
+        return BACKENDS[name](model, config)
     from importlib.metadata import entry_points  # as slow to import as a small model is to load
 
     plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in plugged:
         names = ", ".join([*BACKENDS, *plugged])
         raise MissingCapabilityError(f"unknown backend {name!r}.", hint=f"Available: {names}.")
-    backend: Backend = plugged[name].load()(model, placement)
+    backend: Backend = plugged[name].load()(model, config)
     return backend

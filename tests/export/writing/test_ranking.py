@@ -5,24 +5,24 @@ from dataclasses import replace
 import pytest
 
 from vgg_bench import runner as module
-from vgg_export.writing.ranking import EFFORT, read_results, time_variants
+from vgg_export.writing.ranking import SCHEDULE, read_results, time_variants
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.errors import VggDeployError
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_export.writing.ranking.EFFORT", replace(EFFORT, rounds=2, seconds=0, most=2))
+    monkeypatch.setattr("vgg_export.writing.ranking.SCHEDULE", replace(SCHEDULE, rounds=2, seconds=0, max_calls=2))
 
 
 def test_each_format_runs_on_its_own_backend(example_bundle: Bundle) -> None:
-    told: list[tuple[str, int, int]] = []
-    results = time_variants(example_bundle.directory, example_bundle.manifest, lambda *step: told.append(step))
+    steps: list[tuple[str, int, int]] = []
+    results = time_variants(example_bundle.directory, example_bundle.manifest, lambda *step: steps.append(step))
     backends = {row.subject.variant: row.subject.backend for row in results.rows}
     assert backends == {"onnx-fp32": "onnxruntime", "torchscript-fp32": "torchscript"}
     assert results.baseline == ("onnx-fp32", "onnxruntime")
     assert all(row.latency and row.ratio and row.roofline is None for row in results.rows)
-    assert told == [("timing the variants in turns", done, 6) for done in range(1, 7)]
+    assert steps == [("timing the variants in turns", done, 6) for done in range(1, 7)]
 
 
 def test_a_worker_that_fails_is_an_error(example_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_an_operator_that_openvino_lacks_is_named(tmp_path: Path) -> None:
     assert "`backend='onnxruntime'`" in refused.value.hint
 
 
-@pytest.mark.parametrize("variant", [recipe.name for recipe in VARIANTS if recipe.format == "onnx"])
+@pytest.mark.parametrize("variant", [spec.name for spec in VARIANTS if spec.format == "onnx"])
 def test_every_onnx_variant_gives_the_golden_outputs(whole_bundle: Bundle, variant: str) -> None:
     with Classifier.open(whole_bundle.directory, variant=variant, backend="openvino") as classifier:
         assert (classifier.backend, classifier.backend_reason) == ("openvino", "as asked")

@@ -24,8 +24,8 @@ def options(tmp_path: Path, write_model: Callable[..., None], monkeypatch: pytes
 
     def of(profile: ProfileName, precision: str | None = "fp32", *, quota: float | None = None) -> Any:
         monkeypatch.setattr(onnxruntime_cpu, "cpu_quota", lambda: quota)
-        placement = SessionConfig("cpu", 1, profile, precision)
-        return OnnxRuntimeBackend(tmp_path / "model.onnx", placement)._session.get_session_options()
+        config = SessionConfig("cpu", 1, profile, precision)
+        return OnnxRuntimeBackend(tmp_path / "model.onnx", config)._session.get_session_options()
 
     return of
 

@@ -44,7 +44,7 @@ def broken(candidates: list[CaseCommand]) -> CaseCommand:
 
 def test_every_figure_of_a_run(opened: Bundle, candidates: list[CaseCommand]) -> None:
     done: list[int] = []
-    results = run(opened, candidates, effort=TINY, absent={"x": "y"}, on_step=lambda _, count: done.append(count))
+    results = run(opened, candidates, schedule=TINY, absent={"x": "y"}, on_step=lambda _, count: done.append(count))
     assert sum(done) == steps(candidates, TINY, None) == 6  # two subjects and the baseline again
     assert results.baseline == ("onnx-fp32", "onnxruntime")
     assert results.method.finished
@@ -64,7 +64,7 @@ def test_every_figure_of_a_run(opened: Bundle, candidates: list[CaseCommand]) ->
 
 def test_what_fails_has_its_reason_and_the_rest_goes_on(opened: Bundle, candidates, broken: CaseCommand) -> None:
     done: list[int] = []
-    results = run(opened, [candidates[0], broken], effort=TINY, on_step=lambda _, count: done.append(count))
+    results = run(opened, [candidates[0], broken], schedule=TINY, on_step=lambda _, count: done.append(count))
     good, bad = results.rows
     assert good.latency is not None
     assert (bad.latency, bad.exit_code, bad.failure) == (None, 3, "the bundle has no variant 'onnx-fp64'.")
@@ -74,7 +74,7 @@ def test_what_fails_has_its_reason_and_the_rest_goes_on(opened: Bundle, candidat
 
 def test_without_its_baseline_a_run_has_no_ratios(opened: Bundle, candidates, broken: CaseCommand) -> None:
     first = replace(broken, subject=candidates[0].subject)
-    results = run(opened, [first, candidates[1]], effort=TINY)
+    results = run(opened, [first, candidates[1]], schedule=TINY)
     assert results.rows[1].latency is not None
     assert results.rows[1].ratio is results.machine.noise is None
 
@@ -83,7 +83,7 @@ def test_what_was_measured_before_an_interruption_is_kept(opened: Bundle, candid
     def interrupt(name: str, count: int) -> None:
         raise KeyboardInterrupt
 
-    results = run(opened, candidates, effort=TINY, on_step=interrupt)
+    results = run(opened, candidates, schedule=TINY, on_step=interrupt)
     first, second = results.rows
     assert len(first.rounds) == 1
     assert first.latency is not None
@@ -99,7 +99,7 @@ def test_accuracy_is_measured_once_per_variant_and_backend(opened: Bundle, tmp_p
         Image.new("RGB", (8, 6), colour).save(file)
     samples = LabelledImages(tuple(files), (0, 1, 2, 1))
     done: list[str] = []
-    results = run(opened, candidates, effort=TINY, samples=samples, on_step=lambda name, _: done.append(name))
+    results = run(opened, candidates, schedule=TINY, samples=samples, on_step=lambda name, _: done.append(name))
     assert len(done) == steps(candidates, TINY, samples)
     accuracies = {(row.subject.variant, row.subject.batch_size): row.quality.accuracy.value for row in results.rows}
     # The second variant takes the least plane for the greatest, and of two that tie the first.
@@ -110,10 +110,10 @@ def test_accuracy_is_measured_once_per_variant_and_backend(opened: Bundle, tmp_p
 
 
 def test_baseline_is_the_first_without_a_float32_one(opened: Bundle, candidates) -> None:
-    results = run(opened, candidates[1:], effort=TINY)
+    results = run(opened, candidates[1:], schedule=TINY)
     assert results.baseline == ("onnx-int8-static", "onnxruntime")
     assert results.rows[0].ratio.value == 1
 
 
 def test_the_source_is_no_path_of_this_machine(opened: Bundle, candidates, tmp_path: Path) -> None:
-    assert str(tmp_path) not in run(opened, candidates[:1], effort=TINY).dump()
+    assert str(tmp_path) not in run(opened, candidates[:1], schedule=TINY).dump()
