@@ -64,7 +64,9 @@ def signals_reach_children() -> Iterator[None]:
     not a handler; one that does nothing leaves this process as deaf as it was.
     """
     names = ("SIGINT", "SIGHUP", "SIGTERM")
-    ignored = [each for each in signal.Signals if each.name in names and signal.getsignal(each) is signal.SIG_IGN]
+    ignored = [
+        number for number in signal.Signals if number.name in names and signal.getsignal(number) is signal.SIG_IGN
+    ]
     for number in ignored:
         signal.signal(number, lambda *_: None)
     yield

@@ -61,15 +61,15 @@ def compensate(weights: NDArray[np.float64], moments: NDArray[np.float64], level
     Returns:
         multiples of each row's scale, of the shape of ``weights``.
     """
-    left, rounded = weights.copy(), np.empty_like(weights)
+    targets, rounded = weights.copy(), np.empty_like(weights)
     scale = np.maximum(np.abs(weights).max(axis=2), np.finfo(np.float32).tiny) / levels
     largest = np.abs(weights).argmax(axis=2)
     factors = _inverse_factors(moments)
     for column in range(weights.shape[2]):
-        nearest = np.clip(np.rint(left[:, :, column] / scale), -levels, levels) * scale
+        nearest = np.clip(np.rint(targets[:, :, column] / scale), -levels, levels) * scale
         rounded[:, :, column] = np.where(largest == column, weights[:, :, column], nearest)
-        error = (left[:, :, column] - rounded[:, :, column]) / factors[:, column, column, np.newaxis]
-        left[:, :, column + 1 :] -= error[:, :, np.newaxis] * factors[:, np.newaxis, column, column + 1 :]
+        error = (targets[:, :, column] - rounded[:, :, column]) / factors[:, column, column, np.newaxis]
+        targets[:, :, column + 1 :] -= error[:, :, np.newaxis] * factors[:, np.newaxis, column, column + 1 :]
     return rounded
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from vgg_calibration.statistics.sensitivity import LayerSensitivity
 from vgg_runtime.bundle.manifest import ParityFigures, Tolerance
 
-__all__ = ["AccuracyTarget", "Evaluate", "Goal", "choose_in_float"]
+__all__ = ["AccuracyTarget", "Evaluate", "Goal", "select_float_nodes"]
 
 # Two sets of images differ by some tenths of a dB in their signal-to-noise ratio.
 MARGIN_DB = 0.5
@@ -36,7 +36,7 @@ class AccuracyTarget:
         return self.min_agreement is not None or self.min_snr_db is not None
 
     def with_margin(self) -> AccuracyTarget:
-        """Return the budget to reach on calibration images, so that other images reach this one."""
+        """Return the target to reach on calibration images, so that other images reach this one."""
         return self if self.min_snr_db is None else replace(self, min_snr_db=self.min_snr_db + MARGIN_DB)
 
     def misses(self, figures: ParityFigures) -> dict[str, str]:
@@ -49,16 +49,16 @@ class AccuracyTarget:
         return misses
 
     def is_met(self, figures: ParityFigures) -> bool:
-        """Return whether ``figures`` reach the budget."""
+        """Return whether ``figures`` reach the target."""
         return not self.misses(figures)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What an 8-bit variant must reach: the tolerance that it is held to, and the budget of the user on top."""
+    """What an 8-bit variant must reach: the tolerance that it is held to, and what the user asks for on top."""
 
     tolerance: Tolerance
-    budget: AccuracyTarget = field(default_factory=AccuracyTarget)
+    accuracy_target: AccuracyTarget = field(default_factory=AccuracyTarget)
 
     def with_margin(self) -> Goal:
         """Return the goal to reach on calibration images, so that other images reach this one.
@@ -71,18 +71,18 @@ class Goal:
             min_cosine=1 - (1 - self.tolerance.min_cosine) * 10 ** (-MARGIN_DB / 10),
             min_top1_agreement=(1 + self.tolerance.min_top1_agreement) / 2,
         )
-        return Goal(tolerance, self.budget.with_margin())
+        return Goal(tolerance, self.accuracy_target.with_margin())
 
     def is_met(self, figures: ParityFigures) -> bool:
         """Return whether ``figures`` reach the goal."""
-        return not figures.misses(self.tolerance) and self.budget.is_met(figures)
+        return not figures.misses(self.tolerance) and self.accuracy_target.is_met(figures)
 
     def step_db(self, figures: ParityFigures) -> float:
         """Return by how many dB to raise what is asked for where ``figures`` miss the goal: those that they lack.
 
         Where they lack none, an agreement does: half the noise, since less would hardly change a best class.
         """
-        lacking = max(self.tolerance.min_snr_db, self.budget.min_snr_db or -math.inf) - figures.decibels
+        lacking = max(self.tolerance.min_snr_db, self.accuracy_target.min_snr_db or -math.inf) - figures.decibels
         return lacking + MARGIN_DB if lacking > 0 else AGREEMENT_STEP_DB
 
     def with_min_snr(self, snr_db: float) -> Goal:
@@ -90,8 +90,8 @@ class Goal:
         return replace(self, tolerance=replace(self.tolerance, min_snr_db=snr_db))
 
 
-def choose_in_float(
-    noise: Sequence[LayerSensitivity], is_enough: IsEnough, evaluate: Evaluate
+def select_float_nodes(
+    sensitivity: Sequence[LayerSensitivity], is_enough: IsEnough, evaluate: Evaluate
 ) -> frozenset[str] | None:
     """Return the names of the nodes to leave in float, few bytes of them, so that the outcome is enough.
 
@@ -105,7 +105,7 @@ def choose_in_float(
     Returns:
         the names, or None where only all layers in float would be enough, which quantizes nothing.
     """
-    order = sorted(noise, key=lambda layer: 10 ** (-layer.snr_db / 10) / layer.bytes_saved, reverse=True)
+    order = sorted(sensitivity, key=lambda layer: 10 ** (-layer.snr_db / 10) / layer.bytes_saved, reverse=True)
     names = [layer.node for layer in order]
     if is_enough(evaluate(frozenset())):
         return frozenset()
@@ -118,8 +118,8 @@ def choose_in_float(
             too_few = middle
     if enough == len(names):
         return None
-    chosen = set(names[:enough])
+    in_float = set(names[:enough])
     for layer in sorted(order[: enough - 1], key=lambda layer: layer.bytes_saved, reverse=True):
-        if is_enough(evaluate(frozenset(chosen - {layer.node}))):
-            chosen.discard(layer.node)
-    return frozenset(chosen)
+        if is_enough(evaluate(frozenset(in_float - {layer.node}))):
+            in_float.discard(layer.node)
+    return frozenset(in_float)

@@ -40,9 +40,9 @@ def write_onnx(model: onnx.ModelProto, file: Path, *, single_file: bool) -> Path
     """Write ``model`` to ``file``, its weights beside it unless ``single_file``; return the path of the weights."""
     import onnx_ir
 
-    written = onnx_ir.from_proto(model)
-    written.graph.sort()  # some passes append nodes behind those that use them
-    return save_model(written, file, single_file=single_file)
+    network = onnx_ir.from_proto(model)
+    network.graph.sort()  # some passes append nodes behind those that use them
+    return save_model(network, file, single_file=single_file)
 
 
 def save_model(model: onnx_ir.Model, file: Path, *, single_file: bool) -> Path | None:

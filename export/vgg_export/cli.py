@@ -196,14 +196,14 @@ def export_options(parameters: dict[str, Any]) -> Options:
 
     options = {name: value for name, value in parameters.items() if value not in (None, ())}
     groups: dict[str, Any] = {}
-    used: set[str] = set()
+    group_parameters: set[str] = set()
     for group, kind in get_type_hints(Options).items():
         if is_dataclass(kind):
             kind = cast("type", kind)
-            fills = _parameters_of_group(group, kind)
-            groups[group] = kind(**{fills[name]: value for name, value in options.items() if name in fills})
-            used |= set(fills)
-    return Options(**{name: value for name, value in options.items() if name not in used}, **groups)
+            field_names = _parameters_of_group(group, kind)
+            groups[group] = kind(**{field_names[name]: value for name, value in options.items() if name in field_names})
+            group_parameters |= set(field_names)
+    return Options(**{name: value for name, value in options.items() if name not in group_parameters}, **groups)
 
 
 def _parameters_of_group(group: str, kind: type) -> dict[str, str]:
@@ -256,8 +256,8 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
     from vgg_export.planning.dry_run import plan_as_json, plan_as_text
 
     with redirect_stdout(sys.stderr):  # the costs of the layers come from running the module, as above
-        shown = plan_as_json(plan) if as_json else plan_as_text(plan)
-    click.echo(with_flags(shown, command)) if isinstance(shown, str) else cli_support.echo_json(shown)
+        summary = plan_as_json(plan) if as_json else plan_as_text(plan)
+    click.echo(with_flags(summary, command)) if isinstance(summary, str) else cli_support.echo_json(summary)
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
@@ -270,13 +270,13 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
     results = read_results(bundle)
     verdicts = {} if results is None else verdicts_by_variant(results)
     if as_json:
-        found = {
+        facts = {
             "diagnosis": to_json(bundle.manifest.diagnosis),
             "manifest": to_json(bundle.manifest),
             "measured": to_json(results),
             "verdicts": to_json(verdicts),
         }
-        cli_support.echo_json({"bundle": str(bundle.directory), **found})
+        cli_support.echo_json({"bundle": str(bundle.directory), **facts})
         return
     diagnosis = bundle.manifest.diagnosis
     for line in [] if diagnosis is None else describe(diagnosis):

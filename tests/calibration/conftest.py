@@ -23,9 +23,9 @@ def make_model() -> MakeModel:
         nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Any], shape: Sequence[str | int]
     ) -> onnx.ModelProto:
         tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-        input_spec = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
-        gives = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-        graph = helper.make_graph(nodes, "small", input_spec, gives, tensors)
+        input_info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+        output_info = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+        graph = helper.make_graph(nodes, "small", input_info, output_info, tensors)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
         helper.set_model_props(model, {"origin": "a test"})
         return model

@@ -172,7 +172,7 @@ class TestComputeRanges:
     ) -> None:
         ranges = compute_ranges(trained, iter([photos[:16], photos[16:]]), method)
         assert ranges.keys() == widest.keys()
-        assert all(widest[name].low <= found.low <= found.high <= widest[name].high for name, found in ranges.items())
+        assert all(widest[name].low <= span.low <= span.high <= widest[name].high for name, span in ranges.items())
         assert (ranges == widest) == (method == "minmax")
 
     def test_widest_ranges_are_the_activations_own(

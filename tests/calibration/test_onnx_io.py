@@ -18,11 +18,11 @@ def test_what_is_written_reads_back_and_runs_alike(
     names = {"model.onnx"} if single_file else {"model.onnx", "model.onnx.data"}
     assert {file.name for file in tmp_path.iterdir()} == names
     assert ((tmp_path / "model.onnx").stat().st_size < 5000) == (not single_file)
-    found = read_onnx(tmp_path / "model.onnx")
+    model = read_onnx(tmp_path / "model.onnx")
     for name, value in constants(network).items():
-        np.testing.assert_array_equal(constants(found)[name], value)
-    assert {entry.key: entry.value for entry in found.metadata_props} == {"origin": "a test"}
-    np.testing.assert_array_equal(run(found, images), run(network, images))
+        np.testing.assert_array_equal(constants(model)[name], value)
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"origin": "a test"}
+    np.testing.assert_array_equal(run(model, images), run(network, images))
 
 
 def test_small_weights_need_no_second_file(linear, tmp_path: Path) -> None:

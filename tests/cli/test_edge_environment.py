@@ -32,26 +32,26 @@ def test_the_build_machines_packages_are_not_there(tmp_path: Path, package: str)
 
 def test_predict_gives_the_build_machines_answers(example, example_bundle: Bundle, tmp_path: Path) -> None:
     command = ("vgg-run", "predict", example_bundle.directory, example.images, "--device", "cpu", "--json")
-    found = json.loads(on_the_device(*command, folder=tmp_path).stdout)
-    assert len(found) == 20
+    entries = json.loads(on_the_device(*command, folder=tmp_path).stdout)
+    assert len(entries) == 20
     with Classifier.open(example_bundle.directory, device="cpu") as classifier:
-        for entry in found:
+        for entry in entries:
             for there, here in zip(entry["predictions"], classifier.predict(entry["image"]), strict=True):
                 assert (there["label"], there["index"]) == (here.label, here.index)
                 assert there["probability"] == pytest.approx(here.probability, abs=1e-6)
-    right = [entry["predictions"][0]["label"] == Path(entry["image"]).parent.name for entry in found]
+    right = [entry["predictions"][0]["label"] == Path(entry["image"]).parent.name for entry in entries]
     assert sum(right) >= 18
 
 
-@pytest.mark.parametrize("variant", [recipe.name for recipe in VARIANTS if recipe.format == "onnx"])
+@pytest.mark.parametrize("variant", [spec.name for spec in VARIANTS if spec.format == "onnx"])
 def test_onnx_variants_answer_as_on_the_build_machine(
     example, whole_bundle: Bundle, tmp_path: Path, variant: str
 ) -> None:
     command = ("vgg-run", "predict", whole_bundle.directory, example.images, "--variant", variant, "--device", "cpu")
-    found = json.loads(on_the_device(*command, "--top-k", "1", "--json", folder=tmp_path).stdout)
-    assert [entry["variant"] for entry in found] == [variant] * 20
+    entries = json.loads(on_the_device(*command, "--top-k", "1", "--json", folder=tmp_path).stdout)
+    assert [entry["variant"] for entry in entries] == [variant] * 20
     with Classifier.open(whole_bundle.directory, variant=variant, device="cpu") as classifier:
-        for entry in found:
+        for entry in entries:
             (there,), (here,) = entry["predictions"], classifier.predict(entry["image"], top_k=1)
             assert there["label"] == here.label
             assert there["probability"] == pytest.approx(here.probability, abs=1e-5)
@@ -59,12 +59,12 @@ def test_onnx_variants_answer_as_on_the_build_machine(
 
 def test_variants_pass_their_self_test_on_the_device(whole_bundle: Bundle, tmp_path: Path) -> None:
     done = on_the_device("vgg-run", "verify", whole_bundle.directory, "--device", "cpu", folder=tmp_path)
-    assert {recipe.name for recipe in VARIANTS if recipe.format == "onnx"} <= set(done.stdout.replace(":", " ").split())
+    assert {spec.name for spec in VARIANTS if spec.format == "onnx"} <= set(done.stdout.replace(":", " ").split())
 
 
 def test_info(example_bundle: Bundle, tmp_path: Path) -> None:
-    found = json.loads(on_the_device("vgg-run", "info", example_bundle.directory, "--json", folder=tmp_path).stdout)
-    assert found["labels"][8] == "bag"
+    info = json.loads(on_the_device("vgg-run", "info", example_bundle.directory, "--json", folder=tmp_path).stdout)
+    assert info["labels"][8] == "bag"
     assert "ankle-boot" not in on_the_device("vgg-run", "info", example_bundle.directory, folder=tmp_path).stderr
 
 

@@ -26,7 +26,7 @@ from vgg_runtime.bundle.directory import open_bundle
 
 SCRIPTS = Path(sys.executable).parent
 
-FLOAT32 = [recipe for recipe in VARIANTS if recipe.precision == "fp32"]
+FLOAT32 = [spec for spec in VARIANTS if spec.precision == "fp32"]
 
 
 @dataclass(frozen=True)
@@ -146,16 +146,16 @@ def test_dry_run_shows_the_layers_and_writes_nothing(vgg_export: Command, folder
 
 
 def test_dry_run_of_vgg16_has_the_papers_totals(vgg_export: Command) -> None:
-    found = json.loads(vgg_export("random:vgg16", "--dry-run", "--json").stdout)
-    assert found["totals"] == {"parameters": 138_357_544, "bytes": 4 * 138_357_544, "macs": 15_470_264_320}
-    assert found["input"]["shape"] == ["batch", 3, 224, 224]
+    plan = json.loads(vgg_export("random:vgg16", "--dry-run", "--json").stdout)
+    assert plan["totals"] == {"parameters": 138_357_544, "bytes": 4 * 138_357_544, "macs": 15_470_264_320}
+    assert plan["input"]["shape"] == ["batch", 3, 224, 224]
 
 
 def test_json_is_all_there_is_on_stdout(vgg_export: Command) -> None:
     done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--json")
-    found = json.loads(done.stdout)
-    assert found["bundle"] == "slim.bundle"
-    assert found["manifest"] == json.loads(Path("slim.bundle", "bundle.json").read_text())
+    output = json.loads(done.stdout)
+    assert output["bundle"] == "slim.bundle"
+    assert output["manifest"] == json.loads(Path("slim.bundle", "bundle.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -169,18 +169,18 @@ def test_json_is_all_there_is_on_stdout(vgg_export: Command) -> None:
 )
 def test_labels_in_every_form(vgg_export: Command, name: str, content) -> None:
     Path(name).write_text(content if isinstance(content, str) else json.dumps(content))
-    found = json.loads(vgg_export("slim_vgg.pth", "--dry-run", "--json", "--labels", name).stdout)
-    assert found["labels"] == [f"class {i}" for i in range(10)]
+    plan = json.loads(vgg_export("slim_vgg.pth", "--dry-run", "--json", "--labels", name).stdout)
+    assert plan["labels"] == [f"class {i}" for i in range(10)]
 
 
 @pytest.mark.parametrize(
     ("option", "mean"), [("mnist", [0.1307]), ("half", [0.5]), ("plain", None), ("preprocess.json", [0.286])]
 )
 def test_preprocessing_by_preset_or_file(vgg_export: Command, option: str, mean: list[float] | None) -> None:
-    found = json.loads(vgg_export("slim_vgg.pth", "--dry-run", "--json", "--preprocess", option).stdout)
-    assert found["preprocessing"]["mean"] == mean
-    assert found["preprocessing"]["resize"] == [28, 28]
-    assert not any("--preprocess" in assumption for assumption in found["architecture"]["assumptions"])
+    plan = json.loads(vgg_export("slim_vgg.pth", "--dry-run", "--json", "--preprocess", option).stdout)
+    assert plan["preprocessing"]["mean"] == mean
+    assert plan["preprocessing"]["resize"] == [28, 28]
+    assert not any("--preprocess" in assumption for assumption in plan["architecture"]["assumptions"])
 
 
 def test_unclear_search_shows_table_and_options(vgg_export: Command, example) -> None:
@@ -193,7 +193,7 @@ def test_unclear_search_shows_table_and_options(vgg_export: Command, example) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ([], "--samples is missing"),
         (["--labels", "class_indices.json"], "--samples is missing"),
@@ -201,10 +201,10 @@ def test_unclear_search_shows_table_and_options(vgg_export: Command, example) ->
         (["--samples", "unsorted", "--labels", "class_indices.json"], "not named after a label: 2026"),
     ],
 )
-def test_a_search_says_what_it_needs(vgg_export: Command, example, folder: Path, given: list[str], message) -> None:
+def test_a_search_says_what_it_needs(vgg_export: Command, example, folder: Path, options: list[str], message) -> None:
     shutil.copytree(example.images, folder / "sorted")
     shutil.copytree(example.images / "bag", folder / "unsorted" / "2026")
-    refused = vgg_export("slim_vgg.pth", "--dry-run", "--preprocess", "find", *given)
+    refused = vgg_export("slim_vgg.pth", "--dry-run", "--preprocess", "find", *options)
     assert (refused.code, message in refused.stderr) == (2, True)
 
 
@@ -223,8 +223,8 @@ def test_a_fixed_batch_and_a_single_file_of_an_opset(vgg_export: Command, exampl
 
 @pytest.mark.parametrize("size", ["28", "28x28", "28X28"])
 def test_input_size_in_both_forms(vgg_export: Command, size: str) -> None:
-    found = json.loads(vgg_export("slim_vgg.pth", "--dry-run", "--json", "--input-size", size).stdout)
-    assert found["input"]["shape"] == ["batch", 1, 28, 28]
+    plan = json.loads(vgg_export("slim_vgg.pth", "--dry-run", "--json", "--input-size", size).stdout)
+    assert plan["input"]["shape"] == ["batch", 1, 28, 28]
 
 
 def test_a_module_of_the_current_directory_is_found(vgg_export: Command, folder: Path) -> None:
@@ -233,8 +233,8 @@ def test_a_module_of_the_current_directory_is_found(vgg_export: Command, folder:
     )
     torch.save(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).state_dict(), "linear.pth")
     options = ("--model", "their_net:model", "--input-size", "2", "--preprocess", "plain")
-    found = json.loads(vgg_export("linear.pth", "--dry-run", "--json", *options).stdout)
-    assert found["architecture"]["origin"] == "user code"
+    plan = json.loads(vgg_export("linear.pth", "--dry-run", "--json", *options).stdout)
+    assert plan["architecture"]["origin"] == "user code"
     assert not {str(folder), ""} & set(sys.path)
 
 
@@ -332,7 +332,7 @@ def test_calibration_images_that_were_skipped_are_named(
 
 
 def test_a_quantized_export_is_timed_and_judged(vgg_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgg_export.writing.ranking.EFFORT", Schedule(rounds=2, seconds=0, min_calls=2, max_calls=2))
+    monkeypatch.setattr("vgg_export.writing.ranking.SCHEDULE", Schedule(rounds=2, seconds=0, min_calls=2, max_calls=2))
     Path("json.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
     done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--quantize", "dynamic")
     assert done.code == 0
@@ -373,31 +373,31 @@ def test_a_dry_run_tells_the_quantized_files(vgg_export: Command) -> None:
 def test_a_quantized_variant_left_out_is_exit_code_4(
     vgg_export: Command, monkeypatch: pytest.MonkeyPatch, calibration_photos: Path, untimed: None, name: str
 ) -> None:
-    (recipe,) = (recipe for recipe in VARIANTS if recipe.name == name)
-    strict = replace(recipe, tolerance=replace(recipe.tolerance, min_snr_db=500))
-    float32 = [found for found in FLOAT32 if found.format == recipe.format]
+    (spec,) = (spec for spec in VARIANTS if spec.name == name)
+    strict = replace(spec, tolerance=replace(spec.tolerance, min_snr_db=500))
+    float32 = [other for other in FLOAT32 if other.format == spec.format]
     monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (*float32, strict))
-    options = ("--format", recipe.format, "--quantize", recipe.quantize, "--calibration", calibration_photos)
+    options = ("--format", spec.format, "--quantize", spec.quantize, "--calibration", calibration_photos)
     missed = vgg_export("slim_vgg.pth", "-o", "slim.bundle", *options)
     assert missed.code == 4
     lines = missed.stderr.splitlines()
     error = next(line for line in lines if line.startswith(f"error: {name} differs from eager PyTorch"))
     assert error.endswith("It was left out of the bundle.")
-    assert lines[-1].endswith(f". leave out --quantize {recipe.quantize}")
+    assert lines[-1].endswith(f". leave out --quantize {spec.quantize}")
     assert lines.index(error) > max(i for i, line in enumerate(lines) if line.startswith("assumed: "))
-    written = open_bundle("slim.bundle").manifest
-    assert [variant.name for variant in written.variants] == [f"{recipe.format}-fp32"]
-    assert f"{recipe.format}-fp32" in missed.stdout
+    manifest = open_bundle("slim.bundle").manifest
+    assert [variant.name for variant in manifest.variants] == [f"{spec.format}-fp32"]
+    assert f"{spec.format}-fp32" in missed.stdout
 
 
-@pytest.mark.parametrize("recipe", FLOAT32, ids=lambda recipe: recipe.name)
-def test_a_parity_miss_is_exit_code_4(vgg_export: Command, monkeypatch: pytest.MonkeyPatch, recipe) -> None:
-    strict = replace(recipe, tolerance=replace(recipe.tolerance, min_snr_db=500))
+@pytest.mark.parametrize("spec", FLOAT32, ids=lambda spec: spec.name)
+def test_a_parity_miss_is_exit_code_4(vgg_export: Command, monkeypatch: pytest.MonkeyPatch, spec) -> None:
+    strict = replace(spec, tolerance=replace(spec.tolerance, min_snr_db=500))
     monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (strict,))
     missed = vgg_export("slim_vgg.pth", "-o", "new/slim.bundle")
     assert missed.code == 4
     assert "assumed: no --preprocess was given" in missed.stderr.partition("error: ")[0]
-    assert f"{recipe.name} differs from eager PyTorch" in missed.stderr
+    assert f"{spec.name} differs from eager PyTorch" in missed.stderr
 
 
 @pytest.mark.parametrize("way", [("--dry-run",), ("-o", "linear.bundle", "--format", "onnx")], ids=["plan", "bundle"])

@@ -19,15 +19,15 @@ from vgg_runtime.errors import ImageError
 from vgg_runtime.imaging.folders import find_images
 
 
-@pytest.mark.parametrize("recipe", VARIANTS, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("spec", VARIANTS, ids=lambda spec: spec.name)
 def test_outputs_are_the_same_to_the_bit(
-    recipe: VariantSpec, embedded_bundle: Bundle, whole_bundle: Bundle, test_photos: tuple[np.ndarray, np.ndarray]
+    spec: VariantSpec, embedded_bundle: Bundle, whole_bundle: Bundle, test_photos: tuple[np.ndarray, np.ndarray]
 ) -> None:
     pixels = test_photos[0][:20, :, :, np.newaxis]
     planes = np.stack([whole_bundle.manifest.preprocessing.normalize(image) for image in pixels])
     for size in (1, 5):
-        expected = open_variant(recipe, whole_bundle.directory)(planes[:size])
-        np.testing.assert_array_equal(open_variant(recipe, embedded_bundle.directory)(pixels[:size]), expected)
+        expected = open_variant(spec, whole_bundle.directory)(planes[:size])
+        np.testing.assert_array_equal(open_variant(spec, embedded_bundle.directory)(pixels[:size]), expected)
 
 
 def test_a_classifier_gives_the_same_answers(embedded_bundle: Bundle, whole_bundle: Bundle, example) -> None:
@@ -44,13 +44,15 @@ def test_a_classifier_gives_the_same_answers(embedded_bundle: Bundle, whole_bund
 def test_openvino_gives_the_same_up_to_rounding(embedded_bundle: Bundle, whole_bundle: Bundle, example) -> None:
     pytest.importorskip("openvino")
     images = find_images([example.images])
-    found = []
+    predictions = []
     for bundle in (embedded_bundle, whole_bundle):
         with Classifier.open(bundle.directory, backend="openvino", device="cpu") as classifier:
-            found.append([*classifier.predict_batch(images), *map(classifier.predict, images[:2])])
-    for ours, theirs in zip(*found, strict=True):
-        assert [each.index for each in ours] == [each.index for each in theirs]
-        assert [each.probability for each in ours] == pytest.approx([each.probability for each in theirs], abs=1e-5)
+            predictions.append([*classifier.predict_batch(images), *map(classifier.predict, images[:2])])
+    for ours, theirs in zip(*predictions, strict=True):
+        assert [prediction.index for prediction in ours] == [prediction.index for prediction in theirs]
+        assert [prediction.probability for prediction in ours] == pytest.approx(
+            [prediction.probability for prediction in theirs], abs=1e-5
+        )
 
 
 def test_logits_take_what_preprocess_makes_of_an_image(embedded_bundle: Bundle, example) -> None:

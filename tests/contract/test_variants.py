@@ -48,14 +48,14 @@ cli.main()
 """
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=lambda recipe: recipe.name)
-def recipe(request: pytest.FixtureRequest) -> VariantSpec:
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda spec: spec.name)
+def spec(request: pytest.FixtureRequest) -> VariantSpec:
     return request.param
 
 
 @pytest.fixture
-def variant(recipe: VariantSpec, whole_bundle: Bundle) -> Variant:
-    return whole_bundle.manifest.variant(recipe.name)
+def variant(spec: VariantSpec, whole_bundle: Bundle) -> Variant:
+    return whole_bundle.manifest.variant(spec.name)
 
 
 @pytest.fixture(scope="module")
@@ -117,29 +117,29 @@ def repetitions(example, whole_bundle: Bundle, calibration_photos: Path, made_on
 class TestVariant:
     @pytest.mark.parametrize("size", [1, 2, 5])
     def test_agrees_with_eager_pytorch_on_real_images(
-        self, recipe: VariantSpec, whole_bundle: Bundle, photos: np.ndarray, eager: np.ndarray, size: int
+        self, spec: VariantSpec, whole_bundle: Bundle, photos: np.ndarray, eager: np.ndarray, size: int
     ) -> None:
-        run = open_variant(recipe, whole_bundle.directory)
+        run = open_variant(spec, whole_bundle.directory)
         outputs = np.concatenate([run(photos[i : i + size]) for i in range(0, 6 - size, size)])
         assert outputs.dtype == np.float32
-        assert snr_db(eager[: len(outputs)], outputs) >= recipe.tolerance.min_snr_db
+        assert snr_db(eager[: len(outputs)], outputs) >= spec.tolerance.min_snr_db
 
     def test_its_parity_was_measured_and_meets_its_tolerance(
-        self, recipe: VariantSpec, variant: Variant, example
+        self, spec: VariantSpec, variant: Variant, example
     ) -> None:
         assert variant.parity is not None
-        assert variant.tolerance == recipe.tolerance
+        assert variant.tolerance == spec.tolerance
         assert variant.parity.batch_sizes == (1, 2, 5)
         assert variant.parity.samples == len(find_images([example.images])) + 2 + 5
-        assert not variant.parity.misses(recipe.tolerance)
+        assert not variant.parity.misses(spec.tolerance)
 
     def test_it_loses_little_accuracy_on_real_test_images(
-        self, recipe: VariantSpec, whole_bundle: Bundle, test_batch: np.ndarray, right_before: np.ndarray, test_photos
+        self, spec: VariantSpec, whole_bundle: Bundle, test_batch: np.ndarray, right_before: np.ndarray, test_photos
     ) -> None:
-        run = open_variant(recipe, whole_bundle.directory)
+        run = open_variant(spec, whole_bundle.directory)
         outputs = np.concatenate([run(test_batch[i : i + 100]) for i in range(0, len(test_batch), 100)])
         lost = right_before.mean() - (outputs.argmax(axis=1) == test_photos[1]).mean()
-        assert lost * 100 <= MOST_LOST[recipe.precision] + 1e-9
+        assert lost * 100 <= MOST_LOST[spec.precision] + 1e-9
 
     def test_its_accuracy_on_labelled_samples_is_in_the_manifest(self, variant: Variant, example) -> None:
         assert variant.accuracy is not None
@@ -147,24 +147,24 @@ class TestVariant:
         assert min(variant.accuracy.eager, variant.accuracy.variant) >= 0.9
         assert variant.accuracy.low <= variant.accuracy.variant - variant.accuracy.eager <= variant.accuracy.high
 
-    def test_what_was_quantized_and_for_what_is_told(self, recipe: VariantSpec, variant: Variant) -> None:
-        assert variant.target == (None if recipe.quantize is None else "any")
-        assert bool(variant.notes) == (recipe.quantize is not None)
+    def test_what_was_quantized_and_for_what_is_told(self, spec: VariantSpec, variant: Variant) -> None:
+        assert variant.target == (None if spec.quantize is None else "any")
+        assert bool(variant.notes) == (spec.quantize is not None)
 
     def test_a_quantized_one_is_smaller_than_fp32(self, variant: Variant, whole_bundle: Bundle) -> None:
         fp32 = whole_bundle.manifest.variant(f"{variant.format}-fp32")
         assert variant.bytes < fp32.bytes or variant is fp32
 
     def test_the_manifest_tells_its_files_their_size_and_checksums(
-        self, recipe: VariantSpec, variant: Variant, whole_bundle: Bundle
+        self, spec: VariantSpec, variant: Variant, whole_bundle: Bundle
     ) -> None:
-        files = [file for file in (whole_bundle.directory / recipe.name).rglob("*") if file.is_file()]
+        files = [file for file in (whole_bundle.directory / spec.name).rglob("*") if file.is_file()]
         assert {file.relative_to(whole_bundle.directory).as_posix(): sha256_of(file) for file in files} == dict(
             variant.sha256
         )
         assert variant.bytes == sum(file.stat().st_size for file in files)
-        assert (variant.name, variant.file) == (recipe.name, recipe.file)
-        assert (variant.opset is None) == (recipe.format != "onnx")
+        assert (variant.name, variant.file) == (spec.name, spec.file)
+        assert (variant.opset is None) == (spec.format != "onnx")
 
     def test_a_lone_file_still_knows_its_preprocessing_and_labels(
         self, variant: Variant, example, whole_bundle: Bundle, tmp_path: Path
@@ -198,10 +198,10 @@ class TestVariant:
             assert (repetitions[repetition] / name).read_bytes() == whole_bundle.path(name).read_bytes(), name
 
     def test_no_path_of_the_build_machine_is_inside(
-        self, recipe: VariantSpec, repetitions: dict[str, Path], example
+        self, spec: VariantSpec, repetitions: dict[str, Path], example
     ) -> None:
         for bundle in repetitions.values():
-            for file in (bundle / recipe.name).rglob("*"):
+            for file in (bundle / spec.name).rglob("*"):
                 assert not paths_in(file, bundle, example.folder), file
 
 
@@ -216,7 +216,7 @@ def test_bundle_is_reproducible_and_tells_no_paths(
 
 
 def test_the_bundle_holds_every_variant_and_is_whole(whole_bundle: Bundle) -> None:
-    assert [variant.name for variant in whole_bundle.manifest.variants] == [recipe.name for recipe in VARIANTS]
+    assert [variant.name for variant in whole_bundle.manifest.variants] == [spec.name for spec in VARIANTS]
     assert open_bundle(whole_bundle.directory).changed_files() == []
 
 
@@ -225,8 +225,8 @@ def test_calibration_shares_no_image_with_the_samples(whole_bundle: Bundle, cali
     assert calibration is not None
     assert {"input", "output"} <= calibration.ranges.keys()
     assert len(calibration.images) == 100
-    used = {(calibration_photos / name).read_bytes() for name in calibration.images}
-    assert not used & {file.read_bytes() for file in find_images([example.images])}
+    contents = {(calibration_photos / name).read_bytes() for name in calibration.images}
+    assert not contents & {file.read_bytes() for file in find_images([example.images])}
 
 
 def test_quantized_layers_are_named_by_their_modules(whole_bundle: Bundle) -> None:
@@ -254,8 +254,8 @@ def nothing_is_timed_on_another_machine(bundle: Path, manifest: Manifest, on_ste
 
 def paths_in(file: Path, bundle: Path, example: Path) -> list[str]:
     """The build machine's paths that occur in ``file``: of the packages, the checkpoint, the bundle, the user."""
-    known = [sys.prefix, sys.base_prefix, str(example.parents[1]), str(bundle.parent), "site-packages"]
+    paths = [sys.prefix, sys.base_prefix, str(example.parents[1]), str(bundle.parent), "site-packages"]
     if len(Path.home().parts) > 1:  # else it is the root, or what an empty $HOME makes of it
-        known.append(str(Path.home()))
+        paths.append(str(Path.home()))
     content = file.read_bytes()
-    return [path for path in known if path.encode() in content]
+    return [path for path in paths if path.encode() in content]

@@ -13,7 +13,7 @@ def outputs(answers: list[int]) -> np.ndarray:
     return np.eye(3, dtype=np.float32)[answers]
 
 
-def compared(both_right: int, gained: int, lost: int, both_wrong: int = 0):
+def compare(both_right: int, gained: int, lost: int, both_wrong: int = 0):
     """Two classifiers that agree or not on so many images, all of class 0."""
     eager = [0] * both_right + [1] * gained + [0] * lost + [1] * both_wrong
     variant = [0] * both_right + [0] * gained + [1] * lost + [2] * both_wrong
@@ -21,8 +21,8 @@ def compared(both_right: int, gained: int, lost: int, both_wrong: int = 0):
 
 
 def test_shares_of_right_answers() -> None:
-    found = compared(both_right=5, gained=1, lost=3, both_wrong=1)
-    assert (found.images, found.eager, found.variant) == (10, 0.8, 0.6)
+    accuracy = compare(both_right=5, gained=1, lost=3, both_wrong=1)
+    assert (accuracy.images, accuracy.eager, accuracy.variant) == (10, 0.8, 0.6)
 
 
 @pytest.mark.parametrize(
@@ -40,35 +40,35 @@ def test_shares_of_right_answers() -> None:
     ],
 )
 def test_mcnemars_exact_test_by_hand(gained: int, lost: int, p_value: float) -> None:
-    assert compared(30, gained, lost).p_value == pytest.approx(p_value)
+    assert compare(30, gained, lost).p_value == pytest.approx(p_value)
 
 
 def test_mcnemars_test_of_thousands_is_its_normal_approximation() -> None:
-    found = compared(0, 1600, 1500).p_value
+    p_value = compare(0, 1600, 1500).p_value
     z = (1600 - 1500 - 1) / math.sqrt(3100)
-    assert found == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.01)
+    assert p_value == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.01)
 
 
 def test_the_interval_by_hand() -> None:
     """Agresti and Min (2005): 100 images, 3 gained and 8 lost, one half added to each of the four counts."""
-    found = compared(both_right=80, gained=3, lost=8, both_wrong=9)
+    accuracy = compare(both_right=80, gained=3, lost=8, both_wrong=9)
     b, c, n = 3.5, 8.5, 102
     error = 1.96 * math.sqrt((b + c) / n - ((b - c) / n) ** 2) / math.sqrt(n)
-    assert found.low == pytest.approx(-5 / 102 - error, abs=1e-5)
-    assert found.high == pytest.approx(-5 / 102 + error, abs=1e-5)
+    assert accuracy.low == pytest.approx(-5 / 102 - error, abs=1e-5)
+    assert accuracy.high == pytest.approx(-5 / 102 + error, abs=1e-5)
 
 
 def test_interval_of_equal_answers_is_not_empty() -> None:
-    found = compared(20, 0, 0)
-    assert found.low == -found.high
-    assert found.high > 0.05
+    accuracy = compare(20, 0, 0)
+    assert accuracy.low == -accuracy.high
+    assert accuracy.high > 0.05
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     random = np.random.default_rng(0)
-    covered, trials = 0, 1000
+    hits, trials = 0, 1000
     for _ in range(trials):
         gained, lost, same = random.multinomial(200, [0.03, 0.06, 0.91])
-        found = compared(int(same), int(gained), int(lost))
-        covered += found.low <= -0.03 <= found.high
-    assert 0.93 <= covered / trials <= 0.99
+        accuracy = compare(int(same), int(gained), int(lost))
+        hits += accuracy.low <= -0.03 <= accuracy.high
+    assert 0.93 <= hits / trials <= 0.99

@@ -62,5 +62,5 @@ def test_every_option_of_the_command_reaches_its_field() -> None:
         verify=False,
         seed=3,
     )
-    told = {*flags, *switches, "--output", "--overwrite", "--dry-run", "--json", "--version"}
-    assert {param.opts[-1] for param in command.params if param.param_type_name == "option"} == told
+    options = {*flags, *switches, "--output", "--overwrite", "--dry-run", "--json", "--version"}
+    assert {param.opts[-1] for param in command.params if param.param_type_name == "option"} == options

@@ -61,7 +61,12 @@ def test_every_variant_comes_of_both_networks(low_rank_bundle: Bundle) -> None:
         "onnx": ("fp32", "int8-dynamic", "int8-static", "int4-weights"),
         "torchscript": ("fp32", "int8-dynamic"),
     }
-    names = [f"{form}-{kind}{each}" for kind in ("", "lowrank-") for form in precisions for each in precisions[form]]
+    names = [
+        f"{form}-{kind}{precision}"
+        for kind in ("", "lowrank-")
+        for form in precisions
+        for precision in precisions[form]
+    ]
     assert [variant.name for variant in low_rank_bundle.manifest.variants] == names
     assert not low_rank_bundle.manifest.left_out
 

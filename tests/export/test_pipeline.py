@@ -32,7 +32,7 @@ from vgg_runtime.errors import (
     UsageError,
 )
 
-FLOAT32 = [recipe for recipe in VARIANTS if recipe.precision == "fp32"]
+FLOAT32 = [spec for spec in VARIANTS if spec.precision == "fp32"]
 
 
 @pytest.fixture
@@ -46,16 +46,16 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def of_another_network(recipe: VariantSpec, change) -> VariantSpec:
-    """``recipe``, but of a network that ``change`` was done to."""
+def of_another_network(spec: VariantSpec, change) -> VariantSpec:
+    """``spec``, but of a network that ``change`` was done to."""
 
-    def write(job: ExportContext, file: Path) -> WrittenFiles:
-        other = torch.load(io.BytesIO(saved(job.module)), weights_only=False)
+    def write(context: ExportContext, file: Path) -> WrittenFiles:
+        other = torch.load(io.BytesIO(saved(context.module)), weights_only=False)
         with torch.no_grad():
             change(other)
-        return recipe.write(replace(job, module=other), file)
+        return spec.write(replace(context, module=other), file)
 
-    return replace(recipe, write=write)
+    return replace(spec, write=write)
 
 
 def saved(network: nn.Module) -> bytes:
@@ -80,60 +80,60 @@ def become_nan(network: nn.Module) -> None:
     network[5].bias[3] = float("nan")
 
 
-@pytest.mark.parametrize("recipe", FLOAT32, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("spec", FLOAT32, ids=lambda spec: spec.name)
 @pytest.mark.parametrize("change", [lose_a_thousandth, forget_the_activation, swap_two_classes, become_nan])
 def test_a_variant_with_other_weights_is_a_miss_and_no_bundle(
-    small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: VariantSpec, change
+    small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: VariantSpec, change
 ) -> None:
     checkpoint = small_checkpoint()
-    monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (of_another_network(recipe, change),))
-    with pytest.raises(ParityError, match=rf"{recipe.name} differs from eager PyTorch.*No bundle was written"):
+    monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (of_another_network(spec, change),))
+    with pytest.raises(ParityError, match=rf"{spec.name} differs from eager PyTorch.*No bundle was written"):
         export(checkpoint, tmp_path / "new" / "a.bundle", input_size=8)
     assert [file.name for file in tmp_path.iterdir()] == ["small.pth"]
 
 
-QUANTIZED_ONNX = [recipe for recipe in VARIANTS if recipe.format == "onnx" and recipe.quantize]
+QUANTIZED_ONNX = [spec for spec in VARIANTS if spec.format == "onnx" and spec.quantize]
 
 
-def with_the_next_channels_constants(recipe: VariantSpec) -> VariantSpec:
-    """``recipe``, but every weight, scale and bias is that of the channel before: a broken quantizer."""
+def with_the_next_channels_constants(spec: VariantSpec) -> VariantSpec:
+    """``spec``, but every weight, scale and bias is that of the channel before: a broken quantizer."""
 
-    def write(job: ExportContext, file: Path) -> WrittenFiles:
-        written = recipe.write(job, file)
+    def write(context: ExportContext, file: Path) -> WrittenFiles:
+        files = spec.write(context, file)
         model = read_onnx(file)
         for tensor in model.graph.initializer:
             values = numpy_helper.to_array(tensor)
             if values.ndim and values.dtype != np.int64:  # those are shapes
                 tensor.CopyFrom(numpy_helper.from_array(np.roll(values, 1, axis=0), tensor.name))
         write_onnx(model, file, single_file=False)
-        return written
+        return files
 
-    return replace(recipe, write=write)
+    return replace(spec, write=write)
 
 
-@pytest.mark.parametrize("recipe", QUANTIZED_ONNX, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("spec", QUANTIZED_ONNX, ids=lambda spec: spec.name)
 def test_a_broken_quantizers_variant_is_left_out(
-    small_checkpoint, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None, recipe: VariantSpec
+    small_checkpoint, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None, spec: VariantSpec
 ) -> None:
-    options = {"input_size": 8, "formats": ["onnx"], "quantize": [recipe.quantize], "calibration": photos}
+    options = {"input_size": 8, "formats": ["onnx"], "quantize": [spec.quantize], "calibration": photos}
     checkpoint = small_checkpoint()
-    monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (ONNX_FP32, with_the_next_channels_constants(recipe)))
+    monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", (ONNX_FP32, with_the_next_channels_constants(spec)))
     bundle = export(checkpoint, tmp_path / "a.bundle", **options)
     (left_out,) = bundle.manifest.left_out
-    assert re.match(rf"{recipe.name} differs from eager PyTorch by more than {recipe.tolerance.name}", left_out.reason)
+    assert re.match(rf"{spec.name} differs from eager PyTorch by more than {spec.tolerance.name}", left_out.reason)
     assert left_out.parity is not None
-    assert left_out.parity.misses(recipe.tolerance)
-    assert left_out.remedies[-1] == f"leave out `quantize=['{recipe.quantize}']`"
+    assert left_out.parity.misses(spec.tolerance)
+    assert left_out.remedies[-1] == f"leave out `quantize=['{spec.quantize}']`"
     assert left_out.reason in (bundle.directory / "report.md").read_text()
     assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32"]
-    assert not (bundle.directory / recipe.name).exists()
+    assert not (bundle.directory / spec.name).exists()
     assert set(verify_bundle(bundle.directory)) == {"onnx-fp32"}
 
 
 def test_quantized_torchscript_of_other_weights_is_left_out(
     small_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untimed: None
 ) -> None:
-    fp32, quantized = (recipe for recipe in VARIANTS if recipe.format == "torchscript")
+    fp32, quantized = (spec for spec in VARIANTS if spec.format == "torchscript")
     checkpoint = small_checkpoint()
     broken = (fp32, of_another_network(quantized, swap_two_classes))
     monkeypatch.setattr("vgg_export.variants.registry.VARIANTS", broken)
@@ -154,7 +154,7 @@ def test_a_quantized_variant_that_fails_to_run_is_left_out(
     monkeypatch.setattr(
         gate,
         "open_variant",
-        lambda recipe, folder: fail if recipe.quantize else opened(recipe, folder),
+        lambda spec, folder: fail if spec.quantize else opened(spec, folder),
     )
     options = {"input_size": 8, "formats": ["onnx"], "quantize": ["dynamic"]}
     (left_out,) = export(small_checkpoint(), tmp_path / "a.bundle", **options).manifest.left_out
@@ -290,11 +290,11 @@ def test_a_budget_takes_two_images(small_checkpoint, photos: Path, tmp_path: Pat
         )
 
 
-@pytest.mark.parametrize("budget", [{"min_snr": 300}, {"min_snr": 300, "all_layers": True}], ids=str)
-def test_a_budget_out_of_reach_leaves_int8_static_out(
-    small_checkpoint, photos: Path, tmp_path: Path, untimed: None, budget
+@pytest.mark.parametrize("quantization", [{"min_snr": 300}, {"min_snr": 300, "all_layers": True}], ids=str)
+def test_a_target_out_of_reach_leaves_int8_static_out(
+    small_checkpoint, photos: Path, tmp_path: Path, untimed: None, quantization
 ) -> None:
-    options = STATIC | {"quantize": Quantization(["static"], **budget)}
+    options = STATIC | {"quantize": Quantization(["static"], **quantization)}
     manifest = export(small_checkpoint(), tmp_path / "a.bundle", calibration=photos, **options).manifest
     assert [variant.name for variant in manifest.variants] == ["onnx-fp32"]
     (left_out,) = manifest.left_out
@@ -304,14 +304,14 @@ def test_a_budget_out_of_reach_leaves_int8_static_out(
     )
     assert left_out.remedies[0] == (
         "leave out `all_layers`, so that the noisiest layers can stay in float"
-        if budget.get("all_layers")
+        if quantization.get("all_layers")
         else "lower `min_snr`"
     )
 
 
 def test_what_may_end_in_a_sigmoid_is_told_of(small_checkpoint, tmp_path: Path) -> None:
     bundle = export(small_checkpoint(nn.Sigmoid()), tmp_path / "a.bundle", input_size=8, verify=False)
-    assert any("ends in a Sigmoid" in each for each in bundle.manifest.architecture.assumptions)
+    assert any("ends in a Sigmoid" in assumption for assumption in bundle.manifest.architecture.assumptions)
     assert verify_bundle(bundle.directory) == {}
 
 
@@ -343,9 +343,9 @@ def test_probabilities_are_right_whatever_the_network_ends_in(
         logits = small_network()(torch.from_numpy(pixels[np.newaxis, np.newaxis].astype(np.float32) / 255))
     expected = torch.softmax(logits, 1)[0]
     with Classifier.open(bundle.directory) as classifier:
-        found = classifier.predict(Image.fromarray(pixels), top_k=6)
-    assert [prediction.index for prediction in found] == expected.argsort(descending=True).tolist()
-    probabilities = [prediction.probability for prediction in found]
+        predictions = classifier.predict(Image.fromarray(pixels), top_k=6)
+    assert [prediction.index for prediction in predictions] == expected.argsort(descending=True).tolist()
+    probabilities = [prediction.probability for prediction in predictions]
     assert probabilities == pytest.approx(sorted(expected.tolist(), reverse=True), abs=1e-6)
     assert sum(probabilities) == pytest.approx(1, abs=1e-5)
 
@@ -356,7 +356,7 @@ def test_other_preprocessing_than_torchvisions_is_a_miss(
     from vgg_export.verification import end_to_end
 
     theirs = end_to_end.torchvision_preprocess
-    monkeypatch.setattr(end_to_end, "torchvision_preprocess", lambda *given: np.nextafter(theirs(*given), 9))
+    monkeypatch.setattr(end_to_end, "torchvision_preprocess", lambda *args: np.nextafter(theirs(*args), 9))
     with pytest.raises(ParityError, match="preprocessed differently by torchvision"):
         export(example.checkpoint, tmp_path / "a.bundle", **example.options)
     assert not list(tmp_path.iterdir())
@@ -499,9 +499,9 @@ def test_destination_is_checked_before_the_checkpoint(tmp_path: Path) -> None:
         export(tmp_path / "none.pth", tmp_path)
 
 
-def test_every_recipe_writes_to_its_own_folder() -> None:
-    assert [recipe.file.split("/")[0] for recipe in VARIANTS] == [recipe.name for recipe in VARIANTS]
-    assert len({recipe.file for recipe in VARIANTS}) == len(VARIANTS)
+def test_every_variant_writes_to_its_own_folder() -> None:
+    assert [spec.file.split("/")[0] for spec in VARIANTS] == [spec.name for spec in VARIANTS]
+    assert len({spec.file for spec in VARIANTS}) == len(VARIANTS)
     assert set(registry.MODEL_FILE) == set(pipeline.FORMATS)
 
 

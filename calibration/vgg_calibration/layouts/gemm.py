@@ -58,12 +58,12 @@ def find_quantized_gemms(model: onnx.ModelProto, constants: Mapping[str, onnx.Te
         and all(name in constants for name in node.input)
         and uses[node.input[0]] == uses[node.output[0]] == 1
     }
-    found = []
+    gemms = []
     for node in model.graph.node:
         if node.op_type == "Gemm" and node.input[1] in makers:
             bias = makers.get(node.input[2]) if len(node.input) > 2 else None
-            found.append(QuantizedGemm(node, makers[node.input[1]], bias))
-    return found
+            gemms.append(QuantizedGemm(node, makers[node.input[1]], bias))
+    return gemms
 
 
 def gemm_weights_untransposed(model: onnx.ModelProto) -> list[str]:
@@ -73,27 +73,27 @@ def gemm_weights_untransposed(model: onnx.ModelProto) -> list[str]:
     first fully connected layer of a VGG 98 MiB and a third of the loading time.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    turned = [gemm for gemm in find_quantized_gemms(model, constants) if gemm.transposed]
-    for gemm in turned:
+    gemms = [gemm for gemm in find_quantized_gemms(model, constants) if gemm.transposed]
+    for gemm in gemms:
         weight = constants[gemm.weight.input[0]]
         weight.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(weight).T), weight.name))
         _set_attribute(gemm.weight, "axis", 1)
         _set_attribute(gemm.node, "transB", 0)
-    return [gemm.node.name for gemm in turned]
+    return [gemm.node.name for gemm in gemms]
 
 
 def _set_attribute(node: onnx.NodeProto, name: str, value: int) -> None:
-    kept = [item for item in node.attribute if item.name != name]
+    attributes = [item for item in node.attribute if item.name != name]
     del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute(name, value)])
+    node.attribute.extend([*attributes, helper.make_attribute(name, value)])
 
 
 # The first fully connected layer of a VGG, of 98 MiB, becomes four; smaller ones add little to the peak.
-MOST_BYTES = 32 * 2**20
+MAX_BYTES = 32 * 2**20
 
 
-def gemm_outputs_split(model: onnx.ModelProto, *, most_bytes: int = MOST_BYTES) -> list[str]:
-    """Let several ``Gemm`` compute a part of the outputs each, where the weight is larger than ``most_bytes``.
+def gemm_outputs_split(model: onnx.ModelProto, *, max_bytes: int = MAX_BYTES) -> list[str]:
+    """Let several ``Gemm`` compute a part of the outputs each, where the weight is larger than ``max_bytes``.
 
     ONNX Runtime packs an int8 weight when it loads it, and gives up the original only afterwards: memory holds the
     largest one twice. For a VGG-16 the parts take 60 MiB off the peak, and a fifth off the time of loading. The latency
@@ -102,10 +102,10 @@ def gemm_outputs_split(model: onnx.ModelProto, *, most_bytes: int = MOST_BYTES) 
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     replacements: dict[str, list[onnx.NodeProto]] = {}
     pieces: list[onnx.TensorProto] = []
-    split = []
+    names = []
     for gemm in find_quantized_gemms(model, constants):
         dims = constants[gemm.weight.input[0]].dims
-        count = min(-(-prod(dims) // most_bytes), dims[1])
+        count = min(-(-prod(dims) // max_bytes), dims[1])
         if gemm.transposed or gemm.has_other_bias or count < 2:
             continue
         for maker, axis in ((gemm.weight, 1), (gemm.bias, 0)):
@@ -116,9 +116,9 @@ def gemm_outputs_split(model: onnx.ModelProto, *, most_bytes: int = MOST_BYTES) 
         name, outputs = gemm.node.name, [part.output[0] for part in parts]
         joined = helper.make_node("Concat", outputs, gemm.node.output, name=name, axis=1)
         replacements[gemm.node.output[0]] = [*parts, joined]
-        split.append(name)
+        names.append(name)
     replace_nodes(model, replacements, pieces)
-    return split
+    return names
 
 
 def _pieces(tensor: onnx.TensorProto, axis: int, count: int) -> list[onnx.TensorProto]:
@@ -130,12 +130,12 @@ def _pieces(tensor: onnx.TensorProto, axis: int, count: int) -> list[onnx.Tensor
     return [numpy_helper.from_array(np.ascontiguousarray(part), _name(tensor.name, i)) for i, part in enumerate(parts)]
 
 
-def _part(node: onnx.NodeProto, number: int, split: Collection[str]) -> onnx.NodeProto:
-    """Return ``node`` for one part; of its inputs, those in ``split`` are parts too."""
+def _part(node: onnx.NodeProto, number: int, split_inputs: Collection[str]) -> onnx.NodeProto:
+    """Return ``node`` for one part; of its inputs, ``split_inputs`` are parts too."""
     part = onnx.NodeProto()
     part.CopyFrom(node)
     part.name = _name(node.name, number)
-    part.input[:] = [_name(name, number) if name in split else name for name in node.input]
+    part.input[:] = [_name(name, number) if name in split_inputs else name for name in node.input]
     part.output[:] = [_name(name, number) for name in node.output]
     return part
 

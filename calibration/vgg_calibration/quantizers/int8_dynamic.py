@@ -22,16 +22,16 @@ def quantize_linear_dynamic(model: onnx.ModelProto, context: QuantizationContext
     layers = find_linear_layers(model, context)
     for layer in layers:
         nodes, tensors = _quantized(layer, 63 if context.target.reduce_range else 127)
-        replacements[layer.given] = nodes
+        replacements[layer.output] = nodes
         constants += tensors
     replace_nodes(model, replacements, constants)
     return [layer.node.name for layer in layers]
 
 
-def _quantized(layer: LinearLayer, most: int) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def _quantized(layer: LinearLayer, max_level: int) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     name = layer.node.name
-    scale = np.maximum(np.abs(layer.weight).max(axis=0), np.finfo(np.float32).tiny) / np.float32(most)
-    weight = np.clip(np.rint(layer.weight / scale), -most, most).astype(np.int8)
+    scale = np.maximum(np.abs(layer.weight).max(axis=0), np.finfo(np.float32).tiny) / np.float32(max_level)
+    weight = np.clip(np.rint(layer.weight / scale), -max_level, max_level).astype(np.int8)
     constants = [
         numpy_helper.from_array(np.ascontiguousarray(weight), f"{name}_weight_int8"),
         numpy_helper.from_array(scale.astype(np.float32), f"{name}_weight_scale"),
@@ -40,7 +40,7 @@ def _quantized(layer: LinearLayer, most: int) -> tuple[list[onnx.NodeProto], lis
     weight_int8, weight_scale, weight_zero_point = (tensor.name for tensor in constants)
     quantized = [f"{name}_input_uint8", f"{name}_input_scale", f"{name}_input_zero_point"]
     nodes = [
-        helper.make_node("DynamicQuantizeLinear", [layer.taken], quantized, name=f"{name}_quantize"),
+        helper.make_node("DynamicQuantizeLinear", [layer.input], quantized, name=f"{name}_quantize"),
         helper.make_node(
             "MatMulInteger",
             [quantized[0], weight_int8, quantized[2], weight_zero_point],

@@ -55,7 +55,7 @@ def quantize_static_int8(
     quantized = [name for name in layers if name not in context.in_float]
     _replace_weights(model, quantized, context.weights)
     _declare_float(model, context.ranges)
-    bounds = {name: (np.float32(found.low), np.float32(found.high)) for name, found in context.ranges.items()}
+    bounds = {name: (np.float32(span.low), np.float32(span.high)) for name, span in context.ranges.items()}
     quantizer = QDQQuantizer(
         model,
         per_channel=True,
@@ -100,6 +100,6 @@ def _declare_float(model: onnx.ModelProto, names: Iterable[str]) -> None:
 
 def _forget_declarations(model: onnx.ModelProto) -> None:
     del model.graph.value_info[:]
-    kept = [entry for entry in model.metadata_props if (entry.key, entry.value) != _INFERRED]
+    entries = [entry for entry in model.metadata_props if (entry.key, entry.value) != _INFERRED]
     del model.metadata_props[:]
-    model.metadata_props.extend(kept)
+    model.metadata_props.extend(entries)

@@ -33,26 +33,26 @@ class LinearLayer:
     bias: str | None
 
     @property
-    def taken(self) -> str:
+    def input(self) -> str:
         """Name of ``x``."""
         return str(self.node.input[0])
 
     @property
-    def given(self) -> str:
+    def output(self) -> str:
         """Name of ``y``."""
         return str(self.node.output[0])
 
     def with_bias(self, product: str) -> list[onnx.NodeProto]:
         """Return the node that adds the bias to the tensor ``product`` to give ``y``."""
         if self.bias is None:
-            return [helper.make_node("Identity", [product], [self.given], name=f"{self.node.name}_output")]
-        return [helper.make_node("Add", [product, self.bias], [self.given], name=f"{self.node.name}_bias")]
+            return [helper.make_node("Identity", [product], [self.output], name=f"{self.node.name}_output")]
+        return [helper.make_node("Add", [product, self.bias], [self.output], name=f"{self.node.name}_bias")]
 
 
 def find_linear_layers(model: onnx.ModelProto, context: QuantizationContext) -> list[LinearLayer]:
     """Return every unscaled Gemm and every MatMul with a two-dimensional constant weight, but for those in float."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    found = []
+    layers = []
     for node in model.graph.node:
         if node.op_type not in ("Gemm", "MatMul") or node.input[1] not in constants or node.name in context.in_float:
             continue
@@ -62,8 +62,8 @@ def find_linear_layers(model: onnx.ModelProto, context: QuantizationContext) -> 
             continue
         values = numpy_helper.to_array(weight)
         bias = (node.input[2] or None) if len(node.input) > 2 else None  # an input left out has no name
-        found.append(LinearLayer(node, values.T if attributes.get("transB") else values, bias))
-    return found
+        layers.append(LinearLayer(node, values.T if attributes.get("transB") else values, bias))
+    return layers
 
 
 def replace_nodes(
@@ -80,10 +80,10 @@ def replace_nodes(
     nodes = [new for node in graph.node for new in replacements.get(node.output[0], [node])]
     del graph.node[:]
     graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input} | {value.name for value in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used or tensor.name not in replaced]
+    used_names = {name for node in nodes for name in node.input} | {value.name for value in graph.output}
+    initializers = [tensor for tensor in graph.initializer if tensor.name in used_names or tensor.name not in replaced]
     del graph.initializer[:]
-    graph.initializer.extend([*kept, *constants])
+    graph.initializer.extend([*initializers, *constants])
 
 
 def _is_scaled(attributes: dict[str, Any]) -> bool:

@@ -42,7 +42,7 @@ def quantize_linear_weights_blockwise(
             numpy_helper.from_array(weight, f"{name}_weight_int{bits}"),
             numpy_helper.from_array(scales.astype(ml_dtypes.bfloat16), f"{name}_scales_bfloat16"),
         ]
-        replacements[layer.given] = _nodes(layer, bits, block_size) + layer.with_bias(f"{name}_product")
+        replacements[layer.output] = _nodes(layer, bits, block_size) + layer.with_bias(f"{name}_product")
     replace_nodes(model, replacements, constants)
     if replacements and _DOMAIN not in {entry.domain for entry in model.opset_import}:
         model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
@@ -83,7 +83,7 @@ def _nodes(layer: LinearLayer, bits: int, block_size: int) -> list[onnx.NodeProt
         helper.make_node("Cast", [f"{name}_scales_bfloat16"], [f"{name}_scales"], to=onnx.TensorProto.FLOAT),
         helper.make_node(
             "MatMulNBits",
-            [layer.taken, f"{name}_weight_int{bits}", f"{name}_scales"],
+            [layer.input, f"{name}_weight_int{bits}", f"{name}_scales"],
             [f"{name}_product"],
             name=f"{name}_matmul",
             domain=_DOMAIN,

@@ -34,7 +34,7 @@ __all__ = [
 def activation_names(model: onnx.ModelProto) -> list[str]:
     """Return the names of the input and of everything that the nodes compute."""
     computed = [name for node in model.graph.node for name in node.output if name]  # an output left out has no name
-    return [taken.name for taken in model.graph.input] + computed
+    return [value.name for value in model.graph.input] + computed
 
 
 def collect_histograms(
@@ -52,14 +52,14 @@ def collect_histograms(
         CalibrationError: an activation is NaN or infinite.
     """
     model = onnx.load(file, load_external_data=False)
-    taken = model.graph.input[0].name
-    computed = [name for name in activation_names(model) if name != taken]
-    histograms = {name: Histogram() for name in [taken, *computed]}
+    network_input = model.graph.input[0].name
+    computed = [name for name in activation_names(model) if name != network_input]
+    histograms = {name: Histogram() for name in [network_input, *computed]}
     done = 0
     with session_with_outputs(model, computed, beside=file) as session:
         for batch in batches:
-            given = session.run(computed, {taken: batch})
-            for name, values in zip([taken, *computed], [batch, *given], strict=True):
+            outputs = session.run(computed, {network_input: batch})
+            for name, values in zip([network_input, *computed], [batch, *outputs], strict=True):
                 if values.dtype.kind == "f":
                     _add(histograms[name], name, values)
             done += len(batch)
@@ -85,8 +85,8 @@ def session_with_outputs(model: onnx.ModelProto, outputs: Sequence[str], *, besi
         model: without its external data, which lies next to the file ``beside``; it is changed.
     """
     onnxruntime = import_onnxruntime()
-    known = {value.name for value in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in known)
+    output_names = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in output_names)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_threads()
     options.log_severity_level = 3
@@ -164,4 +164,4 @@ def load_ranges(key: Mapping[str, str]) -> dict[str, Range] | None:
 
 def store_ranges(key: Mapping[str, str], ranges: Mapping[str, Range]) -> None:
     """Store ``ranges`` under ``key``; a cache that cannot be written is not an error."""
-    store_entry("ranges", key, {"ranges": {name: [found.low, found.high] for name, found in ranges.items()}})
+    store_entry("ranges", key, {"ranges": {name: [span.low, span.high] for name, span in ranges.items()}})

@@ -95,19 +95,19 @@ def read_calibration_images(
         name = relative_name(file, folder)
         try:
             content = file.read_bytes()
-            found = np.ascontiguousarray(preprocessing.pixels(read_image(content)))
+            image = np.ascontiguousarray(preprocessing.pixels(read_image(content)))
         except (ImageError, OSError) as error:
             skipped.append(f"{name} ({error})")
             continue
-        _check_size(name, found, size)
+        _check_size(name, image, size)
         names.append(name)
-        pixels.append(found)
+        pixels.append(image)
         digests.append(hashlib.sha256(content).hexdigest())
         on_image(len(names))
-    tried = len(names) + len(skipped)
-    if len(skipped) > MAX_UNREADABLE * tried:
+    total = len(names) + len(skipped)
+    if len(skipped) > MAX_UNREADABLE * total:
         raise CalibrationError(
-            f"{len(skipped)} of {tried} calibration images are unreadable, more than {MAX_UNREADABLE:.0%}: "
+            f"{len(skipped)} of {total} calibration images are unreadable, more than {MAX_UNREADABLE:.0%}: "
             f"{'; '.join(skipped[:5])}{' ...' if len(skipped) > 5 else ''}",
             hint=f"Remove them from {folder}, or give another folder to `calibration`.",
         )

@@ -61,10 +61,10 @@ class _Layer:
     signal: float = 0.0
     noise: float = 0.0
 
-    def add(self, taken: NDArray[np.float32], given: NDArray[np.float32]) -> None:
-        difference = self.session.run(None, {self.node.input[0]: taken})[0].astype(np.float64) - given
+    def add(self, inputs: NDArray[np.float32], outputs: NDArray[np.float32]) -> None:
+        difference = self.session.run(None, {self.node.input[0]: inputs})[0].astype(np.float64) - outputs
         self.noise += float(np.sum(difference**2))
-        self.signal += float(np.sum(given.astype(np.float64) ** 2))
+        self.signal += float(np.sum(outputs.astype(np.float64) ** 2))
 
     def result(self) -> LayerSensitivity:
         decibels = math.inf if self.noise == 0 else 10 * math.log10(max(self.signal, 1e-300) / self.noise)
@@ -74,7 +74,7 @@ class _Layer:
 def measure_sensitivity(
     file: Path, context: QuantizationContext, batches: Iterable[NDArray[np.float32]]
 ) -> list[LayerSensitivity]:
-    """Return the noise of each layer with weights of the float model in ``file``, in the order of the graph.
+    """Return the sensitivity of each layer with weights of the float model in ``file``, in the order of the graph.
 
     Each layer is a small session of its own that holds 8-bit weights; the float model gives every layer's input and
     output, so all layers are measured in one pass.
@@ -86,11 +86,13 @@ def measure_sensitivity(
     model = onnx.load(file, load_external_data=False)
     layers = _layers(model, file, context)
     names = list(dict.fromkeys(name for layer in layers for name in (layer.node.input[0], layer.node.output[0])))
-    taken = model.graph.input[0].name
-    wanted = [name for name in names if name != taken]
+    network_input = model.graph.input[0].name
+    wanted = [name for name in names if name != network_input]
     with session_with_outputs(model, wanted, beside=file) as session:
         for batch in batches:
-            values = dict(zip(wanted, session.run(wanted, {taken: batch}), strict=True)) | {taken: batch}
+            values = dict(zip(wanted, session.run(wanted, {network_input: batch}), strict=True)) | {
+                network_input: batch
+            }
             for layer in layers:
                 layer.add(values[layer.node.input[0]], values[layer.node.output[0]])
     return [layer.result() for layer in layers]
@@ -104,8 +106,8 @@ def _layers(model: onnx.ModelProto, file: Path, context: QuantizationContext) ->
             weight = cast("NDArray[np.float32]", read_tensor(constants[node.input[1]], beside=file))
             bias = [numpy_helper.from_array(read_tensor(constants[name], beside=file), name) for name in node.input[2:]]
             to_round = context.weights.get(node.input[1], weight)
-            covered, levels = context.ranges[node.input[0]], context.target.weight_levels
-            small = _quantized_layer(node, to_round, bias, covered, levels=levels, opsets=model.opset_import)
+            input_range, levels = context.ranges[node.input[0]], context.target.weight_levels
+            small = _quantized_layer(node, to_round, bias, input_range, levels=levels, opsets=model.opset_import)
             layers.append(_Layer(node, 3 * weight.size, _session(small)))
     return layers
 
@@ -114,21 +116,21 @@ def _quantized_layer(
     node: onnx.NodeProto,
     weight: NDArray[np.float32],
     bias: list[onnx.TensorProto],
-    covered: Range,
+    input_range: Range,
     *,
     levels: int,
     opsets: Iterable[onnx.OperatorSetIdProto],
 ) -> onnx.ModelProto:
     """A model of this node alone: float input, quantized and dequantized; 8-bit weights, dequantized; float output."""
     axis = output_axis(node)
-    most = np.float32(levels)
+    max_level = np.float32(levels)
     others = tuple(i for i in range(weight.ndim) if i != axis)
-    scale = np.maximum(np.abs(weight).max(axis=others), np.finfo(np.float32).tiny) / most
+    scale = np.maximum(np.abs(weight).max(axis=others), np.finfo(np.float32).tiny) / max_level
     shaped = scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
-    step = np.float32(max((covered.high - covered.low) / (LEVELS - 1), float(np.finfo(np.float32).tiny)))
-    zero_point = min(max(round(-covered.low / float(step)), 0), LEVELS - 1)
+    step = np.float32(max((input_range.high - input_range.low) / (LEVELS - 1), float(np.finfo(np.float32).tiny)))
+    zero_point = min(max(round(-input_range.low / float(step)), 0), LEVELS - 1)
     tensors = [
-        numpy_helper.from_array(_levels(weight, shaped, most), "weight_int8"),
+        numpy_helper.from_array(_levels(weight, shaped, max_level), "weight_int8"),
         numpy_helper.from_array(scale.astype(np.float32), "weight_scale"),
         numpy_helper.from_array(np.zeros(scale.shape, np.int8), "weight_zero_point"),
         numpy_helper.from_array(np.array(step), "input_scale"),
@@ -145,16 +147,18 @@ def _quantized_layer(
         helper.make_node("DequantizeLinear", weights, ["weight_float"], axis=axis),
         quantized,
     ]
-    taken = helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, node.name, [taken], [onnx.ValueInfoProto(name=node.output[0])], tensors + bias)
+    network_input = helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(
+        nodes, node.name, [network_input], [onnx.ValueInfoProto(name=node.output[0])], tensors + bias
+    )
     return helper.make_model(graph, opset_imports=list(opsets), ir_version=10)
 
 
-def _levels(weight: NDArray[np.float32], scale: NDArray[np.float32], most: np.float32) -> NDArray[np.int8]:
+def _levels(weight: NDArray[np.float32], scale: NDArray[np.float32], max_level: np.float32) -> NDArray[np.int8]:
     """Return int8 levels; in place, since a VGG's first fully connected weight takes 411 MB."""
     levels = weight / scale
     np.rint(levels, out=levels)
-    np.clip(levels, -most, most, out=levels)
+    np.clip(levels, -max_level, max_level, out=levels)
     return levels.astype(np.int8)
 
 

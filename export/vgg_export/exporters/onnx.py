@@ -41,8 +41,8 @@ def torch2onnx(
     instead of copying them, unless ``single_file``.
 
     Args:
-        takes: name and shape of the input; a batch dimension given by name becomes dynamic.
-        gives: name of the output.
+        input_spec: name and shape of the input; a batch dimension given by name becomes dynamic.
+        output_spec: name of the output.
         opset: version of the ONNX operator set.
         metadata: written into the model's metadata.
 
@@ -83,11 +83,11 @@ def _export(module: nn.Module, input_spec: InputSpec, output_spec: OutputSpec, o
     except Exception as error:  # the exporter wraps whatever the module or a decomposition raised
         raise _untraceable(error) from error
     assert program is not None  # it is None only where the exporter writes the file itself
-    found = program.model.opset_imports[""]
-    if found != opset:
+    written_opset = program.model.opset_imports[""]
+    if written_opset != opset:
         raise UsageError(
-            f"opset {opset} was asked for; this torch ({torch.__version__}) writes opset {found} instead.",
-            hint=f"Take `opset={found}`, or leave the option out.",
+            f"opset {opset} was asked for; this torch ({torch.__version__}) writes opset {written_opset} instead.",
+            hint=f"Take `opset={written_opset}`, or leave the option out.",
         )
     return program.model
 

@@ -56,7 +56,7 @@ def embed_preprocessing(file: Path, preprocessing: Preprocessing, input_spec: In
     per step, so that the outputs stay the same to the bit.
 
     Args:
-        takes: the new input, of the old one's name.
+        input_spec: the new input, of the old one's name.
     """
     model = onnx.load(file, load_external_data=False)
     graph = model.graph
@@ -93,9 +93,9 @@ def _nodes(name: str, prefix: str, preprocessing: Preprocessing, graph: onnx.Gra
         ("Sub", "mean", preprocessing.mean),
         ("Div", "std", preprocessing.std),
     )
-    for operator, what, values in steps:
+    for operator, field, values in steps:
         if values is not None:
-            before, after, constant = after, f"{prefix}_after_{what}", f"{prefix}_{what}"
+            before, after, constant = after, f"{prefix}_after_{field}", f"{prefix}_{field}"
             array = np.array(values, dtype=np.float32).reshape(-1, 1, 1)
             graph.initializer.append(numpy_helper.from_array(array, constant))
             yield helper.make_node(operator, [before, constant], [after], name=after)

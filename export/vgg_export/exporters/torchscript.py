@@ -36,7 +36,7 @@ def torch2torchscript(module: nn.Module, file: Path, *, input_spec: InputSpec, m
     """Write ``module`` (in eval mode) as a traced and frozen TorchScript archive to ``file``.
 
     Args:
-        takes: shape and dtype of the input. A traced module takes any batch size that its operators take.
+        input_spec: shape and dtype of the input. A traced module takes any batch size that its operators take.
         metadata: written as extra files; ``torch.jit.load(file, _extra_files={name: ""})`` gives them back.
 
     Raises:

@@ -27,7 +27,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "labels": to_json(plan.labels),
         "layers": to_json(table.rows),
         "totals": {"parameters": table.parameters, "bytes": table.bytes, "macs": table.macs},
-        "would_write": [recipe.file for recipe in plan.recipes],
+        "would_write": [spec.file for spec in plan.variant_specs],
     }
 
 
@@ -46,7 +46,7 @@ def plan_as_text(plan: Plan) -> str:
         *_layer_lines(_table(plan)),
         "",
         *([] if plan.search is None else [*table_as_text(plan.search), ""]),
-        *(f"would write   {recipe.file}" for recipe in plan.recipes),
+        *(f"would write   {spec.file}" for spec in plan.variant_specs),
     ]
     return "\n".join(lines)
 

@@ -18,7 +18,7 @@ from vgg_runtime.errors import CalibrationError, ImageError
 from vgg_runtime.imaging.decode import read_image
 from vgg_runtime.imaging.folders import choose_images
 
-__all__ = ["COMPRESSION_SIZE", "Chosen", "ImageSplit", "split_images"]
+__all__ = ["COMPRESSION_SIZE", "ImageSelection", "ImageSplit", "split_images"]
 
 # Calibration images by default where ranks of layers are measured, and not ranges alone.
 COMPRESSION_SIZE = 800
@@ -28,24 +28,24 @@ HELD_OUT = 0.25
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ImageSelection:
     """Images below one folder.
 
     Attributes:
-        spare: the next ones, for those among ``files`` that turn out to be unreadable.
+        fallback: the next ones, for those among ``files`` that turn out to be unreadable.
     """
 
     folder: Path
     files: tuple[Path, ...]
-    spare: tuple[Path, ...] = ()
+    fallback: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class ImageSplit:
     """Sets of real images that share no content; None where the user gave no folder to take them from."""
 
-    samples: Chosen | None
-    calibration: Chosen | None
+    samples: ImageSelection | None
+    calibration: ImageSelection | None
 
 
 def split_images(
@@ -74,31 +74,31 @@ def split_images(
     folder = Path(calibration.folder)
     if not folder.exists():
         raise CalibrationError(f"there is no folder {folder}.", hint="Give a folder of images to `calibration`.")
-    wanted = calibration.size or default_size
-    with_spare = math.ceil(wanted / (1 - MAX_UNREADABLE))
+    size = calibration.size or default_size
+    with_fallback = math.ceil(size / (1 - MAX_UNREADABLE))
     if samples.folder is None or Path(samples.folder).resolve() == folder.resolve():
         count = samples.size or evaluation_sample_count(macs)
-        found = choose_images(folder, with_spare + count, seed=seed)
-        held_out = min(count, max(1, int(len(found) * HELD_OUT)), len(found) - 1)
+        files = choose_images(folder, with_fallback + count, seed=seed)
+        held_out_count = min(count, max(1, int(len(files) * HELD_OUT)), len(files) - 1)
         # Unreadable ones are left to the calibration, which skips a few of them.
-        judged = Chosen(folder, tuple(islice(filter(_is_readable, reversed(found)), held_out))[::-1])
+        held_out = ImageSelection(folder, tuple(islice(filter(_is_readable, reversed(files)), held_out_count))[::-1])
     else:
-        found = choose_images(folder, sys.maxsize, seed=seed)
-        judged = _choose(samples.folder, samples.size, seed)
-    same = {_digest(file) for file in judged.files}
-    others = tuple(islice((file for file in found if _digest(file) not in same), with_spare))
-    chosen, spare = others[:wanted], others[wanted:]
-    if len(chosen) < (calibration.size or 1):
+        files = choose_images(folder, sys.maxsize, seed=seed)
+        held_out = _choose(samples.folder, samples.size, seed)
+    same = {_digest(file) for file in held_out.files}
+    others = tuple(islice((file for file in files if _digest(file) not in same), with_fallback))
+    range_files, fallback = others[:size], others[size:]
+    if len(range_files) < (calibration.size or 1):
         raise CalibrationError(
-            f"{folder} has {counted(len(chosen), 'image')} for calibration beside those held out to judge by; "
+            f"{folder} has {counted(len(range_files), 'image')} for calibration beside those held out to judge by; "
             f"{calibration.size or 1} were asked for.",
             hint="Add images, ask for fewer with `calibration.size`, or judge by other images with `samples=DIR`.",
         )
-    return ImageSplit(judged if judged.files else None, Chosen(folder, chosen, spare))
+    return ImageSplit(held_out if held_out.files else None, ImageSelection(folder, range_files, fallback))
 
 
-def _choose(folder: str | os.PathLike[str], size: int | None, seed: int) -> Chosen:
-    return Chosen(Path(folder), tuple(choose_samples(Path(folder), size, seed=seed)))
+def _choose(folder: str | os.PathLike[str], size: int | None, seed: int) -> ImageSelection:
+    return ImageSelection(Path(folder), tuple(choose_samples(Path(folder), size, seed=seed)))
 
 
 def _is_readable(file: Path) -> bool:

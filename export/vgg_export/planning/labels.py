@@ -56,11 +56,13 @@ def labels_from_checkpoint(
         classes: width of the network's head.
     """
     unfit = tuple(
-        f"labels: {each.source} has {len(each.value)} names, the network has {classes} outputs; not taken"
-        for each in candidates
-        if len(each.value) != classes
+        f"labels: {candidate.source} has {len(candidate.value)} names, the network has {classes} outputs; not taken"
+        for candidate in candidates
+        if len(candidate.value) != classes
     )
-    statement, remarks = sole_statement("labels", [each for each in candidates if len(each.value) == classes])
+    statement, remarks = sole_statement(
+        "labels", [candidate for candidate in candidates if len(candidate.value) == classes]
+    )
     if statement is None:
         return None, (*unfit, *remarks)
     return statement.value, (*unfit, f"labels: taken from {statement.source}")
@@ -91,11 +93,11 @@ def _from_json(text: str, path: Path) -> Any:
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON lets a key come twice, and the json module then keeps the last without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"it has the key {next(key for key in keys if keys.count(key) > 1)!r} more than once")
-    return found
+    return mapping
 
 
 def _imagenet() -> tuple[str, ...]:

@@ -158,7 +158,7 @@ class Quantization:
             raise UsageError(f"`min_snr` must be a finite number of dB, got {self.min_snr}.")
 
     @property
-    def budget(self) -> AccuracyTarget:
+    def accuracy_target(self) -> AccuracyTarget:
         """What int8-static must reach beside its tolerance, by leaving layers in float."""
         return AccuracyTarget(self.min_agreement, self.min_snr)
 
@@ -257,6 +257,6 @@ class Options:
             raise UsageError(f"`input_size` must be at least 1 pixel high and wide, got {self.input_size}.")
 
 
-def _check_words(what: str, words: Iterable[str], known: Iterable[str]) -> None:
-    if unknown := sorted(set(words) - set(known)):
-        raise UsageError(f"unknown {what} {', '.join(unknown)}.", hint=f"Available: {', '.join(known)}.")
+def _check_words(kind: str, words: Iterable[str], choices: Iterable[str]) -> None:
+    if unknown := sorted(set(words) - set(choices)):
+        raise UsageError(f"unknown {kind} {', '.join(unknown)}.", hint=f"Available: {', '.join(choices)}.")

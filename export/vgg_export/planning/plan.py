@@ -39,12 +39,12 @@ class Plan:
 
     Attributes:
         loaded: the network and where it came from.
-        takes: the input of the network.
+        input_spec: the input of the network.
         preprocessing: from an image to that input.
         assumptions: what was taken as usual because nobody said otherwise; the architecture's own included.
         remarks: what the user has to see: choices made, and facts taken from the checkpoint's own statements.
         labels: one name per class, or None.
-        recipes: the variants to write, in order.
+        variant_specs: the variants to write, in order.
         images: real images to calibrate and to judge by.
         search: how the preprocessing was found, None where it was not searched for.
     """
@@ -56,7 +56,7 @@ class Plan:
     assumptions: tuple[str, ...]
     remarks: tuple[str, ...]
     labels: tuple[str, ...] | None
-    recipes: tuple[VariantSpec, ...]
+    variant_specs: tuple[VariantSpec, ...]
     images: ImageSplit
     search: PreprocessingSearch | None = None
 
@@ -88,8 +88,8 @@ def make_plan(
         RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
         UsageError: options do not go together, or a search for the preprocessing lacks labelled samples.
     """
-    recipes = select_variants(options.formats, options.quantize.methods, compress=options.compresses)
-    _check_calibration(options, recipes)
+    variant_specs = select_variants(options.formats, options.quantize.methods, compress=options.compresses)
+    _check_calibration(options, variant_specs)
     loaded = load_model(
         checkpoint,
         model=options.model.name,
@@ -125,7 +125,7 @@ def make_plan(
         assumptions=(*loaded.architecture.assumptions, *assumed, *few_images, *held_out),
         remarks=remarks,
         labels=labels,
-        recipes=recipes,
+        variant_specs=variant_specs,
         images=images,
     )
     return _with_search(plan, on_step, on_note) if options.preprocess == FIND else plan
@@ -137,11 +137,11 @@ def note_assumptions(assumptions: Iterable[str], on_note: OnNote) -> None:
         on_note(f"assumed: {assumption}")
 
 
-def _check_calibration(options: Options, recipes: Iterable[VariantSpec]) -> None:
+def _check_calibration(options: Options, variant_specs: Iterable[VariantSpec]) -> None:
     """Refuse calibration on nothing: ranges taken from noise fit no photograph."""
     if options.calibration.folder is not None:
         return
-    if needing := [recipe.quantize for recipe in recipes if recipe.ranges == "required"]:
+    if needing := [spec.quantize for spec in variant_specs if spec.ranges == "required"]:
         raise UsageError(
             f"`quantize={needing}` takes ranges from real images, and none are given.",
             hint="Add `calibration=FOLDER_OF_PHOTOS`.",
@@ -181,10 +181,10 @@ def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing
     preset = "imagenet" if channels == 3 else "plain"
     usual = resolve_preprocessing(preset, size=size, channels=channels)
     preprocessing, remarks, unsaid = apply_statements(usual, loaded.metadata, size)
-    taken = f"{preset} is taken for {counted(channels, 'channel')}"
-    note = f"no `preprocess` was given: {taken}; the answers are wrong if it is not"
+    choice = f"{preset} is taken for {counted(channels, 'channel')}"
+    note = f"no `preprocess` was given: {choice}; the answers are wrong if it is not"
     if preprocessing != usual:
-        note = f"no `preprocess` was given, and the checkpoint doesn't state {' and '.join(unsaid)}: {taken} there"
+        note = f"no `preprocess` was given, and the checkpoint doesn't state {' and '.join(unsaid)}: {choice} there"
     return preprocessing, (note,) if unsaid else (), remarks
 
 
@@ -201,7 +201,7 @@ def _with_search(plan: Plan, on_step: OnStep, on_note: OnNote) -> Plan:
     images = split_labelled(samples, plan.labels, macs=layer_table(plan.loaded.module, image).macs)
     search = search_preprocessing(plan.loaded, images, batch=plan.input_spec.batch_size, on_step=on_step)
     require_clear(search)
-    notes = tuple(findings(search, judged=len(images.rest.files), held_out=images.held_out))
+    notes = tuple(findings(search, sample_count=len(images.rest.files), held_out=images.held_out))
     note_assumptions(notes, on_note)
     return replace(
         plan,

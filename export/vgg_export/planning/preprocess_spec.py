@@ -53,23 +53,23 @@ def resolve_preprocessing(option: str | Preprocessing, *, size: tuple[int, int],
     """
     if is_preset(option):
         return preset(option, size, channels)
-    found, origin = _read(option), option if isinstance(option, str) else "the Preprocessing"
-    if found.channel_count != channels:
+    preprocessing, origin = _read(option), option if isinstance(option, str) else "the Preprocessing"
+    if preprocessing.channel_count != channels:
         raise PreprocessingError(
-            f"{origin} makes {counted(found.channel_count, 'channel')} ({found.channels}); "
+            f"{origin} makes {counted(preprocessing.channel_count, 'channel')} ({preprocessing.channels}); "
             f"the network takes {channels}."
         )
-    if found.output_size not in (None, size):
+    if preprocessing.output_size not in (None, size):
         raise PreprocessingError(
-            f"{origin} makes images of {found.output_size} (height, width); the network takes {size}.",
+            f"{origin} makes images of {preprocessing.output_size} (height, width); the network takes {size}.",
             hint="Make resize, crop and `input_size` agree.",
         )
-    if len(found.permutation or ()) not in (0, math.prod(size)):
+    if len(preprocessing.permutation or ()) not in (0, math.prod(size)):
         raise PreprocessingError(
-            f"{origin} permutes {len(found.permutation or ())} pixels; the network takes images of {size} "
+            f"{origin} permutes {len(preprocessing.permutation or ())} pixels; the network takes images of {size} "
             f"(height, width), {math.prod(size)} pixels."
         )
-    return found
+    return preprocessing
 
 
 def _read(option: str | Preprocessing) -> Preprocessing:
@@ -117,17 +117,17 @@ def read_permutation(path: Path) -> list[int]:
     if read is None:
         raise PreprocessingError(f"{path} is no kind of file that a permutation is read from.", hint=_HINT)
     try:
-        found = read(path)
+        array = read(path)
     except CheckpointError as error:
         raise PreprocessingError(f"the permutation cannot be read: {error.message}", hint=_HINT) from error
     except _DAMAGED as error:
         raise PreprocessingError(f"the permutation in {path} cannot be read: {error}.", hint=_HINT) from error
-    if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise PreprocessingError(
-            f"{path} holds {found.dtype} of shape {list(found.shape)}; a permutation is one row of integers.",
+            f"{path} holds {array.dtype} of shape {list(array.shape)}; a permutation is one row of integers.",
             hint=_HINT,
         )
-    return list(map(int, found))
+    return list(map(int, array))
 
 
 def _json(path: Path) -> NDArray[Any]:

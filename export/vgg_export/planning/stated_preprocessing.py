@@ -57,5 +57,5 @@ def _interpolate(before: Preprocessing, interpolation: Interpolation, size: Size
     return replace(before, interpolation=interpolation)
 
 
-def _normalize(before: Preprocessing, stated: Normalization, size: Size) -> Preprocessing:
-    return replace(before, mean=stated.mean, std=stated.std, divide_by=stated.divide_by)
+def _normalize(before: Preprocessing, normalization: Normalization, size: Size) -> Preprocessing:
+    return replace(before, mean=normalization.mean, std=normalization.std, divide_by=normalization.divide_by)

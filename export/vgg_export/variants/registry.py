@@ -53,17 +53,17 @@ MODEL_FILE: dict[Format, str] = {"onnx": "model.onnx", "torchscript": "model.pt"
 
 @dataclass(frozen=True)
 class ExportContext:
-    """What every recipe is made from.
+    """What every variant is made from.
 
     Attributes:
         module: the network in eval mode, the original or the one that stands for it.
         network: which of the two it is.
-        takes: the input of the network.
-        gives: the output of every variant.
+        input_spec: the input of the network.
+        output_spec: the output of every variant.
         opset: version of the ONNX operator set.
         single_file: whether the weights go inside the ``.onnx`` file.
         metadata: what travels inside each file.
-        staging: directory of the bundle in the making; a recipe may read the variants above it in the table.
+        staging: directory of the bundle in the making; a variant may be made from those above it in the table.
         quantization: target and ranges for the quantized variants.
         int8_static_in_float: names of the nodes that int8-static leaves in float.
         int8_static_notes: why.
@@ -91,7 +91,7 @@ class ExportContext:
 
 @dataclass(frozen=True)
 class WrittenFiles:
-    """What a recipe wrote besides the model.
+    """What was written besides the model.
 
     Attributes:
         external_data: path of the file with its large weights, None where they are inside the model's.
@@ -114,7 +114,7 @@ class VariantSpec:
         tolerance: what it is held to.
         write: writes the model to the given path.
         quantize: the word of ``--quantize`` that asks for it, None for what is always exported.
-        budgeted: whether ``--min-agreement`` and ``--min-snr`` apply to it.
+        has_accuracy_target: whether ``--min-agreement`` and ``--min-snr`` apply to it.
         network: what is written: the original network, or the low-rank one that stands for it.
     """
 
@@ -123,7 +123,7 @@ class VariantSpec:
     tolerance: Tolerance
     write: Callable[[ExportContext, Path], WrittenFiles]
     quantize: str | None = None
-    budgeted: bool = False
+    has_accuracy_target: bool = False
     network: Network = "original"
 
     @property
@@ -151,51 +151,52 @@ class VariantSpec:
         return PRECISIONS[self.precision].ranges if self.precision in PRECISIONS else "unused"
 
 
-def _onnx_fp32(job: ExportContext, file: Path) -> WrittenFiles:
+def _onnx_fp32(context: ExportContext, file: Path) -> WrittenFiles:
     data = torch2onnx(
-        job.module,
+        context.module,
         file,
-        input_spec=job.input_spec,
-        output_spec=job.output_spec,
-        opset=job.opset,
-        single_file=job.single_file,
-        metadata=job.metadata,
+        input_spec=context.input_spec,
+        output_spec=context.output_spec,
+        opset=context.opset,
+        single_file=context.single_file,
+        metadata=context.metadata,
     )
     return WrittenFiles(data)
 
 
-def _torchscript_fp32(job: ExportContext, file: Path) -> WrittenFiles:
-    _torchscript(job, job.module, file)
+def _torchscript_fp32(context: ExportContext, file: Path) -> WrittenFiles:
+    _torchscript(context, context.module, file)
     return WrittenFiles()
 
 
-def _torchscript_int8_dynamic(job: ExportContext, file: Path) -> WrittenFiles:
-    _torchscript(job, torch_linear_int8_dynamic(job.module), file)
+def _torchscript_int8_dynamic(context: ExportContext, file: Path) -> WrittenFiles:
+    _torchscript(context, torch_linear_int8_dynamic(context.module), file)
     return WrittenFiles(notes=("fully connected layers quantized",))
 
 
-def _torchscript(job: ExportContext, module: nn.Module, file: Path) -> None:
-    input_spec = job.input_spec
-    if job.embedded is not None:
-        module, input_spec = prepend_preprocessing(module, job.embedded), input_spec.as_pixels()
-    torch2torchscript(module, file, input_spec=input_spec, metadata=job.metadata)
+def _torchscript(context: ExportContext, module: nn.Module, file: Path) -> None:
+    input_spec = context.input_spec
+    if context.embedded is not None:
+        module, input_spec = prepend_preprocessing(module, context.embedded), input_spec.as_pixels()
+    torch2torchscript(module, file, input_spec=input_spec, metadata=context.metadata)
 
 
 def _quantized(precision: str) -> Callable[[ExportContext, Path], WrittenFiles]:
-    """Return the recipe that quantizes the float ONNX variant to ``precision``."""
+    """Return the function that quantizes the float ONNX variant to ``precision``."""
 
-    def write(job: ExportContext, file: Path) -> WrittenFiles:
-        source, context = job.float_onnx, job.quantization
-        quantized = write_quantized(source, file, PRECISIONS[precision], context, single_file=job.single_file)
+    def write(context: ExportContext, file: Path) -> WrittenFiles:
+        quantized = write_quantized(
+            context.float_onnx, file, PRECISIONS[precision], context.quantization, single_file=context.single_file
+        )
         return WrittenFiles(quantized.external_data, quantized.notes, quantized.layers, quantized.in_float)
 
     return write
 
 
-def _onnx_int8_static(job: ExportContext, file: Path) -> WrittenFiles:
-    context = replace(job.quantization, in_float=job.int8_static_in_float)
-    written = _quantized("int8-static")(replace(job, quantization=context), file)
-    return replace(written, notes=(*written.notes, *job.int8_static_notes))
+def _onnx_int8_static(context: ExportContext, file: Path) -> WrittenFiles:
+    quantization = replace(context.quantization, in_float=context.int8_static_in_float)
+    files = _quantized("int8-static")(replace(context, quantization=quantization), file)
+    return replace(files, notes=(*files.notes, *context.int8_static_notes))
 
 
 ONNX_FP32 = VariantSpec("onnx", "fp32", FLOAT_ROUNDING, _onnx_fp32)
@@ -204,7 +205,7 @@ VARIANTS: tuple[VariantSpec, ...] = (
     ONNX_FP32,
     VariantSpec("onnx", "fp16", HALF_ROUNDING, _quantized("fp16"), "fp16"),
     VariantSpec("onnx", "int8-dynamic", INT8_LINEAR, _quantized("int8-dynamic"), "dynamic"),
-    VariantSpec("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", budgeted=True),
+    VariantSpec("onnx", "int8-static", INT8_ACTIVATIONS, _onnx_int8_static, "static", has_accuracy_target=True),
     VariantSpec("onnx", "int8-weights", INT8_LINEAR, _quantized("int8-weights"), "int8-weights"),
     VariantSpec("onnx", "int4-weights", INT4_WEIGHTS, _quantized("int4-weights"), "int4-weights"),
     VariantSpec("torchscript", "fp32", FLOAT_ROUNDING, _torchscript_fp32),
@@ -212,35 +213,37 @@ VARIANTS: tuple[VariantSpec, ...] = (
 )
 
 # The same of the network that --compress makes, for which the gate has its own rule.
-LOW_RANK_VARIANTS = tuple(replace(recipe, network="lowrank", tolerance=LOW_RANK, budgeted=False) for recipe in VARIANTS)
+LOW_RANK_VARIANTS = tuple(
+    replace(spec, network="lowrank", tolerance=LOW_RANK, has_accuracy_target=False) for spec in VARIANTS
+)
 
-QUANTIZE_OPTIONS = tuple(dict.fromkeys(recipe.quantize for recipe in VARIANTS if recipe.quantize))
+QUANTIZE_OPTIONS = tuple(dict.fromkeys(spec.quantize for spec in VARIANTS if spec.quantize))
 
 
 def select_variants(
     formats: Collection[str], quantize: Collection[str], *, compress: bool = False
 ) -> tuple[VariantSpec, ...]:
-    """Return the recipes for ``formats``: float32 always, the others where ``quantize`` asks for them.
+    """Return the variants of ``formats``: float32 always, the others where ``quantize`` asks for them.
 
     Args:
         compress: whether each is wanted for the low-rank network too.
 
     Raises:
-        UsageError: a quantization is not to be had in any of the formats.
+        UsageError: a quantization is not available in any of the formats.
     """
-    chosen = [
-        recipe
-        for recipe in (*VARIANTS, *LOW_RANK_VARIANTS * compress)
-        if recipe.format in formats and (recipe.quantize is None or recipe.quantize in quantize)
+    specs = [
+        spec
+        for spec in (*VARIANTS, *LOW_RANK_VARIANTS * compress)
+        if spec.format in formats and (spec.quantize is None or spec.quantize in quantize)
     ]
-    if missing := sorted(set(quantize) - {recipe.quantize for recipe in chosen}):
+    if missing := sorted(set(quantize) - {spec.quantize for spec in specs}):
         raise UsageError(
-            f"`quantize={missing}` is not to be had for the format {', '.join(formats)}.",
-            hint=f"ONNX takes {', '.join(QUANTIZE_OPTIONS)}; TorchScript takes dynamic.",
+            f"`quantize={missing}` is not available for the format {', '.join(formats)}.",
+            hint=f"Available for onnx: {', '.join(QUANTIZE_OPTIONS)}; for torchscript: dynamic.",
         )
-    return tuple(chosen)
+    return tuple(specs)
 
 
-def open_variant(recipe: VariantSpec, directory: Path) -> Run:
+def open_variant(spec: VariantSpec, directory: Path) -> Run:
     """Return the variant in the bundle at ``directory`` as a function, run on the CPU by its own engine."""
-    return open_backend(ENGINES[recipe.format], directory / recipe.file, SessionConfig("cpu", available_threads())).run
+    return open_backend(ENGINES[spec.format], directory / spec.file, SessionConfig("cpu", available_threads())).run

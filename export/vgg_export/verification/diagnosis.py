@@ -88,13 +88,13 @@ class _Judgement:
     def one_class(self) -> str | None:
         """Warn where one class is the answer for nearly all images, and for more than are of it."""
         index = int(np.bincount(self.answers).argmax())
-        answered, true = (int((each == index).sum()) for each in (self.answers, self.truth))
+        answer_count, class_count = (int((classes == index).sum()) for classes in (self.answers, self.truth))
         share = accuracy_with_interval((self.answers == index).tolist(), [True] * len(self.truth))
-        if share.value < NEARLY_ALL or share.interval is None or share.interval[0] <= true / len(self.truth):
+        if share.value < NEARLY_ALL or share.interval is None or share.interval[0] <= class_count / len(self.truth):
             return None
         return (
-            f"the answer is '{self.labels[index]}' for {answered} of {len(self.truth)} images ({share.value:.0%}), but "
-            f"only {true} of them ({true / len(self.truth):.0%}) are of that class"
+            f"the answer is '{self.labels[index]}' for {answer_count} of {len(self.truth)} images ({share.value:.0%}), "
+            f"but only {class_count} of them ({class_count / len(self.truth):.0%}) are of that class"
         )
 
     def permuted(self) -> str | None:
@@ -106,8 +106,8 @@ class _Judgement:
         """
         halves = _alternate_within_classes(self.truth)
         right = np.zeros(len(self.truth), bool)
-        for fitted in (halves, ~halves):
-            right[~fitted] = self._assignment(fitted)[self.answers[~fitted]] == self.truth[~fitted]
+        for half in (halves, ~halves):
+            right[~half] = self._assignment(half)[self.answers[~half]] == self.truth[~half]
         assigned = accuracy_with_interval(right.tolist(), [True] * len(right))
         if assigned.interval is None or assigned.interval[0] <= self.accuracy.greatest:
             return None
@@ -130,19 +130,19 @@ class _Judgement:
         """Name the classes that most images tell to be another."""
         pairs = []
         for answer, true in enumerate(assignment.tolist()):
-            called = self.truth[self.answers == answer]
-            if answer != true and (count := int((called == true).sum())) > len(called) / 2:
-                pairs.append((count, len(called), self.labels[answer], self.labels[true]))
+            classes = self.truth[self.answers == answer]
+            if answer != true and (count := int((classes == true).sum())) > len(classes) / 2:
+                pairs.append((count, len(classes), self.labels[answer], self.labels[true]))
         pairs.sort(key=lambda pair: -pair[0])
-        told = [f"predictions of '{a}' are mostly images of '{b}' ({n} of {all_})" for n, all_, a, b in pairs]
-        return "; ".join(told[:EXAMPLES]) + "."
+        examples = [f"predictions of '{a}' are mostly images of '{b}' ({n} of {all_})" for n, all_, a, b in pairs]
+        return "; ".join(examples[:EXAMPLES]) + "."
 
-    def _cause(self, least: float) -> str:
+    def _cause(self, min_accuracy: float) -> str:
         """Name a usual order that explains the answers as well as the fitted one: accuracy of at least ``least``."""
         orders = {"alphabetical": sorted(self.labels), "numeric": sorted(self.labels, key=_by_number)}
         for name, order in orders.items():
-            meant = np.array([self.labels.index(label) for label in order])
-            if (meant[self.answers] == self.truth).mean() >= least:
+            indices = np.array([self.labels.index(label) for label in order])
+            if (indices[self.answers] == self.truth).mean() >= min_accuracy:
                 beginning = ", ".join(order[:4])
                 return f" The {name} order ({beginning}, ...) explains it: give `labels` in that order."
         return " Give `labels` in the order of the training."
@@ -150,10 +150,10 @@ class _Judgement:
 
 def _alternate_within_classes(truth: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Choose every other image of each class."""
-    chosen = np.zeros(len(truth), bool)
+    mask = np.zeros(len(truth), bool)
     for index in np.unique(truth):
-        chosen[np.flatnonzero(truth == index)[::2]] = True
-    return chosen
+        mask[np.flatnonzero(truth == index)[::2]] = True
+    return mask
 
 
 def _by_number(label: str) -> list[tuple[int, int, str]]:

@@ -28,8 +28,8 @@ def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, stagin
     """Run every variant below ``staging``, from its file and by its engine, and write the golden samples.
 
     Returns:
-        the manifest with the figures; a quantized variant that misses its tolerance, or the budget that the user set,
-        is removed and recorded as left out.
+        the manifest with the figures; a quantized variant that misses its tolerance, or the accuracy that the user
+        asked for, is removed and recorded as left out.
 
     Raises:
         ParityError: a float32 variant misses its tolerance.
@@ -37,12 +37,12 @@ def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, stagin
     gate = _Gate(
         plan, manifest, reference, classes_from_folders(reference.samples.names, plan.labels), staging, on_step
     )
-    judged = []
-    for recipe, variant in zip(plan.recipes, manifest.variants, strict=True):
-        on_step(f"verifying {recipe.name}")
-        judged.append(gate.pass_through(recipe, variant))
-    left_out = tuple(variant for variant in judged if isinstance(variant, LeftOutVariant))
-    passed = tuple(variant for variant in judged if isinstance(variant, Variant))
+    outcomes = []
+    for spec, variant in zip(plan.variant_specs, manifest.variants, strict=True):
+        on_step(f"verifying {spec.name}")
+        outcomes.append(gate.pass_through(spec, variant))
+    left_out = tuple(variant for variant in outcomes if isinstance(variant, LeftOutVariant))
+    passed = tuple(variant for variant in outcomes if isinstance(variant, Variant))
     manifest = remove_left_out(manifest, left_out, staging)
     return replace(manifest, variants=passed, golden=_write_golden(reference, staging))
 
@@ -57,7 +57,7 @@ def verify_end_to_end(plan: Plan, manifest: Manifest, reference: Reference, stag
         ParityError: a float32 variant misses, or the pixels differ from torchvision's.
     """
     misses = EndToEndCheck.of(plan, reference).check(staging, manifest, on_step)
-    left_out = (_miss(plan, manifest, recipe, misses[recipe.name]) for recipe in plan.recipes if recipe.name in misses)
+    left_out = (_miss(plan, manifest, spec, misses[spec.name]) for spec in plan.variant_specs if spec.name in misses)
     return remove_left_out(manifest, tuple(left_out), staging)
 
 
@@ -70,69 +70,71 @@ class _Gate:
     staging: Path
     on_step: OnStep
 
-    def pass_through(self, recipe: VariantSpec, variant: Variant) -> Variant | LeftOutVariant:
+    def pass_through(self, spec: VariantSpec, variant: Variant) -> Variant | LeftOutVariant:
         """Return ``variant`` with its figures, or what is recorded of it where it misses."""
         try:
-            outputs = self.reference.run(recipe.name, open_variant(recipe, self.staging), self.on_step)
+            outputs = self.reference.run(spec.name, open_variant(spec, self.staging), self.on_step)
         except ParityError as error:
-            return _miss(self.plan, self.manifest, recipe, error.message, hint=error.hint)
-        figures = self.reference.compare(outputs, tie=recipe.tolerance.tie)
+            return _miss(self.plan, self.manifest, spec, error.message, hint=error.hint)
+        figures = self.reference.compare(outputs, tie=spec.tolerance.tie)
         accuracy = None
         if self.truth is not None:
             eager = self.reference.per_sample
             accuracy = compare_accuracy(self.truth, eager, self.reference.rows_per_sample(outputs))
-        tolerance = self._tolerance(recipe)
-        reason = _shortfall(recipe, tolerance, figures, self.plan.options.quantize.budget)
-        if reason is None and recipe.is_low_rank and accuracy is not None:
-            reason = _lost_accuracy(recipe, accuracy, self.plan.options.compress.max_accuracy_drop)
+        tolerance = self._tolerance(spec)
+        reason = _shortfall(spec, tolerance, figures, self.plan.options.quantize.accuracy_target)
+        if reason is None and spec.is_low_rank and accuracy is not None:
+            reason = _lost_accuracy(spec, accuracy, self.plan.options.compress.max_accuracy_drop)
         if reason is not None:
-            return _miss(self.plan, self.manifest, recipe, reason, figures)
+            return _miss(self.plan, self.manifest, spec, reason, figures)
         return replace(variant, parity=figures, tolerance=tolerance, accuracy=accuracy)
 
-    def _tolerance(self, recipe: VariantSpec) -> Tolerance:
+    def _tolerance(self, spec: VariantSpec) -> Tolerance:
         """What the variant is held to; a low-rank one to the user's share of answers, unless its labels tell more."""
-        if recipe.is_low_rank and self.truth is None:
-            return replace(recipe.tolerance, min_top1_agreement=self.plan.options.compress.min_agreement)
-        return recipe.tolerance
+        if spec.is_low_rank and self.truth is None:
+            return replace(spec.tolerance, min_top1_agreement=self.plan.options.compress.min_agreement)
+        return spec.tolerance
 
 
-def _lost_accuracy(recipe: VariantSpec, accuracy: Accuracy, allowed: float) -> str | None:
+def _lost_accuracy(spec: VariantSpec, accuracy: Accuracy, allowed: float) -> str | None:
     """Say how much accuracy a low-rank variant loses, where that is more points than ``allowed``."""
     lost = 100 * (accuracy.eager - accuracy.variant)
     if lost <= allowed:
         return None
     return (
-        f"{recipe.name} is right on {accuracy.variant:.1%} of {accuracy.images} labelled samples and eager PyTorch on "
+        f"{spec.name} is right on {accuracy.variant:.1%} of {accuracy.images} labelled samples and eager PyTorch on "
         f"{accuracy.eager:.1%}: {lost:.1f} points are lost, and {allowed:g} allowed."
     )
 
 
-def _shortfall(recipe: VariantSpec, tolerance: Tolerance, figures: ParityFigures, budget: AccuracyTarget) -> str | None:
-    """Say by what ``figures`` miss the recipe's tolerance, or the user's budget; None where they do not."""
+def _shortfall(
+    spec: VariantSpec, tolerance: Tolerance, figures: ParityFigures, accuracy_target: AccuracyTarget
+) -> str | None:
+    """Say by what ``figures`` miss the variant's tolerance, or what the user asked for; None where they do not."""
     if misses := figures.misses(tolerance):
         return (
-            f"{recipe.name} differs from eager PyTorch by more than {tolerance.name}: {'; '.join(misses)} "
+            f"{spec.name} differs from eager PyTorch by more than {tolerance.name}: {'; '.join(misses)} "
             f"(worst on {figures.worst_sample})."
         )
-    if recipe.budgeted and (asked := budget.misses(figures)):
-        return f"{recipe.name} misses what was asked for on the images held out: {'; '.join(asked.values())}."
+    if spec.has_accuracy_target and (shortfalls := accuracy_target.misses(figures)):
+        return f"{spec.name} misses what was asked for on the images held out: {'; '.join(shortfalls.values())}."
     return None
 
 
 def _miss(
     plan: Plan,
     manifest: Manifest,
-    recipe: VariantSpec,
+    spec: VariantSpec,
     reason: str,
     figures: ParityFigures | None = None,
     *,
     hint: str = "Report it with the checkpoint's architecture, or export the other format with `formats`.",
 ) -> LeftOutVariant:
     """Return what is recorded of a variant that misses; a float variant of the original network ends the export."""
-    if not recipe.may_be_left_out:
+    if not spec.may_be_left_out:
         raise ParityError(f"{reason} No bundle was written.", hint=hint)
-    advice = remedies(recipe, plan.options, manifest, figures)
-    return LeftOutVariant(recipe.name, reason, figures, recipe.tolerance, advice)
+    advice = remedies(spec, plan.options, manifest, figures)
+    return LeftOutVariant(spec.name, reason, figures, spec.tolerance, advice)
 
 
 def _write_golden(reference: Reference, staging: Path) -> str:

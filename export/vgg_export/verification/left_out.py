@@ -24,28 +24,32 @@ def remove_left_out(manifest: Manifest, left_out: tuple[LeftOutVariant, ...], bu
     for variant in manifest.variants:
         if variant.name in names:
             shutil.rmtree((bundle / variant.file).parent)
-    kept = tuple(variant for variant in manifest.variants if variant.name not in names)
-    return replace(manifest, variants=kept, left_out=(*manifest.left_out, *left_out))
+    variants = tuple(variant for variant in manifest.variants if variant.name not in names)
+    return replace(manifest, variants=variants, left_out=(*manifest.left_out, *left_out))
 
 
 def remedies(
-    recipe: VariantSpec, options: Options, manifest: Manifest, figures: ParityFigures | None = None
+    spec: VariantSpec, options: Options, manifest: Manifest, figures: ParityFigures | None = None
 ) -> tuple[str, ...]:
-    """Return what to do about a miss of ``recipe``, what helps most first.
+    """Return what to do about a miss of ``spec``, what helps most first.
 
     Args:
         figures: of the miss; None where it could not be run or compared.
     """
-    if recipe.is_low_rank:
-        return _smaller_compression(recipe, manifest)
+    if spec.is_low_rank:
+        return _smaller_compression(spec, manifest)
     advice = []
-    if recipe.budgeted and options.quantize.all_layers:
+    if spec.has_accuracy_target and options.quantize.all_layers:
         advice.append("leave out `all_layers`, so that the noisiest layers can stay in float")
-    elif recipe.budgeted and figures is not None and (misses := options.quantize.budget.misses(figures)):
+    elif (
+        spec.has_accuracy_target
+        and figures is not None
+        and (misses := options.quantize.accuracy_target.misses(figures))
+    ):
         advice.append(f"lower {' and '.join(f'`{parameter}`' for parameter in misses)}")
-    if recipe.ranges != "unused" and manifest.calibration is not None:
+    if spec.ranges != "unused" and manifest.calibration is not None:
         advice += _better_ranges(options, manifest.calibration)
-    return (*advice, f"leave out `quantize={[recipe.quantize]}`")
+    return (*advice, f"leave out `quantize={[spec.quantize]}`")
 
 
 def _better_ranges(options: Options, calibration: Calibration) -> list[str]:
@@ -62,7 +66,7 @@ def _better_ranges(options: Options, calibration: Calibration) -> list[str]:
     return advice
 
 
-def _smaller_compression(recipe: VariantSpec, manifest: Manifest) -> tuple[str, ...]:
+def _smaller_compression(spec: VariantSpec, manifest: Manifest) -> tuple[str, ...]:
     compression, macs = manifest.compression, manifest.architecture.macs
     assert compression is not None
     advice = [
@@ -71,4 +75,4 @@ def _smaller_compression(recipe: VariantSpec, manifest: Manifest) -> tuple[str, 
     ]
     if macs is not None:
         advice.insert(0, f"`compress={max(1.1, 0.8 * macs / compression.chosen.macs):.1f}`, which compresses less")
-    return (*advice, *([f"leave out `quantize={[recipe.quantize]}`"] if recipe.quantize else []))
+    return (*advice, *([f"leave out `quantize={[spec.quantize]}`"] if spec.quantize else []))

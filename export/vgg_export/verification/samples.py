@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgg_export.planning.image_split import Chosen
+from vgg_export.planning.image_split import ImageSelection
 from vgg_runtime.bundle.manifest import InputSpec
 from vgg_runtime.errors import PreprocessingError
 from vgg_runtime.imaging.decode import read_image
@@ -60,15 +60,15 @@ class Samples:
         return file if isinstance(file, bytes) else file.read_bytes()
 
 
-def real_samples(chosen: Chosen, preprocessing: Preprocessing, input_spec: InputSpec) -> Samples:
+def real_samples(selection: ImageSelection, preprocessing: Preprocessing, input_spec: InputSpec) -> Samples:
     """Return the chosen images for variants that take ``input_spec``.
 
     Raises:
         ImageError: one of them is unreadable.
         PreprocessingError: preprocessing brings one of them to another size.
     """
-    files = chosen.files
-    names = tuple(relative_name(file, chosen.folder) for file in files)
+    files = selection.files
+    names = tuple(relative_name(file, selection.folder) for file in files)
     return _samples(names, files, preprocessing, input_spec, real=True)
 
 

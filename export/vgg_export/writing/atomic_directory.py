@@ -50,15 +50,15 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
 def _require_only_bundle_files(destination: Path) -> None:
     """A bundle that is replaced is deleted with all that lies in it, so its manifest must account for all of that."""
     try:
-        strange = read_bundle(destination).unexpected_files()
+        extra_files = read_bundle(destination).unexpected_files()
     except BundleError as error:
         raise UsageError(
             f"{destination} is no bundle that this release can read, so it is not replaced: {error.message}",
             hint="Remove it yourself, or give another path to `output`.",
         ) from error
-    if strange:
+    if extra_files:
         raise UsageError(
-            f"{destination} holds more than a bundle, so it is not replaced: {', '.join(strange)}.",
+            f"{destination} holds more than a bundle, so it is not replaced: {', '.join(extra_files)}.",
             hint="Move that elsewhere, or give another path to `output`.",
         )
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from vgg_export.planning.options import Options
     from vgg_export.planning.plan import Plan
 
-__all__ = ["Calibrated", "calibrate", "read_images"]
+__all__ = ["CalibrationResult", "calibrate", "read_images"]
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class CalibrationResult:
     """What calibration found.
 
     Attributes:
@@ -53,8 +53,8 @@ def calibrate(
     tolerance: Tolerance,
     held_out: Reference | None,
     on_step: OnStep,
-) -> Calibrated:
-    """Run the float model over the images; find ranges, each layer's noise, and what stays in float.
+) -> CalibrationResult:
+    """Run the float model over the images; find ranges, each layer's sensitivity, and what stays in float.
 
     Args:
         model_digests: SHA-256 of each file of the model.
@@ -66,21 +66,21 @@ def calibrate(
     if options.calibration.size is None:
         images, _ = images.split(CALIBRATION_SIZE)
     # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.
-    seen, unseen = images.split(len(images) - (max(1, len(images) // 4) if len(images) > 1 else 0))
+    range_images, evaluation_images = images.split(len(images) - (max(1, len(images) // 4) if len(images) > 1 else 0))
     ranges = cached_ranges(
         float_onnx,
         hashlib.sha256("".join(sorted(model_digests.values())).encode()).hexdigest(),
-        seen,
+        range_images,
         options.calibration.method,
         batch_size=batch_size,
-        on_image=lambda done: on_step("calibrating", min(done, len(seen)), len(seen)),
+        on_image=lambda done: on_step("calibrating", min(done, len(range_images)), len(range_images)),
     )
     choice = choose_precision(
         float_onnx,
         QuantizationContext(TARGETS[options.quantize.target], ranges),
-        seen,
-        unseen,
-        Goal(tolerance, options.quantize.budget),
+        range_images,
+        evaluation_images,
+        Goal(tolerance, options.quantize.accuracy_target),
         held_out=held_out,
         batch_size=batch_size,
         all_layers=options.quantize.all_layers or "static" not in options.quantize.methods,
@@ -91,11 +91,11 @@ def calibrate(
         images=images.names,
         skipped=images.skipped,
         sha256=images.sha256,
-        ranges={name: (found.low, found.high) for name, found in ranges.items()},
-        layer_snr_db={layer.weight.removesuffix(".weight"): _finite(layer.snr_db) for layer in choice.noise},
+        ranges={name: (span.low, span.high) for name, span in ranges.items()},
+        layer_snr_db={layer.weight.removesuffix(".weight"): _finite(layer.snr_db) for layer in choice.sensitivity},
         evaluation_snr_db=None if choice.snr_db is None else _finite(choice.snr_db),
     )
-    return Calibrated(choice.context, choice.in_float, choice.notes, record)
+    return CalibrationResult(choice.context, choice.in_float, choice.notes, record)
 
 
 def read_images(plan: Plan, on_step: OnStep, on_note: OnNote) -> CalibrationImages:
@@ -107,19 +107,19 @@ def read_images(plan: Plan, on_step: OnStep, on_note: OnNote) -> CalibrationImag
     Raises:
         CalibrationError: the images are refused, or too few for what is asked.
     """
-    chosen = plan.images.calibration
-    assert chosen is not None
+    selection = plan.images.calibration
+    assert selection is not None
     images = read_calibration_images(
-        (*chosen.files, *chosen.spare),
-        chosen.folder,
+        (*selection.files, *selection.fallback),
+        selection.folder,
         plan.preprocessing,
         plan.input_spec.size,
-        count=len(chosen.files),
-        on_image=lambda done: on_step("reading calibration images", done, len(chosen.files)),
+        count=len(selection.files),
+        on_image=lambda done: on_step("reading calibration images", done, len(selection.files)),
     )
     for skipped in images.skipped:
         on_note(f"skipped: {skipped}")
-    _refuse_too_few(images, chosen.folder, plan.options)
+    _refuse_too_few(images, selection.folder, plan.options)
     return images
 
 
@@ -130,7 +130,7 @@ def _refuse_too_few(images: CalibrationImages, folder: Path, options: Options) -
             f"({len(images.skipped)} are unreadable: {'; '.join(images.skipped[:5])}).",
             hint="Add images, or ask for fewer with `calibration.size`.",
         )
-    if options.quantize.budget and len(images) < 2:
+    if options.quantize.accuracy_target and len(images) < 2:
         raise CalibrationError(
             f"`min_agreement` and `min_snr` take ranges from some calibration images and choose on others; {folder} "
             f"has {len(images)}.",

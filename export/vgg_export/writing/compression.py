@@ -69,22 +69,23 @@ def compress(
         CalibrationError: the images are noise, or too few.
     """
     _refuse_noise(images)
-    shown, others = images.split(len(images) - min(COMPARED_IMAGES, len(images) // 4))
-    if len(shown) < FEWEST_IMAGES:
+    moment_images, comparison_images = images.split(len(images) - min(COMPARED_IMAGES, len(images) // 4))
+    if len(moment_images) < FEWEST_IMAGES:
         raise CalibrationError(
-            f"compression measures layers on {len(shown)} images and compares networks on {len(others)} others; a rank "
-            f"of r takes 2 r images to tell its directions apart, and at least {FEWEST_IMAGES}.",
+            f"compression measures layers on {len(moment_images)} images and compares networks on "
+            f"{len(comparison_images)} others; a rank of r takes 2 r images to tell its directions apart, and at least "
+            f"{FEWEST_IMAGES}.",
             hint=f"Give {FEWEST_IMAGES * 4 // 3 + 1} images or more with `calibration`; 800 are better.",
         )
-    low_rank = LowRankNetwork(module, _Batches(shown), seed=seed, on_progress=on_step)
-    original = _Answers(module, others, on_step)
+    low_rank = LowRankNetwork(module, _Batches(moment_images), seed=seed, on_progress=on_step)
+    original = _Answers(module, comparison_images, on_step)
     curve = []
     speedups = SPEEDUPS if speedup is None else (speedup,)
-    for each in speedups:
-        ranks = low_rank.ranks(speedup=each)
+    for factor in speedups:
+        ranks = low_rank.ranks(speedup=factor)
         network = low_rank.build(ranks, refit=False)
         agreement = original.agreement(network)
-        if agreement >= min_agreement - REFIT_GAIN or each == speedups[-1]:
+        if agreement >= min_agreement - REFIT_GAIN or factor == speedups[-1]:
             network = low_rank.build(ranks)
             agreement = original.agreement(network)
         curve.append(_point(low_rank, ranks, agreement))
@@ -93,8 +94,8 @@ def compress(
     record = Compression(
         chosen=curve[-1],
         curve=tuple(curve),
-        images=shown.names,
-        compared=others.names,
+        images=moment_images.names,
+        compared=comparison_images.names,
         sha256=images.sha256,
         other_images=0 if other is None else len(other),
         other_agreement=None if other is None else _Answers(module, other, on_step).agreement(network),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_calibration.compensated_rounding import compensated_weights
-from vgg_calibration.mixed_precision import MARGIN_DB, Goal, choose_in_float
+from vgg_calibration.mixed_precision import MARGIN_DB, Goal, select_float_nodes
 from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.statistics.images import CalibrationImages
 from vgg_calibration.statistics.input_moments import measure_input_moments
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PrecisionChoice", "choose_precision"]
 
-# Images that each layer's noise and its inputs are measured on, and that the choice is evaluated on.
-NOISE_IMAGES, EVALUATION_IMAGES = 16, 64
+# Images that each layer's sensitivity and its inputs are measured on, and that the choice is evaluated on.
+SENSITIVITY_IMAGES, EVALUATION_IMAGES = 16, 64
 
 # Each by twice as much as the one before: what misses after them misses for another reason.
 MAX_RAISES = 4
@@ -38,14 +38,14 @@ class PrecisionChoice:
 
     Attributes:
         context: ranges, and the weights that replace the model's own.
-        noise: of each layer when it alone is quantized.
+        sensitivity: of each layer: what quantizing it alone costs.
         in_float: names of the nodes that int8-static leaves in float.
         notes: what was changed from every layer in 8 bits, rounded to the nearest level, and what it brought.
         snr_db: of int8-static on the evaluation images in dB; None where the goal was not reached on them.
     """
 
     context: QuantizationContext
-    noise: list[LayerSensitivity] = field(default_factory=list)
+    sensitivity: list[LayerSensitivity] = field(default_factory=list)
     in_float: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     snr_db: float | None = None
@@ -82,19 +82,19 @@ def choose_precision(
         all_layers: whether every layer has to be in 8 bits.
     """
     batches = list(evaluation.split(EVALUATION_IMAGES)[0].batches(batch_size))
-    some = list(calibration.split(NOISE_IMAGES)[0].batches(batch_size))
+    layer_batches = list(calibration.split(SENSITIVITY_IMAGES)[0].batches(batch_size))
     if not batches:
-        on_step("measuring the noise of each layer")
-        return PrecisionChoice(context, measure_sensitivity(float_onnx, context, some))
+        on_step("measuring the sensitivity of each layer")
+        return PrecisionChoice(context, measure_sensitivity(float_onnx, context, layer_batches))
     trials = Trials(float_onnx, batches, tie=goal.tolerance.tie)
-    search = _Search(float_onnx, context, some, trials, on_step, all_layers=all_layers)
+    search = _Search(float_onnx, context, layer_batches, trials, on_step, all_layers=all_layers)
     choice = search.reach(goal.with_margin())
     if choice is None:
         choice = search.every_layer_in_8_bits()
-        return replace(choice, noise=search.noise(choice.context))
+        return replace(choice, sensitivity=search.sensitivity(choice.context))
     if held_out is not None:
         choice = _until_held_out_pass(search, choice, goal, held_out)
-    return replace(choice, noise=search.noise(choice.context), snr_db=search.snr_db(choice))
+    return replace(choice, sensitivity=search.sensitivity(choice.context), snr_db=search.snr_db(choice))
 
 
 class _Search:
@@ -116,7 +116,7 @@ class _Search:
         self._trials = trials
         self._on_step = on_step
         self._all_layers = all_layers
-        self._noise: dict[bool, list[LayerSensitivity]] = {}
+        self._sensitivity: dict[bool, list[LayerSensitivity]] = {}
 
     def reach(self, goal: Goal) -> PrecisionChoice | None:
         """Return the least that reaches ``goal``: nothing, compensated rounding, or layers in float as well.
@@ -137,21 +137,21 @@ class _Search:
         choice = self._compensated
         return choice if self._all_layers else replace(choice, notes=(*choice.notes, note))
 
-    def judge(self, choice: PrecisionChoice, held_out: Reference) -> ParityFigures:
+    def evaluate_held_out(self, choice: PrecisionChoice, held_out: Reference) -> ParityFigures:
         """Compare ``choice`` with eager PyTorch on the images held out."""
         self._on_step("trying int8-static on the images held out")
-        return self._trials.judge(choice.int8_static, held_out)
+        return self._trials.evaluate_held_out(choice.int8_static, held_out)
 
     def snr_db(self, choice: PrecisionChoice) -> float:
         """Return what ``choice`` gives on the evaluation images, in dB."""
         return self._evaluate(choice).decibels
 
-    def noise(self, context: QuantizationContext) -> list[LayerSensitivity]:
-        """Return the noise of each layer with the weights of ``context``."""
-        if (compensated := bool(context.weights)) not in self._noise:
-            self._on_step("measuring the noise of each layer")
-            self._noise[compensated] = measure_sensitivity(self._float_onnx, context, self._batches)
-        return self._noise[compensated]
+    def sensitivity(self, context: QuantizationContext) -> list[LayerSensitivity]:
+        """Return the sensitivity of each layer with the weights of ``context``."""
+        if (compensated := bool(context.weights)) not in self._sensitivity:
+            self._on_step("measuring the sensitivity of each layer")
+            self._sensitivity[compensated] = measure_sensitivity(self._float_onnx, context, self._batches)
+        return self._sensitivity[compensated]
 
     def _evaluate(self, choice: PrecisionChoice) -> ParityFigures:
         return self._trials.evaluate(choice.int8_static)
@@ -175,18 +175,18 @@ class _Search:
 
     def _partly_in_float(self, choice: PrecisionChoice, goal: Goal) -> PrecisionChoice | None:
         """Return ``choice`` with the noisiest layers in float, and a note on them."""
-        noise = self.noise(choice.context)
+        sensitivity = self.sensitivity(choice.context)
         self._on_step("choosing what stays in float")
 
         def evaluate(in_float: frozenset[str]) -> ParityFigures:
             return self._evaluate(replace(choice, in_float=in_float))
 
-        in_float = choose_in_float(noise, goal.is_met, evaluate)
+        in_float = select_float_nodes(sensitivity, goal.is_met, evaluate)
         if in_float is None:
             return None
         before, after = evaluate(frozenset()), evaluate(in_float)
         note = (
-            f"{len(in_float)} of {len(noise)} layers stay in float: {_words(before)} with all in 8 bits, "
+            f"{len(in_float)} of {len(sensitivity)} layers stay in float: {_words(before)} with all in 8 bits, "
             f"{_words(after)} now"
         )
         return replace(choice, in_float=in_float, notes=(*choice.notes, note))
@@ -196,7 +196,7 @@ def _until_held_out_pass(search: _Search, choice: PrecisionChoice, goal: Goal, h
     """Ask for more on the evaluation images until those held out reach ``goal``, or nothing more can be done."""
     first = choice
     for raises in range(MAX_RAISES):
-        figures = search.judge(choice, held_out)
+        figures = search.evaluate_held_out(choice, held_out)
         if goal.is_met(figures):
             break
         step_db = goal.step_db(figures) * 2**raises

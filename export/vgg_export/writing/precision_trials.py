@@ -51,7 +51,7 @@ class Trials:
             self._figures[key] = compare(self._reference, actual, names, tie=self._tie)
         return self._figures[key]
 
-    def judge(self, context: QuantizationContext, held_out: Reference) -> ParityFigures:
+    def evaluate_held_out(self, context: QuantizationContext, held_out: Reference) -> ParityFigures:
         """Compare it with eager PyTorch on the images held out: the lower agreement of all rows and of one per image.
 
         The gate goes by the first, the check from image bytes to labels by the second.

@@ -34,7 +34,7 @@ def report(
     if manifest.left_out:
         sections.append(_left_out(manifest.left_out))
     sections += _listed(
-        {"Quantized": [f"{each.name}: {note}" for each in manifest.variants for note in variant_notes(each)]}
+        {"Quantized": [f"{variant.name}: {note}" for variant in manifest.variants for note in variant_notes(variant)]}
     )
     if manifest.calibration is not None:
         sections.append(_calibration(manifest.calibration))
@@ -110,10 +110,10 @@ def _parity_note(manifest: Manifest, samples: Samples) -> str:
     verified = next((variant for variant in manifest.variants if variant.parity is not None), None)
     if verified is None or verified.parity is None or verified.tolerance is None:
         return "No variant was verified (`verify=False`)."
-    what = "real images" if samples.real else "images of 1/f noise (give `samples=DIR` to use real ones)"
+    kind = "real images" if samples.real else "images of 1/f noise (give `samples=DIR` to use real ones)"
     sizes = ", ".join(map(str, verified.parity.batch_sizes))
     return (
-        f"Compared with eager PyTorch on {len(samples.names)} {what} at batch sizes {sizes}; "
+        f"Compared with eager PyTorch on {len(samples.names)} {kind} at batch sizes {sizes}; "
         "pixels compared with torchvision's transforms and equal to the bit."
     )
 
@@ -157,11 +157,11 @@ def _accuracies(variants: Sequence[Variant]) -> str:
         "|---|---:|---:|---:|---:|---:|",
     ]
     for variant in variants:
-        if (found := variant.accuracy) is not None:
-            interval = f"{found.low * 100:+.1f} to {found.high * 100:+.1f} points"
+        if (accuracy := variant.accuracy) is not None:
+            interval = f"{accuracy.low * 100:+.1f} to {accuracy.high * 100:+.1f} points"
             rows.append(
-                f"| {variant.name} | {found.images} | {found.eager:.2%} | {found.variant:.2%} | {interval} | "
-                f"{found.p_value:.2g} |"
+                f"| {variant.name} | {accuracy.images} | {accuracy.eager:.2%} | {accuracy.variant:.2%} | {interval} | "
+                f"{accuracy.p_value:.2g} |"
             )
     return "\n".join(rows)
 
@@ -190,7 +190,7 @@ def _calibration(calibration: Calibration) -> str:
 
 def _compression(compression: Compression, macs: int | None) -> str:
     """The curve that the network was chosen from, so that another point of it can be asked for."""
-    chosen = compression.chosen
+    choice = compression.chosen
     rows = [
         "## Compression",
         "",
@@ -210,9 +210,9 @@ def _compression(compression: Compression, macs: int | None) -> str:
         speedup = f"{macs / point.macs:.1f}" if macs else ""
         rows.append(
             f"| {speedup} | {point.macs / 1e6:,.0f} M | {point.parameters / 1e6:.2f} M | {point.agreement:.1%} | "
-            f"{'chosen' if point == chosen else ''} |"
+            f"{'chosen' if point == choice else ''} |"
         )
-    rows += ["", "| layer | rank |", "|---|---:|", *(f"| {name} | {rank} |" for name, rank in chosen.ranks.items())]
+    rows += ["", "| layer | rank |", "|---|---:|", *(f"| {name} | {rank} |" for name, rank in choice.ranks.items())]
     return "\n".join(rows)
 
 

@@ -35,7 +35,7 @@ def write_variants(
     on_step: OnStep,
     on_note: OnNote = ignore_notes,
 ) -> Manifest:
-    """Write the files of every recipe of ``plan`` below ``staging``.
+    """Write the files of every variant of ``plan`` below ``staging``.
 
     Args:
         manifest: what is known so far; this much travels inside the files.
@@ -50,7 +50,7 @@ def write_variants(
         CalibrationError: it cannot be quantized as asked, or the calibration images are refused.
     """
     writer = _Writer(plan, reference, on_step, on_note)
-    job = ExportContext(
+    context = ExportContext(
         module=plan.loaded.module,
         input_spec=plan.input_spec,
         output_spec=manifest.output,
@@ -61,16 +61,16 @@ def write_variants(
         quantization=QuantizationContext(TARGETS[plan.options.quantize.target]),
         embedded=plan.preprocessing if plan.options.embed_preprocessing else None,
     )
-    variants, calibration = writer.write(job)
+    variants, calibration = writer.write(context)
     compression = None
     if plan.options.compresses:
         compressed = writer.compress()
-        low_rank = replace(job, module=compressed.module, network="lowrank")
+        low_rank = replace(context, module=compressed.module, network="lowrank")
         low_rank_variants, low_rank_calibration = writer.write(low_rank)
         variants |= low_rank_variants
         compression = replace(compressed.record, calibration=low_rank_calibration)
     # Only now: quantizers read the float variant as it came from the network.
-    finished = tuple(_embedded(variant, job, manifest.input) for variant in variants.values())
+    finished = tuple(_embedded(variant, context, manifest.input) for variant in variants.values())
     return replace(manifest, variants=finished, calibration=calibration, compression=compression)
 
 
@@ -87,15 +87,15 @@ class _Writer:
     def _images(self) -> CalibrationImages:
         return read_images(self._plan, self._on_step, self._on_note)
 
-    def write(self, job: ExportContext) -> tuple[dict[VariantSpec, Variant], Calibration | None]:
-        """Write the variants of ``job.network``; return them, and their calibration where one of them takes ranges."""
+    def write(self, context: ExportContext) -> tuple[dict[VariantSpec, Variant], Calibration | None]:
+        """Write the variants of ``context.network``; return them, with their calibration where one takes ranges."""
         variants: dict[VariantSpec, Variant] = {}
         calibration = None
-        for recipe in (recipe for recipe in self._plan.recipes if recipe.network == job.network):
-            if recipe.ranges != "unused" and calibration is None and self._plan.images.calibration is not None:
-                job, calibration = self._calibrated(job, next(iter(variants.values())))
-            self._on_step(f"writing {recipe.name}")
-            variants[recipe] = _write(recipe, job)
+        for spec in (spec for spec in self._plan.variant_specs if spec.network == context.network):
+            if spec.ranges != "unused" and calibration is None and self._plan.images.calibration is not None:
+                context, calibration = self._calibrated(context, next(iter(variants.values())))
+            self._on_step(f"writing {spec.name}")
+            variants[spec] = _write(spec, context)
         return variants, calibration
 
     def compress(self) -> CompressedNetwork:
@@ -112,28 +112,28 @@ class _Writer:
             on_step=self._on_step,
         )
 
-    def _calibrated(self, job: ExportContext, float_onnx: Variant) -> tuple[ExportContext, Calibration]:
-        """Return the job with ranges of activations, for the variants written from now on, and their record."""
-        int8_static = next((recipe for recipe in self._plan.recipes if recipe.budgeted), None)
+    def _calibrated(self, context: ExportContext, float_onnx: Variant) -> tuple[ExportContext, Calibration]:
+        """Return the context with ranges of activations, for the variants written from now on, and their record."""
+        int8_static = next((spec for spec in self._plan.variant_specs if spec.has_accuracy_target), None)
         # A low-rank network is quantized so that it gives its own answers; the gate compares them with the original's.
-        is_held_to_eager = self._plan.options.verify and int8_static is not None and job.network == "original"
+        is_held_to_eager = self._plan.options.verify and int8_static is not None and context.network == "original"
         calibrated = calibrate(
-            job.float_onnx,
+            context.float_onnx,
             float_onnx.sha256,
             self._images,
             self._plan.options,
-            batch_size=job.input_spec.batch_size or 1,
+            batch_size=context.input_spec.batch_size or 1,
             tolerance=INT8_ACTIVATIONS if int8_static is None else int8_static.tolerance,
             held_out=self._reference if is_held_to_eager else None,
             on_step=self._on_step,
         )
-        job = replace(
-            job,
+        context = replace(
+            context,
             quantization=calibrated.context,
             int8_static_in_float=calibrated.in_float,
             int8_static_notes=calibrated.notes,
         )
-        return job, calibrated.record
+        return context, calibrated.record
 
     def _other_images(self, folder: str | os.PathLike[str] | None) -> CalibrationImages | None:
         if folder is None:
@@ -142,34 +142,34 @@ class _Writer:
         return read_calibration_images(files, Path(folder), self._plan.preprocessing, self._plan.input_spec.size)
 
 
-def _write(recipe: VariantSpec, job: ExportContext) -> Variant:
-    file = job.staging / recipe.file
+def _write(spec: VariantSpec, context: ExportContext) -> Variant:
+    file = context.staging / spec.file
     file.parent.mkdir()
-    written = recipe.write(job, file)
-    data = written.external_data
-    files = [file] if data is None else [file, data]
+    files = spec.write(context, file)
+    data = files.external_data
+    paths = [file] if data is None else [file, data]
     return Variant(
-        name=recipe.name,
-        format=recipe.format,
-        precision=recipe.precision,
-        file=recipe.file,
-        external_data=None if data is None else data.relative_to(job.staging).as_posix(),
-        bytes=sum(path.stat().st_size for path in files),
-        sha256={path.relative_to(job.staging).as_posix(): sha256_of(path) for path in files},
-        opset=job.opset if recipe.format == "onnx" else None,
-        target=job.quantization.target.name if recipe.quantize else None,
-        notes=written.notes,
-        layers=written.layers,
-        in_float=written.in_float,
+        name=spec.name,
+        format=spec.format,
+        precision=spec.precision,
+        file=spec.file,
+        external_data=None if data is None else data.relative_to(context.staging).as_posix(),
+        bytes=sum(path.stat().st_size for path in paths),
+        sha256={path.relative_to(context.staging).as_posix(): sha256_of(path) for path in paths},
+        opset=context.opset if spec.format == "onnx" else None,
+        target=context.quantization.target.name if spec.quantize else None,
+        notes=files.notes,
+        layers=files.layers,
+        in_float=files.in_float,
     )
 
 
-def _embedded(variant: Variant, job: ExportContext, input_spec: InputSpec) -> Variant:
+def _embedded(variant: Variant, context: ExportContext, input_spec: InputSpec) -> Variant:
     """Return ``variant`` with preprocessing in its ONNX file, where that is asked for; TorchScript has it already."""
-    if job.embedded is None or variant.format != "onnx":
+    if context.embedded is None or variant.format != "onnx":
         return variant
-    file = job.staging / variant.file
+    file = context.staging / variant.file
     before = file.stat().st_size
-    embed_preprocessing(file, job.embedded, input_spec)
+    embed_preprocessing(file, context.embedded, input_spec)
     bytes_ = variant.bytes + file.stat().st_size - before
     return replace(variant, bytes=bytes_, sha256=variant.sha256 | {variant.file: sha256_of(file)})

@@ -42,7 +42,7 @@ def test_each_part_is_small_enough_and_the_outputs_are_the_same(
 ) -> None:
     model = gemm(make_model, bias=bias, scale=scale)
     before = run(model, X)
-    assert gemm_outputs_split(model, most_bytes=60) == ["fc0"]
+    assert gemm_outputs_split(model, max_bytes=60) == ["fc0"]
     weights = [values for name, values in constants(model).items() if name.startswith("weight")]
     assert [values.shape for values in weights] == [(20, 3), (20, 2), (20, 2)]
     np.testing.assert_array_equal(np.concatenate(weights, axis=1), WEIGHT)
@@ -55,7 +55,7 @@ def test_each_part_is_small_enough_and_the_outputs_are_the_same(
 def test_no_part_is_without_outputs(make_model, run, constants) -> None:
     model = gemm(make_model)
     before = run(model, X)
-    assert gemm_outputs_split(model, most_bytes=1) == ["fc0"]
+    assert gemm_outputs_split(model, max_bytes=1) == ["fc0"]
     assert [values.shape for name, values in constants(model).items() if name.startswith("weight")] == 7 * [(20, 1)]
     np.testing.assert_array_equal(run(model, X), before)
 
@@ -63,7 +63,7 @@ def test_no_part_is_without_outputs(make_model, run, constants) -> None:
 def test_what_is_small_enough_stays(make_model) -> None:
     model = gemm(make_model)
     before = model.SerializeToString()
-    assert gemm_outputs_split(model, most_bytes=140) == []
+    assert gemm_outputs_split(model, max_bytes=140) == []
     assert gemm_outputs_split(model) == []
     assert model.SerializeToString() == before
 
@@ -72,9 +72,9 @@ def test_what_is_small_enough_stays(make_model) -> None:
 def test_what_cannot_be_split_by_columns_for_itself_stays(make_model, changes: dict[str, Any]) -> None:
     model = gemm(make_model, **changes)
     before = model.SerializeToString()
-    assert gemm_outputs_split(model, most_bytes=60) == []
+    assert gemm_outputs_split(model, max_bytes=60) == []
     assert model.SerializeToString() == before
 
 
 def test_a_float_weight_stays(linear) -> None:
-    assert gemm_outputs_split(linear(np.float32(WEIGHT)), most_bytes=60) == []
+    assert gemm_outputs_split(linear(np.float32(WEIGHT)), max_bytes=60) == []

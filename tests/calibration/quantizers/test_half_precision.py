@@ -13,8 +13,8 @@ from vgg_calibration.quantizers.fp16 import conv_weights_fp16, float16
 LAYERS = ["conv1", "conv2", "fc1", "fc2"]
 
 
-def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+def relative_error(outputs: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(outputs - expected).max() / np.abs(expected).max())
 
 
 class TestFloat16:
@@ -24,9 +24,9 @@ class TestFloat16:
         expected = run(network, images)
         assert set(LAYERS) <= set(float16(network, QuantizationContext()))
         assert {value.dtype for value in constants(network).values()} == {np.dtype(np.float16)}
-        found = run(network, images)
-        assert found.dtype == np.float32
-        assert 0 < relative_error(found, expected) < 0.01
+        outputs = run(network, images)
+        assert outputs.dtype == np.float32
+        assert 0 < relative_error(outputs, expected) < 0.01
         assert network.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
         assert {entry.key: entry.value for entry in network.metadata_props} == {"origin": "a test"}
 
@@ -58,9 +58,9 @@ class TestConvWeights:
                 tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
         assert conv_weights_fp16(network, QuantizationContext()) == ["conv1", "conv2"]
         np.testing.assert_array_equal(run(network, images), run(rounded, images))
-        kept = {name: value.dtype for name, value in constants(network).items()}
-        assert kept.pop("conv1.weight_fp16") == kept.pop("conv2.weight_fp16") == np.float16
-        assert kept == {name: np.float32 for name in before if name not in ("conv1.weight", "conv2.weight")}
+        dtypes = {name: value.dtype for name, value in constants(network).items()}
+        assert dtypes.pop("conv1.weight_fp16") == dtypes.pop("conv2.weight_fp16") == np.float16
+        assert dtypes == {name: np.float32 for name in before if name not in ("conv1.weight", "conv2.weight")}
 
     def test_a_layer_in_float_stays_as_it_is(self, network: onnx.ModelProto, constants) -> None:
         before = constants(network)
@@ -75,8 +75,8 @@ class TestConvWeights:
         )
         fits = weight < 65520  # what rounds to the greatest float16, 65504
         assert conv_weights_fp16(model, QuantizationContext()) == (["conv"] if fits else [])
-        found = run(model, np.ones((1, 1, 1, 1), np.float32)).item()
-        assert found == (65504 if fits else weight)
+        outputs = run(model, np.ones((1, 1, 1, 1), np.float32)).item()
+        assert outputs == (65504 if fits else weight)
         assert list(constants(model)) == (["weight_fp16"] if fits else ["weight"])
 
     def test_a_weight_that_two_convolutions_share(self, make_model, run) -> None:

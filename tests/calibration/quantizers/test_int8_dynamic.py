@@ -27,9 +27,9 @@ CASES = [(form, bias) for form in FORMS for bias in with_bias(form)]
 @pytest.mark.parametrize(("form", "biased"), CASES)
 def test_what_8_bits_hold_is_computed_exactly(linear, run, form: str, biased: bool, target: str) -> None:
     """Whole numbers, with a step of 1 for the input and of a power of two for each output's weights."""
-    most = 63 if TARGETS[target].reduce_range else 127
-    weight = RANDOM.integers(-most, most + 1, (20, 5)).astype(np.float32)
-    weight[3] = [most, -most, most, most, -most]
+    max_level = 63 if TARGETS[target].reduce_range else 127
+    weight = RANDOM.integers(-max_level, max_level + 1, (20, 5)).astype(np.float32)
+    weight[3] = [max_level, -max_level, max_level, max_level, -max_level]
     weight *= 2.0 ** np.arange(-2, 3, dtype=np.float32)
     bias = np.float32([1, -2, 3, 0.5, 1000]) if biased else None
     x = RANDOM.integers(-100, 156, (4, 20)).astype(np.float32)
@@ -60,12 +60,12 @@ def test_rounding_is_all_that_is_lost(linear, run, form: str, biased: bool) -> N
 @pytest.mark.parametrize("target", TARGETS)
 def test_weights_are_int8_in_the_range_of_the_target(network: onnx.ModelProto, constants, target: str) -> None:
     quantize_linear_dynamic(network, QuantizationContext(TARGETS[target]))
-    most = 63 if TARGETS[target].reduce_range else 127
+    max_level = 63 if TARGETS[target].reduce_range else 127
     for name, width in (("fc1", 24), ("fc2", 6)):
         weight = constants(network)[f"{name}_weight_int8"]
         assert weight.dtype == np.int8
         assert weight.shape[1] == width
-        assert (np.abs(weight.astype(int)).max(axis=0) == most).all()  # every output uses all of it
+        assert (np.abs(weight.astype(int)).max(axis=0) == max_level).all()  # every output uses all of it
 
 
 def test_unknown_cpu_gets_weights_that_saturate_nowhere() -> None:

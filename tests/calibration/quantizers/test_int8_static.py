@@ -40,8 +40,8 @@ def quantized_weights(model: onnx.ModelProto, constants) -> dict[str, np.ndarray
     }
 
 
-def snr_db(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(10 * np.log10((expected**2).sum() / ((found - expected) ** 2).sum()))
+def snr_db(outputs: np.ndarray, expected: np.ndarray) -> float:
+    return float(10 * np.log10((expected**2).sum() / ((outputs - expected) ** 2).sum()))
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -49,9 +49,9 @@ def snr_db(found: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize("low", [0, -100])
 def test_what_8_bits_hold_is_computed_exactly(linear, run, target: str, transposed: bool, low: int) -> None:
     """Whole numbers with a step of 1 for the input, and of a power of two for each output's weights."""
-    most = 64 if TARGETS[target].reduce_range else 127
-    weight = RANDOM.integers(1 - most, most, (20, 5)).astype(np.float32)
-    weight[0] = -most
+    max_level = 64 if TARGETS[target].reduce_range else 127
+    weight = RANDOM.integers(1 - max_level, max_level, (20, 5)).astype(np.float32)
+    weight[0] = -max_level
     weight *= 2.0 ** np.arange(-2, 3, dtype=np.float32)
     bias = np.float32([1, -2, 3, 4, 1000])
     x = RANDOM.integers(low, low + 256, (4, 20)).astype(np.float32)
@@ -64,8 +64,8 @@ def test_what_8_bits_hold_is_computed_exactly(linear, run, target: str, transpos
 def test_what_lies_outside_the_range_is_clipped(linear, run) -> None:
     model = linear(np.float32([[127]]), np.float32([0]))
     quantize_static_int8(model, QuantizationContext(TARGETS["vnni"], {"x": Range(0, 255), "y": Range(0, 1e5)}))
-    found = run(model, np.float32([[-50], [0], [255], [256], [1e6]])).ravel()
-    np.testing.assert_allclose(found, np.float32([0, 0, 255, 255, 255]) * 127, rtol=1e-6)
+    outputs = run(model, np.float32([[-50], [0], [255], [256], [1e6]])).ravel()
+    np.testing.assert_allclose(outputs, np.float32([0, 0, 255, 255, 255]) * 127, rtol=1e-6)
 
 
 def test_a_convolutions_output_takes_the_steps_of_its_range(make_model, run) -> None:
@@ -81,9 +81,9 @@ def test_a_convolutions_output_takes_the_steps_of_its_range(make_model, run) -> 
 def test_the_whole_network_loses_little(network: onnx.ModelProto, images: np.ndarray, run, calibrated) -> None:
     expected = run(network, images)
     assert quantize_static_int8(network, calibrated()) == list(ALL)
-    found = run(network, images)
-    assert found.dtype == np.float32
-    assert 25 < snr_db(found, expected) < 60
+    outputs = run(network, images)
+    assert outputs.dtype == np.float32
+    assert 25 < snr_db(outputs, expected) < 60
     assert ("origin", "a test") in {(entry.key, entry.value) for entry in network.metadata_props}
 
 
@@ -91,7 +91,7 @@ def test_a_range_that_is_wrong_costs_what_it_should(
     network: onnx.ModelProto, images: np.ndarray, run, calibrated
 ) -> None:
     expected, context = run(network, images), calibrated()
-    narrow = {name: Range(found.low / 10, found.high / 10) for name, found in context.ranges.items()}
+    narrow = {name: Range(span.low / 10, span.high / 10) for name, span in context.ranges.items()}
     quantize_static_int8(network, QuantizationContext(context.target, narrow))
     assert snr_db(run(network, images), expected) < 10
 
@@ -103,30 +103,30 @@ def test_weights_are_int8_per_channel_in_the_targets_range(
     quantize_static_int8(network, calibrated(target))
     weights = quantized_weights(network, constants)
     assert set(weights) == {f"{name}.weight" for name in ALL}
-    most = 64 if TARGETS[target].reduce_range else 127
+    max_level = 64 if TARGETS[target].reduce_range else 127
     for name, weight in weights.items():
         axis = 1 if name.startswith("fc2") else 0  # fc1 is a Gemm with transB, fc2 a MatMul
         others = tuple(i for i in range(weight.ndim) if i != axis)
         peaks = np.abs(weight.astype(int)).max(axis=others)
-        assert (peaks <= most).all(), name
-        assert (peaks >= most - 1).all(), name  # every channel uses all of it
+        assert (peaks <= max_level).all(), name
+        assert (peaks >= max_level - 1).all(), name  # every channel uses all of it
 
 
-@pytest.mark.parametrize("kept", [("conv1",), ("fc1", "fc2"), ("conv2", "fc2"), ALL])
+@pytest.mark.parametrize("float_layers", [("conv1",), ("fc1", "fc2"), ("conv2", "fc2"), ALL])
 def test_layers_in_float_keep_their_weights(
-    network: onnx.ModelProto, images: np.ndarray, run, constants, calibrated, kept: tuple[str, ...]
+    network: onnx.ModelProto, images: np.ndarray, run, constants, calibrated, float_layers: tuple[str, ...]
 ) -> None:
     before, expected = constants(network), run(network, images)
-    names = quantize_static_int8(network, calibrated(in_float=kept))
-    assert names == [name for name in ALL if name not in kept]
+    names = quantize_static_int8(network, calibrated(in_float=float_layers))
+    assert names == [name for name in ALL if name not in float_layers]
     assert set(quantized_weights(network, constants)) == {f"{name}.weight" for name in names}
-    for name in kept:
+    for name in float_layers:
         np.testing.assert_array_equal(constants(network)[f"{name}.weight"], before[f"{name}.weight"])
-    found = run(network, images)
+    outputs = run(network, images)
     if names:
-        assert snr_db(found, expected) > 25
+        assert snr_db(outputs, expected) > 25
     else:
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(outputs, expected)
 
 
 def test_only_the_layer_types_asked_for(

@@ -16,7 +16,7 @@ def test_the_weight_is_found_in_every_form(linear, form: str) -> None:
     model = linear(WEIGHT, form="MatMul") if form == "MatMul" else linear(WEIGHT, transposed=form == "transposed")
     (layer,) = find_linear_layers(model, QuantizationContext())
     np.testing.assert_array_equal(layer.weight, WEIGHT)
-    assert (layer.node.name, layer.taken, layer.given, layer.bias) == ("fc", "x", "y", None)
+    assert (layer.node.name, layer.input, layer.output, layer.bias) == ("fc", "x", "y", None)
 
 
 def test_the_bias_is_named(linear) -> None:
@@ -49,8 +49,8 @@ def test_matmul_of_activations_or_stacks_is_left_alone(make_model) -> None:
 
 
 def test_what_stays_in_float_is_left_alone(network: onnx.ModelProto) -> None:
-    found = find_linear_layers(network, QuantizationContext(in_float=frozenset({"fc1", "conv1"})))
-    assert [layer.node.name for layer in found] == ["fc2"]
+    layers = find_linear_layers(network, QuantizationContext(in_float=frozenset({"fc1", "conv1"})))
+    assert [layer.node.name for layer in layers] == ["fc2"]
 
 
 def test_replaced_weights_go_unless_used_elsewhere(make_model) -> None:
@@ -75,8 +75,8 @@ def test_constants_of_a_branch_stay(make_model, run) -> None:
     """A constant that only the inside of an If uses."""
 
     def branch(name: str) -> onnx.GraphProto:
-        gives = [helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, None)]
-        return helper.make_graph([helper.make_node("Mul", ["a", name], [f"{name}_y"])], name, [], gives)
+        output_info = [helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, None)]
+        return helper.make_graph([helper.make_node("Mul", ["a", name], [f"{name}_y"])], name, [], output_info)
 
     nodes = [
         helper.make_node("MatMul", ["x", "weight"], ["a"], name="fc"),

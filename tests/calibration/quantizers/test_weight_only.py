@@ -27,9 +27,9 @@ def unpacked(levels: np.ndarray, scales: np.ndarray, bits: int, rows: int) -> np
 
 def whole_weights(bits: int, rows: int, columns: int, block_size: int) -> np.ndarray:
     """Weights that hold in ``bits`` bits: in every block all levels fit, and the most negative one occurs."""
-    most = 2 ** (bits - 1)
-    weight = RANDOM.integers(-most, most, (rows, columns)).astype(np.float32)
-    weight[::block_size] = -most
+    max_level = 2 ** (bits - 1)
+    weight = RANDOM.integers(-max_level, max_level, (rows, columns)).astype(np.float32)
+    weight[::block_size] = -max_level
     return weight * 2.0 ** np.arange(-2, columns - 2, dtype=np.float32)
 
 

@@ -40,35 +40,35 @@ def edges_of(histogram: Histogram) -> np.ndarray:
 def test_counts_are_numpys_after_any_growth(scale: float, growth: float) -> None:
     random = np.random.default_rng(0)
     chunks = [(random.standard_normal(1000) * scale * growth**i).astype(np.float32) for i in range(3)]
-    found = histogram_of(*chunks)
+    histogram = histogram_of(*chunks)
     values = np.concatenate(chunks)
-    expected, _ = np.histogram(values.astype(np.float64), edges_of(found))
+    expected, _ = np.histogram(values.astype(np.float64), edges_of(histogram))
     # A value within float32's rounding of an edge may fall on either side of it.
-    assert np.abs(np.cumsum(found.counts) - np.cumsum(expected)).max() <= 2
-    assert found.counts.sum() == 3000
-    assert (found.low, found.high) == (values.min(), values.max())
+    assert np.abs(np.cumsum(histogram.counts) - np.cumsum(expected)).max() <= 2
+    assert histogram.counts.sum() == 3000
+    assert (histogram.low, histogram.high) == (values.min(), values.max())
 
 
 def test_bins_are_fine_and_few() -> None:
     values = np.random.default_rng(0).standard_normal(10_000).astype(np.float32)
-    found = histogram_of(values * 1e-3, values, values * 2.9)
-    assert MAX_BINS / 3 < len(found.counts) <= MAX_BINS + 1
-    assert width_of(found) <= (found.high - found.low) / (MAX_BINS / 2 - 2)
+    histogram = histogram_of(values * 1e-3, values, values * 2.9)
+    assert MAX_BINS / 3 < len(histogram.counts) <= MAX_BINS + 1
+    assert width_of(histogram) <= (histogram.high - histogram.low) / (MAX_BINS / 2 - 2)
 
 
 def test_histogram_has_an_edge_at_zero() -> None:
-    found = histogram_of([-0.01, -0.02, 0, 0, 0, 3], [-50, 0, 70])
-    at_zero = int(np.argmin(np.abs(edges_of(found))))
-    assert edges_of(found)[at_zero] == pytest.approx(0, abs=width_of(found) * 1e-9)
-    assert found.counts[:at_zero].sum() == 3
-    assert found.counts[at_zero] == 4
+    histogram = histogram_of([-0.01, -0.02, 0, 0, 0, 3], [-50, 0, 70])
+    at_zero = int(np.argmin(np.abs(edges_of(histogram))))
+    assert edges_of(histogram)[at_zero] == pytest.approx(0, abs=width_of(histogram) * 1e-9)
+    assert histogram.counts[:at_zero].sum() == 3
+    assert histogram.counts[at_zero] == 4
 
 
 @pytest.mark.parametrize("constant", [0.0, 5.0, -5.0, 1e-45, 3e38])
 def test_a_constant(constant: float) -> None:
-    found = histogram_of(np.full((3, 4), constant))
-    assert (found.low, found.high) == (min(0, np.float32(constant)), max(0, np.float32(constant)))
-    assert found.counts.sum() == (12 if constant else 0)
+    histogram = histogram_of(np.full((3, 4), constant))
+    assert (histogram.low, histogram.high) == (min(0, np.float32(constant)), max(0, np.float32(constant)))
+    assert histogram.counts.sum() == (12 if constant else 0)
 
 
 def test_zeros_are_counted_whether_they_come_first_or_last() -> None:
@@ -88,15 +88,15 @@ def test_values_that_are_not_finite_are_refused(bad: float) -> None:
 @given(CHUNKS)
 @example([np.array([2.5595e-40], np.float32)])
 def test_no_value_is_lost_and_none_is_far_from_its_bin(chunks: list[np.ndarray]) -> None:
-    found = histogram_of(*chunks)
+    histogram = histogram_of(*chunks)
     values = np.sort(np.concatenate([chunk.ravel() for chunk in chunks]).astype(np.float64))
-    assert (found.low, found.high) == (min(0, values[0]), max(0, values[-1]))
-    if found.low == found.high:
+    assert (histogram.low, histogram.high) == (min(0, values[0]), max(0, values[-1]))
+    if histogram.low == histogram.high:
         return
-    assert found.counts.sum() == len(values)
-    assert len(found.counts) <= MAX_BINS + 1
-    stands_for = np.repeat(found.centres, found.counts)
-    assert np.abs(stands_for - values).max() <= width_of(found) * 0.51
+    assert histogram.counts.sum() == len(values)
+    assert len(histogram.counts) <= MAX_BINS + 1
+    stands_for = np.repeat(histogram.centres, histogram.counts)
+    assert np.abs(stands_for - values).max() <= width_of(histogram) * 0.51
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ def test_every_activation_is_seen_with_its_values(
     network: onnx.ModelProto, file: Path, images: np.ndarray, run
 ) -> None:
     done: list[int] = []
-    found = collect_histograms(file, [images[:10], images[10:]], on_image=done.append)
-    assert list(found) == ["x", "a", "b", "c", "d", "e", "f", "g", "h", "y"]
+    histograms = collect_histograms(file, [images[:10], images[10:]], on_image=done.append)
+    assert list(histograms) == ["x", "a", "b", "c", "d", "e", "f", "g", "h", "y"]
     assert done == [10, 16]
-    for name, histogram in found.items():
+    for name, histogram in histograms.items():
         values = images if name == "x" else run(network, images, name)
         assert histogram.counts.sum() == values.size, name
         assert histogram.low == pytest.approx(min(0, values.min()), rel=1e-5), name
@@ -39,8 +39,8 @@ def test_every_activation_is_seen_with_its_values(
 def test_activations_that_are_no_floats_are_not_counted(make_model, tmp_path: Path) -> None:
     nodes = [helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Reshape", ["x", "shape"], ["y"])]
     onnx.save(make_model(nodes, {}, ["batch", 3]), tmp_path / "model.onnx")
-    found = collect_histograms(tmp_path / "model.onnx", [np.ones((2, 3), np.float32)])
-    assert {name: int(histogram.counts.sum()) for name, histogram in found.items()} == {"x": 6, "shape": 0, "y": 6}
+    histograms = collect_histograms(tmp_path / "model.onnx", [np.ones((2, 3), np.float32)])
+    assert {name: int(histogram.counts.sum()) for name, histogram in histograms.items()} == {"x": 6, "shape": 0, "y": 6}
 
 
 def test_an_output_that_a_node_leaves_out_is_none(make_model, tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def images() -> CalibrationImages:
 
 def test_ranges_of_the_input_and_of_what_is_computed(file: Path, images: CalibrationImages) -> None:
     done: list[int] = []
-    found = cached_ranges(file, "digest", images, "minmax", on_image=done.append)
-    assert found == {"x": Range(0, 1), "y": Range(-1, 0)}
+    ranges = cached_ranges(file, "digest", images, "minmax", on_image=done.append)
+    assert ranges == {"x": Range(0, 1), "y": Range(-1, 0)}
     assert done == [1]
 
 

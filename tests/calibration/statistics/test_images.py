@@ -42,43 +42,43 @@ def read(folder: Path, preprocessing: Preprocessing = PREPROCESSING) -> Calibrat
 
 def test_batches_are_what_the_runtime_makes_of_the_files(folder_of: MakeFolder) -> None:
     folder = folder_of(3)
-    found = read(folder)
-    assert found.names == ("cats/00.png", "cats/01.png", "cats/02.png")
-    expected = [PREPROCESSING(Image.open(folder / name)) for name in found.names]
-    for batch, image in zip(found.batches(), expected, strict=True):
+    images = read(folder)
+    assert images.names == ("cats/00.png", "cats/01.png", "cats/02.png")
+    expected = [PREPROCESSING(Image.open(folder / name)) for name in images.names]
+    for batch, image in zip(images.batches(), expected, strict=True):
         assert batch.dtype == np.float32
         np.testing.assert_array_equal(batch, image[np.newaxis])
 
 
 def test_a_fixed_batch_is_filled_up_from_the_first_images(folder_of: MakeFolder) -> None:
-    found = read(folder_of(3))
-    singles = np.concatenate(list(found.batches()))
-    batches = list(found.batches(2))
+    images = read(folder_of(3))
+    singles = np.concatenate(list(images.batches()))
+    batches = list(images.batches(2))
     np.testing.assert_array_equal(np.concatenate(batches), singles[[0, 1, 2, 0]])
-    np.testing.assert_array_equal(next(found.batches(7)), singles[[0, 1, 2, 0, 1, 2, 0]])
+    np.testing.assert_array_equal(next(images.batches(7)), singles[[0, 1, 2, 0, 1, 2, 0]])
 
 
 def test_the_split_parts_share_nothing_and_leave_nothing_out(folder_of: MakeFolder) -> None:
-    found = read(folder_of(5))
-    first, rest = found.split(3)
-    assert first.names + rest.names == found.names
-    assert first.digests + rest.digests == found.digests
+    images = read(folder_of(5))
+    first, rest = images.split(3)
+    assert first.names + rest.names == images.names
+    assert first.digests + rest.digests == images.digests
     assert (len(first), len(first.pixels), len(rest), len(rest.pixels)) == (3, 3, 2, 2)
-    assert first.sha256 != found.sha256
+    assert first.sha256 != images.sha256
 
 
 def test_a_few_unreadable_images_are_named_and_left_out(folder_of: MakeFolder) -> None:
-    found = read(folder_of(9, bad=1))
-    assert len(found) == 9
-    (skipped,) = found.skipped
+    images = read(folder_of(9, bad=1))
+    assert len(images) == 9
+    (skipped,) = images.skipped
     assert skipped.startswith("bad0.jpg (")
 
 
 def test_no_more_are_read_than_are_enough(folder_of: MakeFolder) -> None:
     folder = folder_of(12, bad=1)
-    found = read_calibration_images(find_images([folder]), folder, PREPROCESSING, SIZE, count=10)
-    assert found.names == tuple(f"cats/{i:02d}.png" for i in range(10))
-    assert len(found.skipped) == 1
+    images = read_calibration_images(find_images([folder]), folder, PREPROCESSING, SIZE, count=10)
+    assert images.names == tuple(f"cats/{i:02d}.png" for i in range(10))
+    assert len(images.skipped) == 1
 
 
 @pytest.mark.parametrize(("good", "bad"), [(8, 1), (0, 1), (5, 7)])

@@ -16,7 +16,7 @@ from vgg_runtime.backends.registry import open_backend
 from vgg_runtime.bundle.manifest import InputSpec, OutputSpec
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
-TAKES, GIVES = InputSpec(("batch", 3, 12, 10)), OutputSpec("logits", 7)
+INPUT_SPEC, OUTPUT_SPEC = InputSpec(("batch", 3, 12, 10)), OutputSpec("logits", 7)
 PREPROCESSINGS = {
     "scaled": Preprocessing(),
     "scaled and normalized": Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
@@ -57,15 +57,15 @@ def test_onnx_of_pixels_equals_onnx_of_planes(
     network: nn.Module, preprocessing: Preprocessing, pixels: np.ndarray, tmp_path: Path
 ) -> None:
     file = tmp_path / "model.onnx"
-    torch2onnx(network, file, input_spec=TAKES, output_spec=GIVES, metadata={"kept": "yes"})
+    torch2onnx(network, file, input_spec=INPUT_SPEC, output_spec=OUTPUT_SPEC, metadata={"kept": "yes"})
     before = open_backend("onnxruntime", file, SessionConfig("cpu", 1)).run(planes_of(pixels, preprocessing))
-    embed_preprocessing(file, preprocessing, TAKES.as_pixels())
+    embed_preprocessing(file, preprocessing, INPUT_SPEC.as_pixels())
     onnx.checker.check_model(str(file), full_check=True)
     after = open_backend("onnxruntime", file, SessionConfig("cpu", 1))
     np.testing.assert_array_equal(after.run(pixels), before)
     assert after.metadata["kept"] == "yes"
-    (taken,) = onnx.load(file, load_external_data=False).graph.input
-    assert [size.dim_param or size.dim_value for size in taken.type.tensor_type.shape.dim] == ["batch", 12, 10, 3]
+    (new_input,) = onnx.load(file, load_external_data=False).graph.input
+    assert [size.dim_param or size.dim_value for size in new_input.type.tensor_type.shape.dim] == ["batch", 12, 10, 3]
 
 
 def test_names_of_the_network_stay_its_own(tmp_path: Path, pixels: np.ndarray) -> None:
@@ -79,9 +79,9 @@ def test_names_of_the_network_stay_its_own(tmp_path: Path, pixels: np.ndarray) -
             return ((planes - self.input_mean) / self.input__std).flatten(1)
 
     preprocessing, file = PREPROCESSINGS["scaled and normalized"], tmp_path / "model.onnx"
-    torch2onnx(Normalizing().eval(), file, input_spec=TAKES, output_spec=GIVES, metadata={})
+    torch2onnx(Normalizing().eval(), file, input_spec=INPUT_SPEC, output_spec=OUTPUT_SPEC, metadata={})
     before = open_backend("onnxruntime", file, SessionConfig("cpu", 1)).run(planes_of(pixels, preprocessing))
-    embed_preprocessing(file, preprocessing, TAKES.as_pixels())
+    embed_preprocessing(file, preprocessing, INPUT_SPEC.as_pixels())
     names = [tensor.name for tensor in onnx.load(file).graph.initializer]
     assert {"input_mean", "input__std"} < set(names)
     assert len(set(names)) == len(names)
@@ -91,12 +91,12 @@ def test_names_of_the_network_stay_its_own(tmp_path: Path, pixels: np.ndarray) -
 def test_one_channel_keeps_the_layout_of_convolutions(pixels: np.ndarray) -> None:
     torch.manual_seed(0)
     network, preprocessing = nn.Conv2d(1, 4, 3).eval(), Preprocessing("L", mean=(0.3,), std=(0.35,))
-    seen = []
-    network.register_forward_pre_hook(lambda module, given: seen.append(given[0].stride()))
+    strides = []
+    network.register_forward_pre_hook(lambda module, args: strides.append(args[0].stride()))
     grey = pixels[..., :1]
     before = eager_function(network)(planes_of(grey, preprocessing))
     np.testing.assert_array_equal(eager_function(prepend_preprocessing(network, preprocessing))(grey), before)
-    assert seen == [(120, 120, 10, 1)] * 2
+    assert strides == [(120, 120, 10, 1)] * 2
 
 
 def test_module_of_pixels_equals_module_of_planes(
@@ -111,10 +111,10 @@ def test_every_8_bit_value_is_preprocessed_to_the_bit(
     preprocessing: Preprocessing, all_values: np.ndarray, tmp_path: Path
 ) -> None:
     expected = planes_of(all_values, preprocessing)
-    found = eager_function(prepend_preprocessing(nn.Identity(), preprocessing))(all_values)
-    np.testing.assert_array_equal(found, expected)
+    outputs = eager_function(prepend_preprocessing(nn.Identity(), preprocessing))(all_values)
+    np.testing.assert_array_equal(outputs, expected)
     file = tmp_path / "model.onnx"
-    torch2onnx(nn.Flatten(), file, input_spec=TAKES, output_spec=GIVES, metadata={})
-    embed_preprocessing(file, preprocessing, TAKES.as_pixels())
-    found = open_backend("onnxruntime", file, SessionConfig("cpu", 1)).run(all_values)
-    np.testing.assert_array_equal(found, expected.reshape(3, -1))
+    torch2onnx(nn.Flatten(), file, input_spec=INPUT_SPEC, output_spec=OUTPUT_SPEC, metadata={})
+    embed_preprocessing(file, preprocessing, INPUT_SPEC.as_pixels())
+    outputs = open_backend("onnxruntime", file, SessionConfig("cpu", 1)).run(all_values)
+    np.testing.assert_array_equal(outputs, expected.reshape(3, -1))

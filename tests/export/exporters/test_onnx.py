@@ -14,11 +14,11 @@ from vgg_export.exporters.onnx import DEFAULT_OPSET, torch2onnx
 from vgg_runtime.bundle.manifest import InputSpec, OutputSpec
 from vgg_runtime.errors import ArchitectureError, UsageError
 
-GIVES = OutputSpec("logits", 6)
+OUTPUT_SPEC = OutputSpec("logits", 6)
 
 
 def export(network: nn.Module, file: Path, input_spec: InputSpec, **options) -> onnx.ModelProto:
-    torch2onnx(network, file, input_spec=input_spec, output_spec=GIVES, **({"metadata": {}} | options))
+    torch2onnx(network, file, input_spec=input_spec, output_spec=OUTPUT_SPEC, **({"metadata": {}} | options))
     model = onnx.load(file)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -68,9 +68,9 @@ def test_batchnorm_is_folded_and_nothing_else_is_added(small_network, input_spec
 
 def test_large_weights_are_external_unless_single_file(input_spec: InputSpec, tmp_path: Path) -> None:
     large = nn.Sequential(nn.Flatten(), nn.Linear(64, 1000)).eval()
-    beside = torch2onnx(large, tmp_path / "model.onnx", input_spec=input_spec, output_spec=GIVES, metadata={})
+    beside = torch2onnx(large, tmp_path / "model.onnx", input_spec=input_spec, output_spec=OUTPUT_SPEC, metadata={})
     single = torch2onnx(
-        large, tmp_path / "lone.onnx", input_spec=input_spec, output_spec=GIVES, metadata={}, single_file=True
+        large, tmp_path / "lone.onnx", input_spec=input_spec, output_spec=OUTPUT_SPEC, metadata={}, single_file=True
     )
     assert (beside, single) == (tmp_path / "model.onnx.data", None)
     assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data", "lone.onnx"}

@@ -16,12 +16,12 @@ def test_linear_layers_hold_int8_and_the_original_is_untouched(small_network) ->
     x = torch.randn(2, 1, 8, 8)
     with torch.no_grad():
         expected = network(x)
-        found = torch_linear_int8_dynamic(network)(x)
+        outputs = torch_linear_int8_dynamic(network)(x)
         torch.testing.assert_close(network(x), expected, rtol=0, atol=0)
     quantized = torch_linear_int8_dynamic(network)[5]
     assert quantized.weight().dtype == torch.qint8
     assert isinstance(network[5], nn.Linear)
-    error = (found - expected).norm() / expected.norm()
+    error = (outputs - expected).norm() / expected.norm()
     assert 0 < error < 0.03
 
 

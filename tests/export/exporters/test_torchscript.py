@@ -46,9 +46,9 @@ def test_it_is_frozen_and_alone(small_network, input_spec: InputSpec, tmp_path: 
 
 def test_metadata_comes_back_as_extra_files(small_network, input_spec: InputSpec, tmp_path: Path) -> None:
     torch2torchscript(small_network(), tmp_path / "model.pt", input_spec=input_spec, metadata={"labels": "größe"})
-    found = {"labels": ""}
-    load(tmp_path / "model.pt", _extra_files=found)
-    assert found["labels"].decode() == "größe"
+    extra_files = {"labels": ""}
+    load(tmp_path / "model.pt", _extra_files=extra_files)
+    assert extra_files["labels"].decode() == "größe"
 
 
 def test_bytes_do_not_depend_on_earlier_traces(small_network, input_spec: InputSpec, tmp_path: Path) -> None:

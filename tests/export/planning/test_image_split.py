@@ -35,8 +35,8 @@ def split(samples: Path | None, calibration: Path | None, size: int | None = Non
     return split_images(SampleOptions(samples), CalibrationOptions(calibration, size), macs=MANY_MACS, seed=seed)
 
 
-def contents(chosen) -> set[bytes]:
-    return {file.read_bytes() for file in chosen.files}
+def contents(selection) -> set[bytes]:
+    return {file.read_bytes() for file in selection.files}
 
 
 def test_without_folders_there_are_no_images() -> None:
@@ -44,23 +44,23 @@ def test_without_folders_there_are_no_images() -> None:
 
 
 def test_samples_alone_are_all_for_the_judgement(folder_of: MakeFolder) -> None:
-    found = split(folder_of("samples", 10), None)
-    assert found.calibration is None
-    assert len(found.samples.files) == 10
+    images = split(folder_of("samples", 10), None)
+    assert images.calibration is None
+    assert len(images.samples.files) == 10
 
 
 @pytest.mark.parametrize(("count", "held_out"), [(2, 1), (4, 1), (20, 5), (90, 22)])
 def test_a_quarter_of_a_lone_folder_is_held_out(folder_of: MakeFolder, count: int, held_out: int) -> None:
-    found = split(None, folder_of("photos", count))
-    assert len(found.samples.files) == held_out
-    assert len(found.calibration.files) == count - held_out
-    assert not contents(found.samples) & contents(found.calibration)
+    images = split(None, folder_of("photos", count))
+    assert len(images.samples.files) == held_out
+    assert len(images.calibration.files) == count - held_out
+    assert not contents(images.samples) & contents(images.calibration)
 
 
 def test_no_more_are_taken_than_wanted(folder_of: MakeFolder) -> None:
-    found = split(None, folder_of("photos", 400))
-    assert len(found.samples.files) == 44  # a quarter of the 176 that were drawn
-    assert len(found.calibration.files) == CALIBRATION_SIZE
+    images = split(None, folder_of("photos", 400))
+    assert len(images.samples.files) == 44  # a quarter of the 176 that were drawn
+    assert len(images.calibration.files) == CALIBRATION_SIZE
     assert len(split(None, folder_of("photos", 400), size=7).calibration.files) == 7
 
 
@@ -75,10 +75,10 @@ def test_the_same_folder_given_twice_is_one(
 
 def test_copies_of_samples_are_not_calibrated_on(folder_of: MakeFolder) -> None:
     samples, calibration = folder_of("samples", 10, first=20), folder_of("photos", 30)
-    found = split(samples, calibration)
-    assert len(found.samples.files) == 10
-    assert len(found.calibration.files) == 20
-    assert not contents(found.samples) & contents(found.calibration)
+    images = split(samples, calibration)
+    assert len(images.samples.files) == 10
+    assert len(images.calibration.files) == 20
+    assert not contents(images.samples) & contents(images.calibration)
 
 
 def test_copies_inside_one_folder_are_not_split(folder_of: MakeFolder) -> None:
@@ -86,23 +86,23 @@ def test_copies_inside_one_folder_are_not_split(folder_of: MakeFolder) -> None:
     for file in list(folder.rglob("*.pgm")):
         file.with_name(f"copy of {file.name}").write_bytes(file.read_bytes())
     for seed in range(5):
-        found = split(None, folder, seed=seed)
-        assert len(found.samples.files) == 10
-        assert not contents(found.samples) & contents(found.calibration)
+        images = split(None, folder, seed=seed)
+        assert len(images.samples.files) == 10
+        assert not contents(images.samples) & contents(images.calibration)
 
 
 def test_samples_in_a_folder_below_are_not_calibrated_on(folder_of: MakeFolder) -> None:
     folder = folder_of("photos", 30)
-    found = split(folder / "class1", folder)
-    assert {file.parent.name for file in found.calibration.files} == {"class0"}
+    images = split(folder / "class1", folder)
+    assert {file.parent.name for file in images.calibration.files} == {"class0"}
 
 
 def test_images_that_are_samples_too_are_left_out(folder_of: MakeFolder) -> None:
     samples, calibration = folder_of("samples", MIN_SAMPLES), folder_of("photos", 2 * MIN_SAMPLES)
     for file in list(calibration.rglob("*.pgm"))[:40]:
         file.with_name(f"copy of {file.name}").write_bytes(file.read_bytes())
-    found = split(samples, calibration, size=MIN_SAMPLES)
-    assert len(found.calibration.files) == MIN_SAMPLES
+    images = split(samples, calibration, size=MIN_SAMPLES)
+    assert len(images.calibration.files) == MIN_SAMPLES
 
 
 def test_the_seed_decides(folder_of: MakeFolder) -> None:
@@ -112,15 +112,15 @@ def test_the_seed_decides(folder_of: MakeFolder) -> None:
 
 
 def test_both_parts_are_balanced(folder_of: MakeFolder) -> None:
-    found = split(None, folder_of("photos", 80))
-    for chosen in (found.samples, found.calibration):
-        assert abs(sum(1 if file.parent.name == "class0" else -1 for file in chosen.files)) <= 1
+    images = split(None, folder_of("photos", 80))
+    for selection in (images.samples, images.calibration):
+        assert abs(sum(1 if file.parent.name == "class0" else -1 for file in selection.files)) <= 1
 
 
-@pytest.mark.parametrize(("count", "size", "left"), [(1, 2, 1), (8, 7, 6), (20, 100, 15)])
-def test_fewer_than_asked_for_are_refused(folder_of: MakeFolder, count: int, size: int, left: int) -> None:
+@pytest.mark.parametrize(("count", "size", "rest"), [(1, 2, 1), (8, 7, 6), (20, 100, 15)])
+def test_fewer_than_asked_for_are_refused(folder_of: MakeFolder, count: int, size: int, rest: int) -> None:
     with pytest.raises(
-        CalibrationError, match=f"has {left} images? for calibration .* {size} were asked for"
+        CalibrationError, match=f"has {rest} images? for calibration .* {size} were asked for"
     ) as refused:
         split(None, folder_of("photos", count), size=size)
     assert "`calibration.size`" in refused.value.hint
@@ -132,9 +132,9 @@ def test_a_folder_of_samples_only_is_refused(folder_of: MakeFolder) -> None:
 
 
 def test_one_image_is_calibrated_on_and_nothing_is_judged_by_it(folder_of: MakeFolder) -> None:
-    found = split(None, folder_of("photos", 1))
-    assert found.samples is None
-    assert len(found.calibration.files) == 1
+    images = split(None, folder_of("photos", 1))
+    assert images.samples is None
+    assert len(images.calibration.files) == 1
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path, folder_of: MakeFolder) -> None:
@@ -146,9 +146,9 @@ def test_an_empty_folder_is_refused(tmp_path: Path, folder_of: MakeFolder) -> No
 
 def test_what_is_left_stands_by_for_unreadable_ones(folder_of: MakeFolder) -> None:
     folder = folder_of("photos", 60)
-    found = split(None, folder, size=18)
-    assert (len(found.calibration.files), len(found.calibration.spare)) == (18, 2)
-    every = [*found.samples.files, *found.calibration.files, *found.calibration.spare]
+    images = split(None, folder, size=18)
+    assert (len(images.calibration.files), len(images.calibration.fallback)) == (18, 2)
+    every = [*images.samples.files, *images.calibration.files, *images.calibration.fallback]
     assert len(set(every)) == len(every)
 
 
@@ -184,8 +184,8 @@ def test_all_samples_count_whatever_the_network_costs(folder_of: MakeFolder) -> 
 
 def test_a_samples_size_is_kept_or_refused(folder_of: MakeFolder) -> None:
     def sized(samples: Path | None, calibration: Path | None, size: int) -> int:
-        found = split_images(SampleOptions(samples, size), CalibrationOptions(calibration), macs=0, seed=0)
-        return len(found.samples.files)
+        images = split_images(SampleOptions(samples, size), CalibrationOptions(calibration), macs=0, seed=0)
+        return len(images.samples.files)
 
     samples, calibration = folder_of("samples", 10), folder_of("photos", 40, first=500)
     assert sized(samples, None, 4) == sized(samples, calibration, 4) == sized(None, calibration, 4) == 4

@@ -68,8 +68,8 @@ def test_the_description_names_a_file_beside_itself(tmp_path: Path) -> None:
     (folder / "orders").mkdir(parents=True)
     (folder / "orders" / "first.txt").write_text("3 0 2 1")
     (folder / "own.json").write_text('{"channels": "L", "permutation": "orders/first.txt"}')
-    found = resolve_preprocessing(str(folder / "own.json"), size=(2, 2), channels=1)
-    assert found.permutation == tuple(PERMUTATION)
+    preprocessing = resolve_preprocessing(str(folder / "own.json"), size=(2, 2), channels=1)
+    assert preprocessing.permutation == tuple(PERMUTATION)
 
 
 def test_integers_that_are_no_permutation_are_refused(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def test_the_usual_preprocessing_is_taken_and_told(small_checkpoint, example) ->
 
 def test_size_in_a_file_is_certain_and_a_presets_is_not(example, tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text('{"channels": "L", "resize": [32, 32]}')
-    stated = make_plan(example.checkpoint, Options(preprocess=str(tmp_path / "own.json")))
-    assert stated.input_spec.size == (32, 32)
+    plan = make_plan(example.checkpoint, Options(preprocess=str(tmp_path / "own.json")))
+    assert plan.input_spec.size == (32, 32)
     assert make_plan(example.checkpoint, Options(preprocess="half")).input_spec.size == (28, 28)
 
 
@@ -33,14 +33,14 @@ def test_the_batch_dimension(example, batch, shape) -> None:
     assert make_plan(example.checkpoint, Options(batch=batch)).input_spec.shape == shape
 
 
-def test_formats_choose_the_recipes(example) -> None:
-    assert [recipe.name for recipe in make_plan(example.checkpoint, Options(formats=("onnx",))).recipes] == [
+def test_formats_choose_the_variants(example) -> None:
+    assert [spec.name for spec in make_plan(example.checkpoint, Options(formats=("onnx",))).variant_specs] == [
         "onnx-fp32"
     ]
 
 
-@pytest.mark.parametrize(("count", "said"), [(FEW_IMAGES, []), (FEW_IMAGES - 1, ["taken from 15 alone"])])
-def test_a_calibration_on_a_few_images_is_told(example, tmp_path: Path, count: int, said: list[str]) -> None:
+@pytest.mark.parametrize(("count", "parts"), [(FEW_IMAGES, []), (FEW_IMAGES - 1, ["taken from 15 alone"])])
+def test_a_calibration_on_a_few_images_is_told(example, tmp_path: Path, count: int, parts: list[str]) -> None:
     (tmp_path / "judge").mkdir()
     for i in range(count + 1):
         folder = tmp_path if i else tmp_path / "judge"
@@ -50,9 +50,9 @@ def test_a_calibration_on_a_few_images_is_told(example, tmp_path: Path, count: i
         calibration=CalibrationOptions(tmp_path),
         samples=SampleOptions(tmp_path / "judge"),
     )
-    told = [each for each in make_plan(example.checkpoint, options).assumptions if "8-bit" in each]
-    assert len(told) == len(said)
-    assert all(part in each for part, each in zip(said, told, strict=True))
+    notes = [note for note in make_plan(example.checkpoint, options).assumptions if "8-bit" in note]
+    assert len(notes) == len(parts)
+    assert all(part in note for part, note in zip(parts, notes, strict=True))
 
 
 def test_labels_are_held_against_the_head(example, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from vgg_runtime.imaging.presets import PRESETS
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_makes_the_size_of_the_network(name: str) -> None:
     channels = 1 if name == "mnist" else 3
-    found = resolve_preprocessing(name, size=(40, 56), channels=channels)
-    assert (found.output_size, found.channel_count) == ((40, 56), channels)
+    preprocessing = resolve_preprocessing(name, size=(40, 56), channels=channels)
+    assert (preprocessing.output_size, preprocessing.channel_count) == ((40, 56), channels)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def test_crop_and_interpolation_are_timm_s(side: int, share: float, resize: int)
 
 
 def test_pixels_from_0_to_255_are_not_divided() -> None:
-    stated = Statement(Normalization((120.0,), (60.0,), 1.0), "'mean'")
-    result, _, _ = apply_statements(preset("plain", (8, 8), 1), CheckpointMetadata(normalization=stated), (8, 8))
+    statement = Statement(Normalization((120.0,), (60.0,), 1.0), "'mean'")
+    result, _, _ = apply_statements(preset("plain", (8, 8), 1), CheckpointMetadata(normalization=statement), (8, 8))
     assert (result.channels, result.divide_by, result.mean, result.resize) == ("L", 1.0, (120.0,), (8, 8))
 
 

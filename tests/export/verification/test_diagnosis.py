@@ -11,9 +11,9 @@ LABELS = ("cat", "dog", "elk", "fox", "hen")
 
 def diagnosed(truth: list[int], answers: list[int], labels: tuple[str, ...] = LABELS) -> Diagnosis:
     names = [f"{labels[true]}/{i}.png" for i, true in enumerate(truth)]
-    found = diagnose(names, labels, np.eye(len(labels), dtype=np.float32)[answers])
-    assert found is not None
-    return found
+    diagnosis = diagnose(names, labels, np.eye(len(labels), dtype=np.float32)[answers])
+    assert diagnosis is not None
+    return diagnosis
 
 
 def cycle(count: int, classes: int = 5) -> list[int]:
@@ -22,17 +22,17 @@ def cycle(count: int, classes: int = 5) -> list[int]:
 
 def test_a_good_network_has_an_interval_and_no_warning() -> None:
     answers = [*cycle(90), *[0] * 10]
-    found = diagnosed(cycle(100), answers)
-    assert (found.images, found.accuracy, found.warnings) == (100, 0.92, ())
-    assert (found.low, found.high) == pytest.approx((0.8500, 0.9589), abs=1e-4)
-    assert describe(found) == [
+    diagnosis = diagnosed(cycle(100), answers)
+    assert (diagnosis.images, diagnosis.accuracy, diagnosis.warnings) == (100, 0.92, ())
+    assert (diagnosis.low, diagnosis.high) == pytest.approx((0.8500, 0.9589), abs=1e-4)
+    assert describe(diagnosis) == [
         "accuracy of the original network on 100 labelled images: 92.0% (95% interval 85.0% to 95.9%)"
     ]
 
 
 def test_one_class_for_all_is_named_and_at_chance() -> None:
-    found = diagnosed(cycle(70), [4] * 70)
-    chance, one_class = found.warnings
+    diagnosis = diagnosed(cycle(70), [4] * 70)
+    chance, one_class = diagnosis.warnings
     assert "20.0% cannot be told from chance (20.0% for 5 classes) on 70 images" in chance
     assert one_class == "the answer is 'hen' for 70 of 70 images (100%), but only 14 of them (20%) are of that class"
 
@@ -50,9 +50,9 @@ def test_chance_is_judged_by_the_interval(images: int, warned: bool) -> None:
 
 
 def test_a_permuted_order_is_found_and_named() -> None:
-    meant = [2, 0, 1, 3, 4]
+    order = [2, 0, 1, 3, 4]
     truth = cycle(60)
-    warning = diagnosed([meant[answer] for answer in truth], truth).warnings[-1]
+    warning = diagnosed([order[answer] for answer in truth], truth).warnings[-1]
     assert "another one is right on 100.0% of images that it was not fitted to" in warning
     assert "predictions of 'cat' are mostly images of 'elk' (12 of 12)" in warning
     assert warning.endswith("Give `labels` in the order of the training.")
@@ -73,16 +73,16 @@ def test_random_answers_fit_no_order() -> None:
     labels = tuple(f"class {i}" for i in range(50))
     generator = np.random.default_rng(0)
     for _ in range(20):
-        found = diagnosed(cycle(150, 50), generator.integers(50, size=150).tolist(), labels)
-        assert not [warning for warning in found.warnings if "permuted" in warning]
+        diagnosis = diagnosed(cycle(150, 50), generator.integers(50, size=150).tolist(), labels)
+        assert not [warning for warning in diagnosis.warnings if "permuted" in warning]
 
 
 def test_partly_labelled_samples_say_so() -> None:
     outputs = np.zeros((3, 5), np.float32)
-    found = diagnose(["cat/1.png", "dog/2.png", "zebra/3.png"], LABELS, outputs)
-    assert found is not None
-    assert found.accuracy is None
-    assert describe(found) == [
+    diagnosis = diagnose(["cat/1.png", "dog/2.png", "zebra/3.png"], LABELS, outputs)
+    assert diagnosis is not None
+    assert diagnosis.accuracy is None
+    assert describe(diagnosis) == [
         "warning: 1 of 3 samples lie in folders that are not named after a label, so accuracy was not measured"
     ]
 

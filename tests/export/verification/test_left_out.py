@@ -12,7 +12,7 @@ from vgg_export.verification.left_out import remedies
 from vgg_runtime import Manifest
 from vgg_runtime.bundle.manifest import Calibration, ParityFigures
 
-STATIC = next(recipe for recipe in VARIANTS if recipe.name == "onnx-int8-static")
+STATIC = next(spec for spec in VARIANTS if spec.name == "onnx-int8-static")
 FIGURES = ParityFigures(40, (1,), 0.1, 0.1, 20.0, 0.99, 0.9, 0.9, 0.9, "a.png")
 
 LOWER = {

@@ -120,9 +120,9 @@ def test_in_place_network_leaves_the_samples_alone(input_spec: InputSpec) -> Non
 
 
 def test_each_batch_is_told_of_how_many(small_network, input_spec: InputSpec) -> None:
-    told: list[tuple[str, int, int]] = []
-    reference = run_eager(small_network(), samples(), input_spec, lambda *step: told.append(step))
-    assert told == [("running eager PyTorch", done, 7) for done in range(1, 8)]
-    told.clear()
-    reference.run("itself", eager_function(small_network()), lambda *step: told.append(step))
-    assert told == [("verifying itself", done, 7) for done in range(1, 8)]
+    steps: list[tuple[str, int, int]] = []
+    reference = run_eager(small_network(), samples(), input_spec, lambda *step: steps.append(step))
+    assert steps == [("running eager PyTorch", done, 7) for done in range(1, 8)]
+    steps.clear()
+    reference.run("itself", eager_function(small_network()), lambda *step: steps.append(step))
+    assert steps == [("verifying itself", done, 7) for done in range(1, 8)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_export.planning.image_split import Chosen
+from vgg_export.planning.image_split import ImageSelection
 from vgg_export.verification.samples import Samples, pink_noise_samples, real_samples
 from vgg_runtime.bundle.manifest import InputSpec
 from vgg_runtime.errors import ImageError, PreprocessingError
@@ -23,7 +23,9 @@ def input_spec(preprocessing: Preprocessing, size: tuple[int, int] = SIZE) -> In
 
 
 def read(folder: Path, preprocessing: Preprocessing, size: tuple[int, int] = SIZE) -> Samples:
-    return real_samples(Chosen(folder, tuple(find_images([folder]))), preprocessing, input_spec(preprocessing, size))
+    return real_samples(
+        ImageSelection(folder, tuple(find_images([folder]))), preprocessing, input_spec(preprocessing, size)
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,12 +102,12 @@ def test_variants_get_planes_or_pixels(tmp_path: Path) -> None:
     pixels = np.arange(24 * 32 * 3).reshape(24, 32, 3).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
     preprocessing = Preprocessing("BGR", mean=(0.1, 0.2, 0.3))
-    chosen = Chosen(tmp_path, (tmp_path / "x.png",))
-    planes = real_samples(chosen, preprocessing, input_spec(preprocessing))
+    selection = ImageSelection(tmp_path, (tmp_path / "x.png",))
+    planes = real_samples(selection, preprocessing, input_spec(preprocessing))
     np.testing.assert_array_equal(planes.inputs([0]), planes.planes([0]))
-    given = real_samples(chosen, preprocessing, input_spec(preprocessing).as_pixels())
-    np.testing.assert_array_equal(given.inputs([0]), pixels[np.newaxis, :, :, ::-1])
-    np.testing.assert_array_equal(given.planes([0]), planes.planes([0]))
+    pixel_samples = real_samples(selection, preprocessing, input_spec(preprocessing).as_pixels())
+    np.testing.assert_array_equal(pixel_samples.inputs([0]), pixels[np.newaxis, :, :, ::-1])
+    np.testing.assert_array_equal(pixel_samples.planes([0]), planes.planes([0]))
 
 
 def test_samples_are_held_as_pixels_not_as_float32(tmp_path: Path) -> None:

@@ -37,15 +37,15 @@ def compressed(network: nn.Module, images: CalibrationImages, **options: Any) ->
 
 def test_auto_takes_the_smallest_that_keeps_its_answers(network: nn.Module, images: CalibrationImages) -> None:
     made = compressed(network, images)
-    chosen, curve = made.record.chosen, made.record.curve
+    choice, curve = made.record.chosen, made.record.curve
     assert [point.macs for point in curve] == sorted(point.macs for point in curve)
     assert 2 < len(curve) < len(SPEEDUPS)
-    assert chosen == curve[-1]
+    assert choice == curve[-1]
     assert all(point.agreement < 0.97 for point in curve[:-1])
-    assert chosen.agreement >= 0.97
+    assert choice.agreement >= 0.97
     costs = layer_table(made.module, (1, 28, 28))
-    assert (costs.macs, costs.parameters) == (chosen.macs, chosen.parameters)
-    assert chosen.macs < layer_table(network, (1, 28, 28)).macs / 1.5
+    assert (costs.macs, costs.parameters) == (choice.macs, choice.parameters)
+    assert choice.macs < layer_table(network, (1, 28, 28)).macs / 1.5
 
 
 def test_networks_are_compared_on_images_that_no_rank_saw(network: nn.Module, images: CalibrationImages) -> None:

@@ -31,15 +31,15 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def trials(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are written on trial."""
-    written: list[Path] = []
+    files: list[Path] = []
     write = precision_trials.write_quantized
 
     def record(source: Path, file: Path, *arguments, **options):
-        written.append(file)
+        files.append(file)
         return write(source, file, *arguments, **options)
 
     monkeypatch.setattr(precision_trials, "write_quantized", record)
-    return written
+    return files
 
 
 @pytest.fixture

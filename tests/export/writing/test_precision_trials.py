@@ -29,11 +29,11 @@ def test_agreement_held_out_is_the_lower_of_rows_and_images(
     held_out = run_eager(network, Samples(NAMES, (b"",) * 5, PIXELS, Preprocessing("L"), True, True), input_spec)
     trials = Trials(file, list(images.batches()), tie=0)
     # Eager PyTorch is made to answer otherwise on one image: in 1 row of 5, and in none of those of larger batches.
-    assert trials.judge(context, held_out).top1_agreement == 1
+    assert trials.evaluate_held_out(context, held_out).top1_agreement == 1
     outputs = list(held_out.outputs)
     outputs[4] = -outputs[4]
     one_differs = Reference(held_out.batches, held_out.samples, tuple(outputs))
-    figures = trials.judge(context, one_differs)
+    figures = trials.evaluate_held_out(context, one_differs)
     assert figures.samples == 12
     assert figures.top1_agreement == pytest.approx(4 / 5)
     assert figures.top1_agreement_with_ties == pytest.approx(4 / 5)

@@ -123,7 +123,11 @@ def _rows(size: Size, channels: int, own: Preprocessing | None) -> list[Candidat
     preset("plain", size, channels)  # raises where no preset fits
     presets = [(name, make(size, channels)) for name, (make, _) in PRESETS.items()]
     others = [(name, replace(scaling, resize=size)) for name, scaling in UNSCALED]
-    rows = [Candidate((name,), each) for name, each in presets + others if each.channel_count == channels]
+    rows = [
+        Candidate((name,), preprocessing)
+        for name, preprocessing in presets + others
+        if preprocessing.channel_count == channels
+    ]
     if own is None:
         return rows
     near = [_is_near(row.preprocessing, own) for row in rows]
@@ -134,10 +138,10 @@ def _rows(size: Size, channels: int, own: Preprocessing | None) -> list[Candidat
     return rows
 
 
-def _is_near(known: Preprocessing, own: Preprocessing) -> bool:
-    if known.divide_by != own.divide_by or not (known.mean and known.std and own.mean and own.std):
+def _is_near(candidate: Preprocessing, own: Preprocessing) -> bool:
+    if candidate.divide_by != own.divide_by or not (candidate.mean and candidate.std and own.mean and own.std):
         return False
-    return bool(np.allclose([known.mean, known.std], [own.mean, own.std], rtol=0, atol=NEAR))
+    return bool(np.allclose([candidate.mean, candidate.std], [own.mean, own.std], rtol=0, atol=NEAR))
 
 
 def _geometries(row: Candidate, size: Size, *, distorted: bool) -> Iterator[Candidate]:

@@ -49,11 +49,11 @@ def require_clear(search: PreprocessingSearch) -> None:
     raise PreprocessingError(f"{problem} ({search.images} images):\n{table}", hint=hint)
 
 
-def findings(search: PreprocessingSearch, *, judged: int, held_out: bool) -> Iterator[str]:
+def findings(search: PreprocessingSearch, *, sample_count: int, held_out: bool) -> Iterator[str]:
     """Yield what the export takes for granted after a search that is clear, in lines of text.
 
     Args:
-        judged: samples that the export is judged by.
+        sample_count: samples that the export is verified on.
         held_out: whether none of them was searched with.
     """
     best, runner_up = search.best, search.runner_up
@@ -66,7 +66,7 @@ def findings(search: PreprocessingSearch, *, judged: int, held_out: bool) -> Ite
         others = ", ".join(trial.name for trial in search.same_answers)
         yield f"training used {best.name}, the most usual of those with the same answers on every sample: {others}"
     if held_out:
-        yield f"the {judged} samples that the variants are judged by were kept out of the search"
+        yield f"the {sample_count} samples that the variants are verified on were kept out of the search"
     else:
         yield (
             "accuracy is measured on the samples that chose the preprocessing, so other images may show somewhat less "
@@ -115,9 +115,9 @@ def _option(trial: Trial) -> str:
 
 def _as_file(preprocessing: Preprocessing) -> str:
     """Return what a JSON file for --preprocess says to mean ``preprocessing``."""
-    stated = {
+    description = {
         field.name: to_json(value)
         for field in fields(preprocessing)
         if (value := getattr(preprocessing, field.name)) != field.default
     }
-    return json.dumps(stated)
+    return json.dumps(description)

@@ -96,7 +96,7 @@ class PreprocessingSearch:
 
 
 def rank_answers(
-    tried: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     answers: Sequence[NDArray[np.intp]],
     truth: Sequence[int],
     labels: Sequence[str],
@@ -107,28 +107,28 @@ def rank_answers(
     any of them worse that is not to SIGNIFICANCE.
 
     Args:
-        tried: from usual to less usual: of equally accurate candidates, the first counts as the best.
+        candidates: from usual to less usual: of equally accurate candidates, the first counts as the best.
         answers: for each candidate the class (images,) that the network gives.
         truth: class of each image.
     """
     accuracies = [accuracy_with_interval(answer.tolist(), truth) for answer in answers]
-    best = max(range(len(tried)), key=lambda i: accuracies[i].value)  # the first of equals
+    best = max(range(len(candidates)), key=lambda i: accuracies[i].value)  # the first of equals
     common, count = Counter(truth).most_common(1)[0]
     rivals = [*answers, np.full(len(truth), common)]
-    compared = [compare_accuracy(truth, _one_hot(rival), _one_hot(answers[best])) for rival in rivals]
+    comparisons = [compare_accuracy(truth, _one_hot(rival), _one_hot(answers[best])) for rival in rivals]
     same = [np.array_equal(answer, answers[best]) for answer in answers]
-    p_values = _holm([each.p_value for each in compared], [*same, False])
+    p_values = _holm([comparison.p_value for comparison in comparisons], [*same, False])
     trials = [
         Trial(
             names=candidate.names,
             preprocessing=candidate.preprocessing,
             inverted=candidate.inverted,
             accuracy=accuracies[i],
-            lead=_lead(compared[i]),
+            lead=_lead(comparisons[i]),
             p_value=p_values[i],
             outcome="best" if i == best else _outcome(same[i], p_values[i]),
         )
-        for i, candidate in enumerate(tried)
+        for i, candidate in enumerate(candidates)
     ]
     return PreprocessingSearch(
         images=len(truth),
@@ -139,9 +139,9 @@ def rank_answers(
     )
 
 
-def _lead(compared: Accuracy) -> Estimate:
+def _lead(comparison: Accuracy) -> Estimate:
     """How much more accurate the best is; the interval's formula may lead past 100 points."""
-    return Estimate(compared.variant - compared.eager, max(compared.low, -1.0), min(compared.high, 1.0))
+    return Estimate(comparison.variant - comparison.eager, max(comparison.low, -1.0), min(comparison.high, 1.0))
 
 
 def _outcome(same: bool, p_value: float) -> Outcome:

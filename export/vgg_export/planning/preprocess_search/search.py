@@ -12,7 +12,7 @@ import numpy as np
 
 from vgg_bench.images import classes_from_folders, evaluation_sample_count
 from vgg_export.eager import eager_function, run_batch
-from vgg_export.planning.image_split import Chosen
+from vgg_export.planning.image_split import ImageSelection
 from vgg_export.planning.preprocess_search.candidates import (
     Candidate,
     Geometry,
@@ -45,7 +45,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class SearchImages:
-    """Labelled images to search with, and those to judge the export by.
+    """Labelled images to search with, and those to verify the export on.
 
     Attributes:
         search: balanced over the classes.
@@ -55,7 +55,7 @@ class SearchImages:
     """
 
     search: tuple[Path, ...]
-    rest: Chosen
+    rest: ImageSelection
     truth: tuple[int, ...]
     labels: tuple[str, ...]
 
@@ -64,8 +64,8 @@ class SearchImages:
         return set(self.search).isdisjoint(self.rest.files)
 
 
-def split_labelled(chosen: Chosen | None, labels: Sequence[str] | None, *, macs: int) -> SearchImages:
-    """Split the samples into those to search with and those to judge the export by.
+def split_labelled(selection: ImageSelection | None, labels: Sequence[str] | None, *, macs: int) -> SearchImages:
+    """Split the samples into those to search with and those to verify the export on.
 
     Args:
         macs: multiply-accumulates of the network for one image, which limit how many images are searched with.
@@ -73,22 +73,24 @@ def split_labelled(chosen: Chosen | None, labels: Sequence[str] | None, *, macs:
     Raises:
         UsageError: there are no samples or no labels, or the folders of the samples are not named after labels.
     """
-    if chosen is None or labels is None:
-        missing = "`samples`" if chosen is None else "`labels`"
+    if selection is None or labels is None:
+        missing = "`samples`" if selection is None else "`labels`"
         raise UsageError(
             f"`preprocess='find'` needs labelled samples; {missing} is missing.",
             hint="Give `samples=DIR` with one folder of images per class, and `labels=FILE` with the same names.",
         )
     halves: tuple[list[Path], list[Path]] = ([], [])
-    seen: Counter[Path] = Counter()
-    for file in chosen.files:
-        halves[seen[file.parent] % 2].append(file)
-        seen[file.parent] += 1
-    search = tuple(halves[0] if len(chosen.files) >= ENOUGH_TO_HALVE else chosen.files)[: evaluation_sample_count(macs)]
+    counts: Counter[Path] = Counter()
+    for file in selection.files:
+        halves[counts[file.parent] % 2].append(file)
+        counts[file.parent] += 1
+    search = tuple(halves[0] if len(selection.files) >= ENOUGH_TO_HALVE else selection.files)[
+        : evaluation_sample_count(macs)
+    ]
     searched = set(search)
-    rest = tuple(file for file in chosen.files if file not in searched)
-    judged = Chosen(chosen.folder, rest, chosen.spare) if len(rest) >= HELD_OUT else chosen
-    return SearchImages(search, judged, _classes(search, chosen.folder, labels), tuple(labels))
+    others = tuple(file for file in selection.files if file not in searched)
+    rest = ImageSelection(selection.folder, others, selection.fallback) if len(others) >= HELD_OUT else selection
+    return SearchImages(search, rest, _classes(search, selection.folder, labels), tuple(labels))
 
 
 def search_preprocessing(
@@ -126,12 +128,12 @@ def _classes(files: Iterable[Path], folder: Path, labels: Sequence[str]) -> tupl
     names = [relative_name(file, folder) for file in files]
     classes = classes_from_folders(names, labels)
     if classes is None:
-        strange = sorted(
+        unlabelled = sorted(
             {name.rpartition("/")[0] or "(no folder)" for name in names if classes_from_folders([name], labels) is None}
         )
         raise UsageError(
             f"`preprocess='find'` needs labelled samples, and these folders in {folder} are not named after a label: "
-            f"{', '.join(strange[:5])}{', ...' * (len(strange) > 5)}.",
+            f"{', '.join(unlabelled[:5])}{', ...' * (len(unlabelled) > 5)}.",
             hint=f"Put the images of each class into a folder named after its label ({', '.join(labels[:5])}"
             f"{', ...' * (len(labels) > 5)}).",
         )
@@ -170,13 +172,13 @@ class _Pixels:
         return 255 - pixels if candidate.inverted else pixels
 
 
-def _merged(tried: Sequence[Candidate], pixels: _Pixels) -> list[Candidate]:
+def _merged(candidates: Sequence[Candidate], pixels: _Pixels) -> list[Candidate]:
     """Make one candidate of those that do the same to the images, as RGB and BGR do where all of them are grey."""
     distinct: list[Candidate] = []
-    for candidate in tried:
-        for position, known in enumerate(distinct):
-            if _scaling(known) == _scaling(candidate) and np.array_equal(pixels.of(known), pixels.of(candidate)):
-                distinct[position] = known.also_named(candidate.names)
+    for candidate in candidates:
+        for position, other in enumerate(distinct):
+            if _scaling(other) == _scaling(candidate) and np.array_equal(pixels.of(other), pixels.of(candidate)):
+                distinct[position] = other.also_named(candidate.names)
                 break
         else:
             distinct.append(candidate)

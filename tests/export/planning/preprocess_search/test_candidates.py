@@ -12,9 +12,9 @@ SIZE = (32, 48)
 OWN_STATISTICS = Preprocessing("RGB", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
 
 
-def by_name(tried: list[Candidate]) -> dict[str, Candidate]:
-    named = {name: candidate for candidate in tried for name in candidate.names}
-    assert len(named) == sum(len(candidate.names) for candidate in tried)
+def by_name(trials: list[Candidate]) -> dict[str, Candidate]:
+    named = {name: candidate for candidate in trials for name in candidate.names}
+    assert len(named) == sum(len(candidate.names) for candidate in trials)
     return named
 
 
@@ -28,8 +28,8 @@ def test_every_preset_that_fits_is_tried_as_it_is(channels: int, names: set[str]
 
 def test_every_candidate_makes_the_networks_input() -> None:
     for channels, own in ((3, OWN_STATISTICS), (1, Preprocessing("L", mean=(0.9,), std=(0.1,)))):
-        for each in candidates(SIZE, channels, own, distorted=True):
-            assert (each.preprocessing.output_size, each.preprocessing.channel_count) == (SIZE, channels)
+        for candidate in candidates(SIZE, channels, own, distorted=True):
+            assert (candidate.preprocessing.output_size, candidate.preprocessing.channel_count) == (SIZE, channels)
 
 
 def test_bgr_takes_each_channels_mean_and_std_along() -> None:
@@ -59,9 +59,9 @@ def test_proportions_decide_what_is_cropped_and_squashed() -> None:
 
 
 def test_one_channel_is_tried_inverted_too() -> None:
-    tried = candidates(SIZE, 1, None, distorted=False)
-    assert {each.preprocessing for each in tried if each.inverted} == {
-        each.preprocessing for each in tried if not each.inverted
+    trials = candidates(SIZE, 1, None, distorted=False)
+    assert {candidate.preprocessing for candidate in trials if candidate.inverted} == {
+        candidate.preprocessing for candidate in trials if not candidate.inverted
     }
 
 

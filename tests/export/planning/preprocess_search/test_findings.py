@@ -45,17 +45,17 @@ def refusal(*trials: Trial, chance_p_value: float = 0.0) -> PreprocessingError:
 def test_a_clear_best_is_told_with_its_interval_and_the_next() -> None:
     clear = search(trial("half", 0.9, "best"), trial("half BGR", 0.9, "same answers"), trial("plain", 0.7))
     require_clear(clear)
-    found, tie, _ = findings(clear, judged=150, held_out=True)
-    assert "90.0% (85.0 to 94.0) on 100 labelled samples; next: plain, 70.0%" in found
-    assert '"mean": [0.5, 0.5, 0.5]' in found
+    finding, tie, _ = findings(clear, sample_count=150, held_out=True)
+    assert "90.0% (85.0 to 94.0) on 100 labelled samples; next: plain, 70.0%" in finding
+    assert '"mean": [0.5, 0.5, 0.5]' in finding
     assert "training used half, " in tie
     assert tie.endswith("same answers on every sample: half BGR")
 
 
-@pytest.mark.parametrize(("held_out", "told"), [(True, "150 samples .* kept out"), (False, "samples that chose")])
-def test_it_is_told_what_the_export_is_judged_by(held_out: bool, told: str) -> None:
-    *_, last = findings(search(trial("half", 0.9, "best")), judged=150, held_out=held_out)
-    assert re.search(told, last)
+@pytest.mark.parametrize(("held_out", "sentence"), [(True, "150 samples .* kept out"), (False, "samples that chose")])
+def test_the_images_to_verify_on_are_told(held_out: bool, sentence: str) -> None:
+    *_, last = findings(search(trial("half", 0.9, "best")), sample_count=150, held_out=held_out)
+    assert re.search(sentence, last)
 
 
 def test_a_refusal_shows_all_that_was_tried() -> None:
@@ -73,10 +73,10 @@ def test_the_options_that_a_refusal_gives_choose_what_was_tried(tmp_path: Path) 
     hint = refusal(best, trial("odd", 0.89, "not told apart", preprocessing=SWAPPED), trial("plain", 0.3)).hint
     assert "`preprocess='half'`\n" in hint
     assert "plain" not in hint
-    stated = re.search(r"FILE.json'`, with (.*) in that file", hint)
-    assert stated is not None
-    assert json.loads(stated[1]).keys() == {"channels", "resize", "divide_by", "mean"}  # the rest has its default
-    (tmp_path / "own.json").write_text(stated[1])
+    match = re.search(r"FILE.json'`, with (.*) in that file", hint)
+    assert match is not None
+    assert json.loads(match[1]).keys() == {"channels", "resize", "divide_by", "mean"}  # the rest has its default
+    (tmp_path / "own.json").write_text(match[1])
     assert resolve_preprocessing(str(tmp_path / "own.json"), size=SIZE, channels=3) == SWAPPED
 
 

@@ -13,13 +13,13 @@ TRUTH = [i % 6 for i in range(IMAGES)]
 
 def ranked(*wrong: range | list[int], inverted: bool = False) -> PreprocessingSearch:
     """Rank candidates a, b, c, ... that are right on all images but those listed."""
-    tried = [Candidate((name,), Preprocessing(), inverted) for name, _ in zip("abcdefgh", wrong, strict=False)]
+    candidates = [Candidate((name,), Preprocessing(), inverted) for name, _ in zip("abcdefgh", wrong, strict=False)]
     answers = []
     for missed in wrong:
         answer = np.array(TRUTH)
         answer[list(missed)] = (answer[list(missed)] + 1) % 6
         answers.append(answer)
-    return rank_answers(tried, answers, TRUTH, list("uvwxyz"))
+    return rank_answers(candidates, answers, TRUTH, list("uvwxyz"))
 
 
 def outcomes(search: PreprocessingSearch) -> dict[str, str]:

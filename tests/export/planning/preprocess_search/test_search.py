@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vgg_export import CalibrationOptions, SampleOptions, export
 from vgg_export.planning.dry_run import plan_as_json, plan_as_text
-from vgg_export.planning.image_split import Chosen
+from vgg_export.planning.image_split import ImageSelection
 from vgg_export.planning.options import Options
 from vgg_export.planning.plan import Plan, make_plan
 from vgg_export.planning.preprocess_search.ranking import PreprocessingSearch
@@ -113,19 +113,19 @@ def test_half_of_400_samples_are_kept_for_the_judgement(half_plan: Plan) -> None
     assert half_plan.images.samples is not None
     assert half_plan.search.images == 200
     assert Counter(file.parent.name for file in half_plan.images.samples.files) == dict.fromkeys(DIGITS, 20)
-    assert "the 200 samples that the variants are judged by" in half_plan.assumptions[-1]
+    assert "the 200 samples that the variants are verified on" in half_plan.assumptions[-1]
 
 
 def test_a_dry_run_shows_what_was_tried(half_plan: Plan) -> None:
     assert half_plan.search is not None
     lines = plan_as_text(half_plan).splitlines()
-    shown = plan_as_json(half_plan)["preprocessing_search"]
-    assert len(shown["trials"]) == len(half_plan.search.trials) > 5
+    record = plan_as_json(half_plan)["preprocessing_search"]
+    assert len(record["trials"]) == len(half_plan.search.trials) > 5
     for trial in half_plan.search.trials:
         (line,) = (line for line in lines if line.startswith(f"{trial.name}  "))
         assert f" {trial.accuracy.value:.1%} " in line
-    assert [trial["outcome"] for trial in shown["trials"]].count("best") == 1
-    assert shown["trials"][0]["preprocessing"]["mean"] == [0.5]
+    assert [trial["outcome"] for trial in record["trials"]].count("best") == 1
+    assert record["trials"][0]["preprocessing"]["mean"] == [0.5]
 
 
 def test_bgr_of_0_to_255_is_found_and_exported(colour_checkpoint: Path, tmp_path: Path, untimed: None) -> None:
@@ -224,22 +224,22 @@ def files(*counts: int) -> tuple[Path, ...]:
 
 
 def test_halves_hold_every_class_alike() -> None:
-    chosen = Chosen(Path("d"), files(150, 40, 10))
-    images = split_labelled(chosen, COLOURS, macs=1)
+    selection = ImageSelection(Path("d"), files(150, 40, 10))
+    images = split_labelled(selection, COLOURS, macs=1)
     assert Counter(images.truth) == {0: 75, 1: 20, 2: 5}
     assert Counter(file.parent.name for file in images.rest.files) == {"dark-red": 75, "dark-green": 20, "dark-blue": 5}
     assert images.held_out
 
 
 def test_of_few_samples_all_are_searched_with() -> None:
-    chosen = Chosen(Path("d"), files(*[33] * 6))
-    assert len(chosen.files) == ENOUGH_TO_HALVE - 2
-    images = split_labelled(chosen, COLOURS, macs=1)
-    assert (images.search, images.rest, images.held_out) == (chosen.files, chosen, False)
+    selection = ImageSelection(Path("d"), files(*[33] * 6))
+    assert len(selection.files) == ENOUGH_TO_HALVE - 2
+    images = split_labelled(selection, COLOURS, macs=1)
+    assert (images.search, images.rest, images.held_out) == (selection.files, selection, False)
 
 
 def test_a_costly_network_is_searched_with_fewer() -> None:
-    images = split_labelled(Chosen(Path("d"), files(*[50] * 6)), COLOURS, macs=10**12)
+    images = split_labelled(ImageSelection(Path("d"), files(*[50] * 6)), COLOURS, macs=10**12)
     assert (len(images.search), len(images.rest.files)) == (64, 236)
     assert set(Counter(images.truth).values()) == {10, 11}
 
@@ -259,7 +259,7 @@ def test_calibration_images_do_not_stand_in_for_samples(half_checkpoint: Path, d
 
 
 def test_folders_that_are_named_after_no_label_are_named() -> None:
-    chosen = Chosen(Path("d"), (Path("d/red/1.png"), Path("d/pink/1.png"), Path("d/loose.png")))
+    selection = ImageSelection(Path("d"), (Path("d/red/1.png"), Path("d/pink/1.png"), Path("d/loose.png")))
     with pytest.raises(UsageError, match=r"not named after a label: \(no folder\), pink\.") as refused:
-        split_labelled(chosen, COLOURS, macs=1)
+        split_labelled(selection, COLOURS, macs=1)
     assert "dark-red, dark-green" in refused.value.hint
