@@ -93,7 +93,7 @@ def test_parameter_in_message_of_export_exists(name: str) -> None:
 
 
 def test_parameter_in_message_of_calibration_exists() -> None:
-    parameters = {name for each in api.__all__ for name in inspect.signature(getattr(api, each)).parameters}
+    parameters = {parameter for name in api.__all__ for parameter in inspect.signature(getattr(api, name)).parameters}
     named = {parameter for text in texts(MODULES["vgg_calibration/api.py"]) for parameter in PARAMETER.findall(text)}
     assert named - parameters == set()
     assert named

@@ -12,18 +12,18 @@ PACKAGES = ("vgg_runtime", "vgg_bench", "vgg_models", "vgg_calibration", "vgg_ex
 
 def modules() -> list[str]:
     """Every module of the packages."""
-    found = []
+    names = []
     for name in PACKAGES:
         package = import_module(name)
-        found += [name, *(each.name for each in pkgutil.walk_packages(package.__path__, f"{name}."))]
-    return found
+        names += [name, *(module.name for module in pkgutil.walk_packages(package.__path__, f"{name}."))]
+    return names
 
 
 @pytest.mark.parametrize("name", modules())
 def test_every_public_name_exists(name: str) -> None:
     module = import_module(name)
     public = getattr(module, "__all__", [])
-    assert [each for each in public if not hasattr(module, each)] == []
+    assert [member for member in public if not hasattr(module, member)] == []
     assert len(set(public)) == len(public)
 
 
