@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +23,10 @@ from vgg_runtime.bundle.directory import GOLDEN
 from vgg_runtime.bundle.manifest import Accuracy, LeftOutVariant, Manifest, ParityFigures, Tolerance, Variant
 from vgg_runtime.errors import ParityError
 
-__all__ = ["verify_end_to_end", "verify_variants"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Judgement", "judge", "verify_end_to_end", "verify_variants"]
 
 
 def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: OnStep) -> Manifest:
@@ -34,9 +39,7 @@ def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, stagin
     Raises:
         ParityError: a float32 variant misses its tolerance.
     """
-    gate = _Gate(
-        plan, manifest, reference, classes_from_folders(reference.samples.names, plan.labels), staging, on_step
-    )
+    gate = _Gate(plan, manifest, reference, staging, on_step)
     outcomes = []
     for spec, variant in zip(plan.variant_specs, manifest.variants, strict=True):
         on_step(f"verifying {spec.name}")
@@ -66,7 +69,6 @@ class _Gate:
     plan: Plan
     manifest: Manifest
     reference: Reference
-    truth: list[int] | None
     staging: Path
     on_step: OnStep
 
@@ -76,24 +78,55 @@ class _Gate:
             outputs = self.reference.run(spec.name, open_variant(spec, self.staging), self.on_step)
         except ParityError as error:
             return _miss(self.plan, self.manifest, spec, error.message, hint=error.hint)
-        figures = self.reference.compare(outputs, tie=spec.tolerance.tie)
-        accuracy = None
-        if self.truth is not None:
-            eager = self.reference.per_sample
-            accuracy = compare_accuracy(self.truth, eager, self.reference.rows_per_sample(outputs))
-        tolerance = self._tolerance(spec)
-        reason = _shortfall(spec, tolerance, figures, self.plan.options.quantize.accuracy_target)
-        if reason is None and spec.is_low_rank and accuracy is not None:
-            reason = _lost_accuracy(spec, accuracy, self.plan.options.compress.max_accuracy_drop)
-        if reason is not None:
-            return _miss(self.plan, self.manifest, spec, reason, figures)
-        return replace(variant, parity=figures, tolerance=tolerance, accuracy=accuracy)
+        judgement = judge(self.plan, self.reference, spec, outputs)
+        if judgement.shortfall is not None:
+            return _miss(self.plan, self.manifest, spec, judgement.shortfall, judgement.figures)
+        return replace(variant, parity=judgement.figures, tolerance=judgement.tolerance, accuracy=judgement.accuracy)
 
-    def _tolerance(self, spec: VariantSpec) -> Tolerance:
-        """What the variant is held to; a low-rank one to the user's share of answers, unless its labels tell more."""
-        if spec.is_low_rank and self.truth is None:
-            return replace(spec.tolerance, min_top1_agreement=self.plan.options.compress.min_agreement)
-        return spec.tolerance
+
+@dataclass(frozen=True)
+class Judgement:
+    """How outputs compare with those of eager PyTorch.
+
+    Attributes:
+        tolerance: what they are held to.
+        accuracy: on labelled samples, None where there are none.
+        shortfall: what they miss, in words; None where they pass.
+    """
+
+    figures: ParityFigures
+    tolerance: Tolerance
+    accuracy: Accuracy | None
+    shortfall: str | None
+
+
+def judge(
+    plan: Plan,
+    reference: Reference,
+    spec: VariantSpec,
+    outputs: Sequence[NDArray[np.float32]],
+    *,
+    share_of_loss: float = 1,
+) -> Judgement:
+    """Hold the ``outputs`` of a variant, in the order of the reference's batches, to what is asked of it.
+
+    A low-rank variant is held to the accuracy that the user lets it lose, and without labels to the share of answers.
+
+    Args:
+        share_of_loss: how much of that loss it may use up.
+    """
+    compress, tolerance = plan.options.compress, spec.tolerance
+    truth = classes_from_folders(reference.samples.names, plan.labels)
+    if spec.is_low_rank and truth is None:
+        tolerance = replace(tolerance, min_top1_agreement=1 - share_of_loss * (1 - compress.min_agreement))
+    figures = reference.compare(outputs, tie=tolerance.tie)
+    shortfall = _shortfall(spec, tolerance, figures, plan.options.quantize.accuracy_target)
+    if truth is None:
+        return Judgement(figures, tolerance, None, shortfall)
+    accuracy = compare_accuracy(truth, reference.per_sample, reference.rows_per_sample(outputs))
+    if shortfall is None and spec.is_low_rank:
+        shortfall = _lost_accuracy(spec, accuracy, share_of_loss * compress.max_accuracy_drop)
+    return Judgement(figures, tolerance, accuracy, shortfall)
 
 
 def _lost_accuracy(spec: VariantSpec, accuracy: Accuracy, allowed: float) -> str | None:

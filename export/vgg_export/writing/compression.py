@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ def compress(
     speedup: float | None,
     min_agreement: float,
     other: CalibrationImages | None = None,
+    passes: Callable[[nn.Module], bool] = lambda _: True,
     seed: int,
     on_step: OnStep,
 ) -> CompressedNetwork:
@@ -63,6 +64,8 @@ def compress(
     Args:
         speedup: by what the multiply-accumulates are divided; None takes the smallest network that keeps its answers.
         min_agreement: share of the images that networks are compared on for which the best class has to stay.
+        passes: whether a network is good enough on the images that the gate will judge by; one that is not is given up
+            for the next larger one, and nothing else is taken from these images.
         other: images of another kind, on which the chosen network is compared too.
 
     Raises:
@@ -89,7 +92,7 @@ def compress(
             network = low_rank.build(ranks)
             agreement = original.agreement(network)
         curve.append(_point(low_rank, ranks, agreement))
-        if agreement >= min_agreement:
+        if agreement >= min_agreement and passes(network):
             break
     record = Compression(
         chosen=curve[-1],

@@ -6,15 +6,18 @@ import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vgg_calibration.quantizers.base import QuantizationContext
 from vgg_calibration.statistics.images import CalibrationImages, read_calibration_images
 from vgg_calibration.targets import TARGETS
+from vgg_export.eager import eager_function
 from vgg_export.exporters.preprocessing import embed_preprocessing
 from vgg_export.planning.plan import Plan
 from vgg_export.progress import OnNote, OnStep, ignore_notes
 from vgg_export.variants.registry import ExportContext, VariantSpec
 from vgg_export.variants.tolerances import INT8_ACTIVATIONS
+from vgg_export.verification.gate import judge
 from vgg_export.verification.reference import Reference
 from vgg_export.writing.calibration import calibrate, read_images
 from vgg_export.writing.compression import COMPARED_IMAGES, CompressedNetwork, compress
@@ -23,7 +26,13 @@ from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
 from vgg_runtime.bundle.manifest import Calibration, InputSpec, Manifest, Variant
 from vgg_runtime.imaging.folders import choose_images
 
+if TYPE_CHECKING:
+    from torch import nn
+
 __all__ = ["write_variants"]
+
+# What a low-rank network may lose itself where it is quantized too, which costs some more.
+SHARE_BEFORE_QUANTIZATION = 0.6
 
 
 def write_variants(
@@ -108,6 +117,7 @@ class _Writer:
             speedup=None if options.speedup == "auto" else options.speedup,
             min_agreement=options.min_agreement,
             other=self._other_images(options.samples_other),
+            passes=self._low_rank_passes,
             seed=plan.options.seed,
             on_step=self._on_step,
         )
@@ -134,6 +144,15 @@ class _Writer:
             int8_static_notes=calibrated.notes,
         )
         return context, calibrated.record
+
+    def _low_rank_passes(self, network: nn.Module) -> bool:
+        """Whether the low-rank network itself passes the gate, before anything is quantized."""
+        if not self._plan.options.verify:
+            return True
+        spec = next(spec for spec in self._plan.variant_specs if spec.is_low_rank)
+        outputs = self._reference.run(spec.name, eager_function(network), self._on_step)
+        share = SHARE_BEFORE_QUANTIZATION if self._plan.options.quantize.methods else 1
+        return judge(self._plan, self._reference, spec, outputs, share_of_loss=share).shortfall is None
 
     def _other_images(self, folder: str | os.PathLike[str] | None) -> CalibrationImages | None:
         if folder is None:
