@@ -15,21 +15,35 @@ import click
 
 from vgg_calibration.targets import TARGETS
 from vgg_export.planning.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
-from vgg_runtime import completion
 from vgg_runtime._internal import cli_support
 from vgg_runtime._internal.flags import with_flags
 from vgg_runtime.errors import MissingCapabilityError, ParityError
 from vgg_runtime.imaging.presets import PRESETS
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from vgg_export.planning.options import Options
     from vgg_export.planning.plan import Plan
     from vgg_export.progress import OnStep
     from vgg_runtime.bundle.directory import Bundle
     from vgg_runtime.bundle.manifest import LeftOutVariant
+    from vgg_runtime.completion import Completion
 
 # Layers named on the terminal; report.md names them all.
 NAMES_SHOWN = 4
+
+FILES = click.Path()
+
+
+def _words_or_files(words: Sequence[str]) -> Completion:
+    """Return what the Tab key offers: those of ``words`` that fit, and files."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        # Files first: bash drops what came before, and asks the file system only where no word fits.
+        return FILES.shell_complete(ctx, param, incomplete) + click.Choice(words).shell_complete(ctx, param, incomplete)
+
+    return complete
 
 
 class InputSize(click.ParamType[tuple[int, int]]):
@@ -83,11 +97,11 @@ class Speedup(click.ParamType["float | str"]):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vgg-deploy")
-@click.argument("checkpoint", shell_complete=completion.files)
+@click.argument("checkpoint", shell_complete=FILES.shell_complete)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the bundle to write.")
 @click.option(
     "--model",
-    shell_complete=completion.words_or_files(MODELS),
+    shell_complete=_words_or_files(MODELS),
     help='vgg16, torchvision:NAME, MODULE:CALLABLE or "MODULE:CALLABLE(key=value)"; by default recognised by the keys.',
 )
 @click.option("--weights", type=click.Choice(["raw", "ema"]), help="Of raw weights and their average; by default raw.")
@@ -103,14 +117,14 @@ class Speedup(click.ParamType["float | str"]):
 @click.option(
     "--preprocess",
     metavar="PRESET|FILE",
-    shell_complete=completion.words_or_files([*PRESETS, "find"]),
+    shell_complete=_words_or_files([*PRESETS, "find"]),
     help="imagenet, half, cifar10, mnist, plain, a JSON file; or find, by labelled samples.",
 )
 @click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Pixels that the network takes.")
 @click.option(
     "--labels",
     metavar="FILE",
-    shell_complete=completion.words_or_files(["imagenet"]),
+    shell_complete=_words_or_files(["imagenet"]),
     help="class_indices.json, a JSON list, a text file, or 'imagenet'.",
 )
 @click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
