@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vgg_runtime import errors
 from vgg_runtime._internal.lazy import lazy_names
+from vgg_runtime.errors import *  # noqa: F403
 
 if TYPE_CHECKING:
     from vgg_runtime.async_classifier import AsyncClassifier
@@ -17,25 +18,6 @@ if TYPE_CHECKING:
     from vgg_runtime.bundle.directory import Bundle, open_bundle
     from vgg_runtime.bundle.manifest import Manifest, ParityFigures
     from vgg_runtime.classifier import Classifier, Prediction
-    from vgg_runtime.errors import (
-        ArchitectureError,
-        BundleError,
-        CalibrationError,
-        CheckpointError,
-        ChecksumError,
-        ImageError,
-        LabelsError,
-        MissingCapabilityError,
-        OutOfMemoryError,
-        ParityError,
-        PreprocessingError,
-        RefusedInputError,
-        SelfTestError,
-        UnsafeCheckpointError,
-        UsageError,
-        VerificationError,
-        VggDeployError,
-    )
     from vgg_runtime.imaging.decode import ImageSource
     from vgg_runtime.imaging.preprocessing import Preprocessing
     from vgg_runtime.imaging.presets import PRESETS
@@ -45,37 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRESETS",
-    "ArchitectureError",
     "AsyncClassifier",
     "BatchingQueue",
     "Bundle",
-    "BundleError",
-    "CalibrationError",
-    "CheckpointError",
-    "ChecksumError",
     "Classifier",
     "CudaOptions",
-    "ImageError",
     "ImageSource",
-    "LabelsError",
     "Manifest",
-    "MissingCapabilityError",
-    "OutOfMemoryError",
-    "ParityError",
     "ParityFigures",
     "Prediction",
     "Preprocessing",
-    "PreprocessingError",
-    "RefusedInputError",
-    "SelfTestError",
-    "UnsafeCheckpointError",
-    "UsageError",
-    "VerificationError",
-    "VggDeployError",
     "__version__",
     "open_bundle",
     "verify_bundle",
 ]
+__all__ += errors.__all__
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -93,6 +59,5 @@ __getattr__, __dir__ = lazy_names(
         "Preprocessing": "vgg_runtime.imaging.preprocessing",
         "open_bundle": "vgg_runtime.bundle.directory",
         "verify_bundle": "vgg_runtime.verification",
-        **dict.fromkeys(errors.__all__, errors.__name__),
     },
 )

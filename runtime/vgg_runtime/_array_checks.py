@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from vgg_runtime._internal.lazy_numpy import NDArray, np
 from vgg_runtime.bundle.manifest import InputArray, InputSpec
 from vgg_runtime.errors import ImageError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-else:
-    from vgg_runtime._internal.lazy_numpy import np
 
 __all__ = ["check_batch", "check_planes"]
 

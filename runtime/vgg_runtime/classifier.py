@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar, get_args, overload
+from typing import Literal, NoReturn, Self, TypeVar, get_args, overload
 
 from vgg_runtime._array_checks import check_batch, check_planes
 from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
+from vgg_runtime._internal.lazy_numpy import NDArray, np
 from vgg_runtime._internal.validation import check_positive_int
 from vgg_runtime.backends.base import Backend, CudaOptions, Device, ProfileName, session_config
 from vgg_runtime.bundle.manifest import InputArray
@@ -21,12 +22,6 @@ from vgg_runtime.imaging.decode import MAX_PIXELS, ChannelOrder, ImageSource, im
 from vgg_runtime.imaging.folders import find_images
 from vgg_runtime.loading import Verify, open_model
 from vgg_runtime.metrics import probabilities
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-else:
-    from vgg_runtime._internal.lazy_numpy import NDArray, np
 
 Item = TypeVar("Item")
 

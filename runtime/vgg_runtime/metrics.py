@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vgg_runtime._internal.lazy_numpy import NDArray, np
 from vgg_runtime.bundle.manifest import OutputKind, ParityFigures
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-else:
-    from vgg_runtime._internal.lazy_numpy import np
 
 __all__ = ["compare", "probabilities", "snr_db"]
 

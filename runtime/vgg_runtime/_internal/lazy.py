@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -13,7 +14,7 @@ UNKNOWN = "0+unknown"
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the ``__getattr__`` and the ``__dir__`` of ``package`` (PEP 562).
+    """Return the ``__getattr__`` and the ``__dir__`` of ``package`` (PEP 562); ``dir`` lists its ``__all__``.
 
     ``__version__`` is one of the names: reading the installed metadata takes as long as importing a small package.
 
@@ -28,7 +29,7 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(modules[name]), name)
 
-    return get, lambda: [*modules, "__version__"]
+    return get, lambda: list(sys.modules[package].__all__)
 
 
 def distribution_version() -> str:

@@ -4,13 +4,14 @@ The import of numpy takes as long as hashing 100 MB. ``Classifier`` starts the t
 numpy, so that the two go on side by side: the first prediction of a network of 400 MB comes 8 % sooner (measured).
 
 These are the names that annotations use, and ``typing.get_type_hints`` looks them up in the module that has the
-annotation: evaluating ``NDArray[np.float32]`` or ``Image.Image`` is a first use like any other.
+annotation: evaluating ``NDArray[np.float32]`` or ``Image.Image`` is a first use like any other. Type checkers see the
+packages themselves.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["Image", "NDArray", "np"]
 
@@ -32,6 +33,11 @@ class _LazyNDArray:
         return NDArray[scalar]
 
 
-np = _LazyModule("numpy")
-Image = _LazyModule("PIL.Image")
-NDArray = _LazyNDArray()
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+else:
+    np = _LazyModule("numpy")
+    Image = _LazyModule("PIL.Image")
+    NDArray = _LazyNDArray()

@@ -8,20 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ForwardRef, Literal, TypeAlias, get_args
 
 from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
+from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import BundleError, ImageError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL import Image
-
     # An image, or a batch of them, as a variant takes it: of the dtype and layout of the manifest's input.
     InputArray: TypeAlias = NDArray[np.float32 | np.uint8]
 else:
-    from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
-
     # The same, evaluated where somebody asks for type hints: numpy is not imported before.
     InputArray = ForwardRef("NDArray[np.float32 | np.uint8]", module=__name__)
 

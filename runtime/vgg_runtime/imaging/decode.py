@@ -8,17 +8,12 @@ import os
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias, get_args
 
+from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
 from vgg_runtime.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL import Image
-
     ImageSource: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]
 else:
-    from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
-
     # The same, evaluated where somebody asks for type hints: numpy and Pillow are not imported before.
     ImageSource = ForwardRef("str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]", module=__name__)
 

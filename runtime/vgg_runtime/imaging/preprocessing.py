@@ -9,18 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
+from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ImageError
 from vgg_runtime.imaging.decode import MAX_PIXELS
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL import Image
-else:
-    from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
 
 __all__ = ["Channels", "Interpolation", "Preprocessing"]
 
