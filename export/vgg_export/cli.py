@@ -59,7 +59,7 @@ class InputSize(click.ParamType[tuple[int, int]]):
         except ValueError:
             height = width = 0
         if min(height, width) < 1:
-            self.fail(f"{value!r} is no size: give one number of pixels, or HEIGHTxWIDTH.", param, ctx)
+            self.fail(f"{value!r} is not a size. Give one number of pixels, or HEIGHTxWIDTH.", param, ctx)
         return height, width
 
 
@@ -73,7 +73,7 @@ class BatchSize(click.ParamType["int | str"]):
         if value == "dynamic":
             return "dynamic"
         if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither 'dynamic' nor a number of at least 1.", param, ctx)
+            self.fail(f"must be 'dynamic' or an integer >= 1, got {value!r}.", param, ctx)
         return int(value)
 
 
@@ -91,7 +91,7 @@ class Speedup(click.ParamType["float | str"]):
         except ValueError:
             speedup = 0.0
         if not 1 < speedup < float("inf"):
-            self.fail(f"{value!r} is neither 'auto' nor a number above 1, such as 3x.", param, ctx)
+            self.fail(f"must be 'auto' or a number above 1, such as 3x, got {value!r}.", param, ctx)
         return speedup
 
 

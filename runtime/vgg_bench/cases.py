@@ -104,7 +104,7 @@ def _batch_sizes(asked: Sequence[int], manifest: Manifest) -> list[int]:
     fixed = manifest.input.batch_size
     if fixed is not None and (other := sorted(set(asked) - {fixed})):
         raise UsageError(
-            f"the bundle's batch size is fixed to {fixed}; {', '.join(map(str, other))} was asked for.",
+            f"the bundle's batch size is fixed at {fixed}, got {', '.join(map(str, other))}.",
             hint="Export with --batch dynamic.",
         )
     return list(dict.fromkeys(asked)) or [fixed or 1]

@@ -129,12 +129,12 @@ def _try(bundle: Bundle, variant: Variant, config: SessionConfig, backends: Sequ
     fit = {name: command for name, command in commands.items() if name not in refused}
     if not fit:
         raise SelfTestError(
-            f"no backend runs {variant.name} as it should: {_joined(refused)}.",
+            f"no backend reproduces the golden outputs of {variant.name}: {_joined(refused)}.",
             hint="Run vgg-run verify on the bundle.",
         )
     if len(fit) == 1:
         return BackendChoice(
-            next(iter(fit)), f"the others do not run {variant.name} as they should: {_joined(refused)}"
+            next(iter(fit)), f"the others do not reproduce the golden outputs of {variant.name}: {_joined(refused)}"
         )
     return fastest(_measure(fit))
 
@@ -215,7 +215,7 @@ def _refusal(command: Sequence[str]) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _TrialUnavailableError(str(error)) from error
-    why = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+    why = (done.stderr.strip().splitlines() or ["the process exited without an error message"])[-1]
     if done.returncode > 0 and done.returncode != REFUSED:
         raise _TrialUnavailableError(why)
     return None if done.returncode == 0 else why

@@ -322,7 +322,7 @@ class Classifier:
         """
         if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise UsageError(
-                "one image was given where several are taken.",
+                "expected several images, got one.",
                 hint="predict() takes one image, predict_files() takes folders; several arrays are a list, or one of "
                 "four dimensions.",
             )
@@ -377,7 +377,7 @@ class Classifier:
         if not np.isfinite(shares).all():
             raise VerificationError(
                 f"the variant {self.variant} gave outputs that are not finite (NaN or infinity) on {self.device}.",
-                hint="Take a variant of higher precision, and run vgg-run verify on the bundle.",
+                hint="Use a variant of higher precision, and run vgg-run verify on the bundle.",
             )
         # By output rather than by probability: float rounding may tie two probabilities; stable keeps index order.
         order = np.argsort(-outputs, axis=1, kind="stable")[:, :top_k]

@@ -95,7 +95,9 @@ def _read_golden(bundle: Bundle) -> _Golden:
         or len(inputs) < (input_spec.batch_size or 1)
         or outputs.shape != (len(inputs), output_spec.classes)
     ):
-        raise BundleError(f"{bundle.path(GOLDEN)} has inputs {inputs.shape} and outputs {outputs.shape}: no fit.")
+        raise BundleError(
+            f"{bundle.path(GOLDEN)} does not match the manifest: inputs {inputs.shape}, outputs {outputs.shape}."
+        )
     return inputs, outputs
 
 

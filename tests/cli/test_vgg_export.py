@@ -101,7 +101,7 @@ def test_the_demo_names_classes(vgg_export: Command, example) -> None:
     options = ("--preprocess", "preprocess.json", "--labels", "class_indices.json", "--samples", example.images)
     done = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", *options)
     assert done.code == 0
-    assert "the answers are wrong" not in done.stderr  # nothing about preprocessing had to be assumed
+    assert "predictions are wrong" not in done.stderr  # nothing about preprocessing had to be assumed
     with Classifier.open("slim.bundle") as classifier:
         for kind in ("bag", "sandal", "trouser"):
             assert classifier.predict(next((example.images / kind).iterdir()))[0].label == kind
@@ -109,7 +109,7 @@ def test_the_demo_names_classes(vgg_export: Command, example) -> None:
 
 def test_what_was_assumed_is_told(vgg_export: Command) -> None:
     stderr = vgg_export("slim_vgg.pth", "--dry-run").stderr
-    assert "assumed: no --preprocess was given: plain is taken for 1 channel;" in stderr
+    assert "assumed: no --preprocess was given: plain is assumed for 1 channel;" in stderr
 
 
 def test_notes_tell_choice_of_weights_and_stated_facts(vgg_export: Command, folder: Path) -> None:
@@ -254,15 +254,15 @@ STATIC = ["slim_vgg.pth", "-o", "b", "--format", "onnx", "--quantize", "static",
     [
         (2, [], "Missing argument"),
         (2, ["slim_vgg.pth"], "-o BUNDLE"),
-        (2, ["slim_vgg.pth", "-o", "b", "--opset", "13"], "opset 13 was asked for"),
-        (2, ["slim_vgg.pth", "-o", "b", "--batch", "0"], "neither 'dynamic' nor a number"),
-        (2, ["slim_vgg.pth", "-o", "b", "--input-size", "1x2x3"], "is no size"),
-        (2, ["slim_vgg.pth", "-o", "b", "--input-size", "0"], "is no size"),
+        (2, ["slim_vgg.pth", "-o", "b", "--opset", "13"], "cannot write opset 13"),
+        (2, ["slim_vgg.pth", "-o", "b", "--batch", "0"], "must be 'dynamic' or an integer >= 1, got '0'"),
+        (2, ["slim_vgg.pth", "-o", "b", "--input-size", "1x2x3"], "is not a size"),
+        (2, ["slim_vgg.pth", "-o", "b", "--input-size", "0"], "is not a size"),
         (2, ["slim_vgg.pth", "-o", "b", "--format", "tflite"], "'onnx', 'torchscript'"),
         (2, ["slim_vgg.pth", "-o", "b", "--seed", "-1"], "--seed"),
         (2, ["slim_vgg.pth", "-o", "b", "--model", "vgg99"], "vgg99"),
-        (2, ["slim_vgg.pth", "-o", "photos", "--overwrite"], "is no bundle"),
-        (2, ["slim_vgg.pth", "-o", "preprocess.json", "--overwrite"], "is no bundle"),
+        (2, ["slim_vgg.pth", "-o", "photos", "--overwrite"], "is not a bundle"),
+        (2, ["slim_vgg.pth", "-o", "preprocess.json", "--overwrite"], "is not a bundle"),
         (2, ["slim_vgg.pth", "-o", "b", "--quantize", "int3"], "'int3' is not one of(.|\n)*'dynamic', 'static'"),
         (2, ["slim_vgg.pth", "-o", "b", "--target", "sparc"], "'sparc' is not one of(.|\n)*'any', 'vnni'"),
         (
@@ -278,11 +278,11 @@ STATIC = ["slim_vgg.pth", "-o", "b", "--format", "onnx", "--quantize", "static",
         ),
         (3, [*STATIC, "photos"], "holds no image"),
         (3, [*STATIC, "none"], "there is no folder none"),
-        (3, [*STATIC, "one", "--calibration-size", "2"], "has 1 image for calibration .* 2 were asked for"),
+        (3, [*STATIC, "one", "--calibration-size", "2"], "has 1 image for calibration .* 2 are needed"),
         (3, [*STATIC, "broken"], r"1 of 1 calibration images are unreadable, .* cut\.png"),
         (3, ["none.pth", "-o", "b"], r"none\.pth"),
         (3, ["preprocess.json", "-o", "b"], r"preprocess\.json"),
-        (3, ["slim_vgg.pth", "-o", "b", "--labels", "none.json"], r"no file of labels none\.json"),
+        (3, ["slim_vgg.pth", "-o", "b", "--labels", "none.json"], r"no labels file none\.json"),
         (3, ["slim_vgg.pth", "-o", "b", "--labels", "imagenet"], "1000 classes, the network has 10"),
         (3, ["slim_vgg.pth", "-o", "b", "--labels", "preprocess.json"], "neither a list of names, nor"),
         (3, ["slim_vgg.pth", "-o", "b", "--preprocess", "imagenet"], "the network takes 1"),
@@ -313,7 +313,7 @@ def test_static_without_images_names_the_option_to_add(
     arguments = ["slim_vgg.pth", "-o", "slim.bundle", "--quantize", "static", "--format", "onnx"]
     refused = vgg_export(*arguments)
     assert refused.code == 2
-    assert "--quantize static takes ranges from real images, and none are given" in refused.stderr
+    assert "--quantize static needs real images to compute ranges from" in refused.stderr
     add, option, folder = refused.stderr.splitlines()[-1].split()
     assert (add, option, folder) == ("Add", "--calibration", "FOLDER_OF_PHOTOS.")
     assert vgg_export(*arguments, option, calibration_photos).code == 0

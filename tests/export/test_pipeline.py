@@ -246,7 +246,7 @@ def test_fewer_readable_images_than_asked_for_are_refused(small_checkpoint, phot
     break_images(photos, 2)
     (tmp_path / "judge").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "judge" / "a.png")
-    with pytest.raises(CalibrationError, match=r"has 38 readable images .* 39 were asked for \(2 are unreadable: 0"):
+    with pytest.raises(CalibrationError, match=r"has 38 readable images .* 39 are needed \(2 are unreadable: 0"):
         export(
             small_checkpoint(),
             tmp_path / "a.bundle",
@@ -299,7 +299,7 @@ def test_a_target_out_of_reach_leaves_int8_static_out(
     assert [variant.name for variant in manifest.variants] == ["onnx-fp32"]
     (left_out,) = manifest.left_out
     assert re.fullmatch(
-        r"onnx-int8-static misses what was asked for on the images held out: \d+\.\d+ dB, at least 300\.",
+        r"onnx-int8-static misses the requested accuracy on the images held out: \d+\.\d+ dB, at least 300\.",
         left_out.reason,
     )
     assert left_out.remedies[0] == (
@@ -383,7 +383,7 @@ def test_no_verify_gives_no_figures_and_no_golden_samples(small_checkpoint, tmp_
 
 def test_assumptions_and_source_are_recorded(tmp_path: Path, small_checkpoint) -> None:
     manifest = export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, verify=False).manifest
-    assert any("plain is taken for 1 channel" in assumption for assumption in manifest.architecture.assumptions)
+    assert any("plain is assumed for 1 channel" in assumption for assumption in manifest.architecture.assumptions)
     # A convolution to 4 planes of 8 x 8 and 64 numbers to 6 classes; the image itself is of 64.
     assert manifest.architecture.macs == 4 * 9 * 64 + 64 * 6
     assert manifest.architecture.activations == 64 + 4 * 64 + 6
@@ -459,7 +459,7 @@ def test_weights_of_a_module_that_are_nan_are_refused(small_network, tmp_path: P
 def test_static_quantization_of_a_module_asks_for_images(small_network, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refusal:
         export(small_network(), tmp_path / "a.bundle", quantize=["static"])
-    assert "`quantize=['static']` takes ranges from real images" in refusal.value.message
+    assert "`quantize=['static']` needs real images to compute ranges from" in refusal.value.message
     assert "`calibration=FOLDER_OF_PHOTOS`" in (refusal.value.hint or "")
 
 
@@ -495,7 +495,7 @@ def test_wrong_arguments_are_refused_before_anything_is_read(tmp_path: Path, wro
 
 
 def test_destination_is_checked_before_the_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no bundle"):
+    with pytest.raises(UsageError, match="is not a bundle"):
         export(tmp_path / "none.pth", tmp_path)
 
 

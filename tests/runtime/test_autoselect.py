@@ -245,7 +245,9 @@ class TestTrial:
         self, bundle: Path, answer_wrongly: Callable[..., None], cache: Path
     ) -> None:
         answer_wrongly("onnxruntime", "openvino")
-        with pytest.raises(SelfTestError, match=r"no backend runs onnx-fp32 as it should: onnxruntime: .*; openvino: "):
+        with pytest.raises(
+            SelfTestError, match=r"no backend reproduces the golden outputs of onnx-fp32: onnxruntime: .*; openvino: "
+        ):
             choose(bundle)
         assert not cache.exists()
 

@@ -167,8 +167,8 @@ def test_answers_can_be_awaited(classifier: Classifier) -> None:
     [
         ({"max_batch": 0}, "max_batch must be an integer >= 1, got 0"),
         ({"max_pending": 0}, "max_pending must be an integer >= 1, got 0"),
-        ({"max_wait_ms": -1}, "max_wait_ms is -1"),
-        ({"max_wait_ms": float("inf")}, "max_wait_ms is inf"),
+        ({"max_wait_ms": -1}, "max_wait_ms must be finite and >= 0, got -1"),
+        ({"max_wait_ms": float("inf")}, "max_wait_ms must be finite and >= 0, got inf"),
     ],
 )
 def test_arguments_out_of_range_are_refused(classifier: Classifier, arguments: dict[str, Any], message: str) -> None:

@@ -336,7 +336,7 @@ def test_bgr_of_preprocessed_planes_is_refused(bundle: Path) -> None:
 def test_one_image_where_several_are_taken_is_a_mistake(bundle: Path, image: Any) -> None:
     with (
         Classifier.open(bundle, device="cpu") as classifier,
-        pytest.raises(UsageError, match="one image was given where several"),
+        pytest.raises(UsageError, match="expected several images, got one"),
     ):
         classifier.predict_batch(image)
 
@@ -600,7 +600,7 @@ def test_a_lone_file_carries_all_it_needs(
 
 @pytest.mark.parametrize(
     ("metadata", "message"),
-    [({}, "carries no vgg_deploy"), ({METADATA_KEY: "{}"}, r"the metadata of .*lone\.onnx is no manifest")],
+    [({}, "carries no vgg_deploy"), ({METADATA_KEY: "{}"}, r"the metadata of .*lone\.onnx is not a bundle manifest")],
 )
 def test_a_lone_file_of_others_is_refused(
     write_model: Callable[..., None], tmp_path: Path, metadata: dict[str, str], message: str

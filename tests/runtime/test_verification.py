@@ -106,5 +106,5 @@ def test_golden_arrays_that_do_not_fit_are_refused(
 
 
 def test_too_few_golden_samples_for_the_batch_are_refused(make_bundle: MakeBundle) -> None:
-    with pytest.raises(BundleError, match="no fit"):
+    with pytest.raises(BundleError, match="does not match the manifest"):
         verify_bundle(make_bundle(batch=8, golden_samples=4))

@@ -37,7 +37,7 @@ class TorchScriptBackend:
             ) from error
         cuda = torch.cuda.is_available()
         if config.device == "cuda" and not cuda:
-            raise MissingCapabilityError("CUDA was asked for; this PyTorch finds none.", hint="Take `device='cpu'`.")
+            raise MissingCapabilityError("CUDA is not available to this PyTorch.", hint="Use `device='cpu'`.")
         self.device: Literal["cpu", "cuda"] = "cuda" if cuda and config.device != "cpu" else "cpu"
         self.device_reason = "as asked" if config.device != "auto" else f"torch.cuda.is_available() is {cuda}"
         # PyTorch has one setting of each for the whole process; its convolutions take TF32 unless told otherwise.

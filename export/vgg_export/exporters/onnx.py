@@ -86,8 +86,8 @@ def _export(module: nn.Module, input_spec: InputSpec, output_spec: OutputSpec, o
     written_opset = program.model.opset_imports[""]
     if written_opset != opset:
         raise UsageError(
-            f"opset {opset} was asked for; this torch ({torch.__version__}) writes opset {written_opset} instead.",
-            hint=f"Take `opset={written_opset}`, or leave the option out.",
+            f"this torch ({torch.__version__}) cannot write opset {opset}; it writes opset {written_opset} instead.",
+            hint=f"Use `opset={written_opset}`, or omit it.",
         )
     return program.model
 

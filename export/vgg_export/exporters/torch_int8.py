@@ -29,7 +29,7 @@ def torch_linear_int8_dynamic(module: nn.Module) -> nn.Module:
     if not any(isinstance(layer, torch.nn.Linear) for layer in module.modules()):
         raise CalibrationError(
             "the network has no Linear layer, so dynamic quantization has nothing to quantize.",
-            hint="Take `quantize=['static']` with `calibration=DIR`, which quantizes convolutions.",
+            hint="Use `quantize=['static']` with `calibration=DIR`, which quantizes convolutions.",
         )
     quantize_dynamic = _find_quantize_dynamic()
     if torch.backends.quantized.engine in (None, "none"):
@@ -47,5 +47,5 @@ def _find_quantize_dynamic() -> Any:
         except (ImportError, AttributeError):
             continue
     raise MissingCapabilityError(
-        "this PyTorch no longer has quantize_dynamic.", hint="Take `formats=['onnx']`, whose quantizers do not need it."
+        "this PyTorch no longer has quantize_dynamic.", hint="Use `formats=['onnx']`, whose quantizers do not need it."
     )

@@ -90,9 +90,9 @@ def split_images(
     range_files, fallback = others[:size], others[size:]
     if len(range_files) < (calibration.size or 1):
         raise CalibrationError(
-            f"{folder} has {counted(len(range_files), 'image')} for calibration beside those held out to judge by; "
-            f"{calibration.size or 1} were asked for.",
-            hint="Add images, ask for fewer with `calibration.size`, or judge by other images with `samples=DIR`.",
+            f"{folder} has {counted(len(range_files), 'image')} for calibration besides those held out for "
+            f"verification; {calibration.size or 1} are needed.",
+            hint="Add images, reduce `calibration.size`, or verify on other images with `samples=DIR`.",
         )
     return ImageSplit(held_out if held_out.files else None, ImageSelection(folder, range_files, fallback))
 

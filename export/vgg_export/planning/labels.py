@@ -75,7 +75,7 @@ def _parse(source: str | Sequence[str]) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise LabelsError(f"there is no file of labels {path}.", hint=_ACCEPTED) from error
+        raise LabelsError(f"there is no labels file {path}.", hint=_ACCEPTED) from error
     except (OSError, UnicodeDecodeError) as error:
         raise LabelsError(f"the labels in {path} cannot be read: {error}.", hint=_ACCEPTED) from error
     if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):

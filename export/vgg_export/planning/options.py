@@ -238,7 +238,7 @@ class Options:
     def __post_init__(self) -> None:
         _check_words("format", self.formats, FORMATS)
         if not self.formats:
-            raise UsageError("no format was given.", hint=f"Available: {', '.join(FORMATS)}.")
+            raise UsageError("at least one format is needed.", hint=f"Available: {', '.join(FORMATS)}.")
         if self.samples.size is not None and self.samples.folder is None and self.calibration.folder is None:
             raise UsageError("`samples.size` has no effect without images.", hint="Add `samples=DIR`.")
         if self.quantize.min_agreement is not None and "static" not in self.quantize.methods and not self.compresses:
@@ -246,9 +246,7 @@ class Options:
                 "`min_agreement` applies to int8-static and to low-rank variants.", hint="Add `quantize=['static']`."
             )
         if self.compresses and self.calibration.folder is None:
-            raise UsageError(
-                "`compress` takes ranks from real images, and none are given.", hint="Add `calibration=DIR`."
-            )
+            raise UsageError("`compress` needs real images to measure layers on.", hint="Add `calibration=DIR`.")
         if self.batch != "dynamic" and self.batch < 1:
             raise UsageError(f"`batch` must be 'dynamic' or an integer >= 1, got {self.batch}.")
         if self.seed < 0:

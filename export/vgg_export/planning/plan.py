@@ -143,7 +143,7 @@ def _check_calibration(options: Options, variant_specs: Iterable[VariantSpec]) -
         return
     if needing := [spec.quantize for spec in variant_specs if spec.ranges == "required"]:
         raise UsageError(
-            f"`quantize={needing}` takes ranges from real images, and none are given.",
+            f"`quantize={needing}` needs real images to compute ranges from.",
             hint="Add `calibration=FOLDER_OF_PHOTOS`.",
         )
 
@@ -181,8 +181,8 @@ def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing
     preset = "imagenet" if channels == 3 else "plain"
     usual = resolve_preprocessing(preset, size=size, channels=channels)
     preprocessing, remarks, unsaid = apply_statements(usual, loaded.metadata, size)
-    choice = f"{preset} is taken for {counted(channels, 'channel')}"
-    note = f"no `preprocess` was given: {choice}; the answers are wrong if it is not"
+    choice = f"{preset} is assumed for {counted(channels, 'channel')}"
+    note = f"no `preprocess` was given: {choice}; predictions are wrong if training used another"
     if preprocessing != usual:
         note = f"no `preprocess` was given, and the checkpoint doesn't state {' and '.join(unsaid)}: {choice} there"
     return preprocessing, (note,) if unsaid else (), remarks

@@ -86,7 +86,7 @@ def _read(option: str | Preprocessing) -> Preprocessing:
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise PreprocessingError(f"{path} cannot be read: {error}.") from error
     except (MismatchError, json.JSONDecodeError) as error:
-        raise PreprocessingError(f"{path} is no description of preprocessing: {error}.", hint=_FIELDS) from error
+        raise PreprocessingError(f"{path} is not a description of preprocessing: {error}.", hint=_FIELDS) from error
 
 
 def _as_it_will_be_read(preprocessing: Preprocessing) -> Preprocessing:
@@ -115,7 +115,7 @@ def read_permutation(path: Path) -> list[int]:
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise PreprocessingError(f"{path} is no kind of file that a permutation is read from.", hint=_HINT)
+        raise PreprocessingError(f"{path}: a permutation cannot be read from this kind of file.", hint=_HINT)
     try:
         array = read(path)
     except CheckpointError as error:

@@ -150,7 +150,7 @@ def _shortfall(
             f"(worst on {figures.worst_sample})."
         )
     if spec.has_accuracy_target and (shortfalls := accuracy_target.misses(figures)):
-        return f"{spec.name} misses what was asked for on the images held out: {'; '.join(shortfalls.values())}."
+        return f"{spec.name} misses the requested accuracy on the images held out: {'; '.join(shortfalls.values())}."
     return None
 
 

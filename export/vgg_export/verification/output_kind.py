@@ -30,7 +30,7 @@ def detect_output_kind(outputs: NDArray[np.float32]) -> OutputKind:
     if outputs.shape[1] < 2:
         raise ArchitectureError(
             "the network gives one number per image; a classifier gives one for each of two or more classes.",
-            hint="Where it is one logit z, yes against no, give a module that returns (0, z): "
+            hint="If it is the single logit z of a binary classifier, wrap it in a module that returns (0, z): "
             "`model='MODULE:CALLABLE'`.",
         )
     values = outputs.astype(np.float64)

@@ -38,7 +38,7 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
         )
     if not (destination / MANIFEST).is_file():
         raise UsageError(
-            f"{destination} exists and is no bundle, so it is not replaced.", hint="Give another path to `output`."
+            f"{destination} exists and is not a bundle, so it is not replaced.", hint="Give another path to `output`."
         )
     if not overwrite:
         raise UsageError(
@@ -53,7 +53,7 @@ def _require_only_bundle_files(destination: Path) -> None:
         extra_files = read_bundle(destination).unexpected_files()
     except BundleError as error:
         raise UsageError(
-            f"{destination} is no bundle that this release can read, so it is not replaced: {error.message}",
+            f"{destination} is not a bundle that this release can read, so it is not replaced: {error.message}",
             hint="Remove it yourself, or give another path to `output`.",
         ) from error
     if extra_files:

@@ -126,9 +126,9 @@ def read_images(plan: Plan, on_step: OnStep, on_note: OnNote) -> CalibrationImag
 def _refuse_too_few(images: CalibrationImages, folder: Path, options: Options) -> None:
     if len(images) < (options.calibration.size or 0):
         raise CalibrationError(
-            f"{folder} has {len(images)} readable images for calibration; {options.calibration.size} were asked for "
+            f"{folder} has {len(images)} readable images for calibration; {options.calibration.size} are needed "
             f"({len(images.skipped)} are unreadable: {'; '.join(images.skipped[:5])}).",
-            hint="Add images, or ask for fewer with `calibration.size`.",
+            hint="Add images, or reduce `calibration.size`.",
         )
     if options.quantize.accuracy_target and len(images) < 2:
         raise CalibrationError(

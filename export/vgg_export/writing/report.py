@@ -63,7 +63,7 @@ def _heading(manifest: Manifest) -> str:
     if manifest.input.takes_pixels:
         lines += ["", "The variants take uint8 pixels in NHWC order, and scale and normalize them themselves."]
     if manifest.source.weights == "random":
-        lines += ["", "**The weights are random**: sizes and speed mean something, the answers do not."]
+        lines += ["", "**The weights are random**: sizes and speeds are meaningful, predictions are not."]
     if manifest.diagnosis is not None:
         lines += ["", "## Labelled samples", "", _list(describe(manifest.diagnosis))]
     return "\n".join(lines)
@@ -169,7 +169,7 @@ def _accuracies(variants: Sequence[Variant]) -> str:
 def _left_out(variants: Sequence[LeftOutVariant]) -> str:
     sections = ["## Left out"]
     for variant in variants:
-        sections.append(f"{variant.reason} What to do, what helps most first:")
+        sections.append(f"{variant.reason} Remedies, most effective first:")
         sections.append(_list(variant.remedies))
     return "\n\n".join(sections)
 
@@ -218,7 +218,7 @@ def _compression(compression: Compression, macs: int | None) -> str:
 
 def _preprocessing_search(search: PreprocessingSearch) -> str:
     rows = [
-        "## Preprocessing that was tried",
+        "## Preprocessing candidates",
         "",
         f"Eager PyTorch on {search.images} labelled samples; differences with their 95 % interval for paired "
         "proportions. Worse means by McNemar's exact test at 5 %, corrected for all comparisons by Holm's procedure.",

@@ -108,9 +108,9 @@ class CudaOptions:
 
     def __post_init__(self) -> None:
         if any(size < 1 for size in self.graph_batch_sizes):
-            raise UsageError(f"graph_batch_sizes is {list(self.graph_batch_sizes)}; each is at least 1.")
+            raise UsageError(f"graph_batch_sizes must all be >= 1, got {list(self.graph_batch_sizes)}.")
         if self.memory_limit is not None and self.memory_limit < 1:
-            raise UsageError(f"memory_limit is {self.memory_limit}; it is a number of bytes, at least 1.")
+            raise UsageError(f"memory_limit must be a number of bytes >= 1, got {self.memory_limit}.")
 
 
 Device = Literal["auto", "cpu", "cuda"]

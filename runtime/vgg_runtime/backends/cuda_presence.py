@@ -25,12 +25,13 @@ _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
 
 _WHEEL = (
-    'With an NVIDIA GPU: pip uninstall -y onnxruntime, then pip install "vgg-deploy[gpu]". Else take `device="cpu"`.'
+    'With an NVIDIA GPU: pip uninstall -y onnxruntime, then pip install "vgg-deploy[gpu]". '
+    'Otherwise use `device="cpu"`.'
 )
 _LIBRARIES = (
-    'pip install "vgg-deploy[gpu]" brings CUDA and cuDNN; the driver comes from NVIDIA. Else take `device="cpu"`.'
+    'pip install "vgg-deploy[gpu]" brings CUDA and cuDNN; the driver comes from NVIDIA. Otherwise use `device="cpu"`.'
 )
-_DEVICE = "nvidia-smi shows the GPU, its driver and its free memory. Else take `device='cpu'`."
+_DEVICE = "nvidia-smi shows the GPU, its driver and its free memory. Otherwise use `device='cpu'`."
 
 
 def built_with_cuda() -> bool:

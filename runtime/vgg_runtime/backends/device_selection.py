@@ -45,7 +45,7 @@ def _require_no_fork() -> None:
     if _process_on_cuda not in (None, os.getpid()):
         raise MissingCapabilityError(
             "this process was forked from one that uses CUDA, and CUDA does not survive a fork.",
-            hint='Start processes by "spawn", open classifiers after the fork only, or take device="cpu".',
+            hint='Start processes by "spawn", open classifiers after the fork only, or use device="cpu".',
         )
 
 

@@ -205,7 +205,7 @@ def run_refusal(shape: tuple[int, ...], error: Exception) -> BundleError | Missi
     if type(error).__name__ == "InvalidArgument":
         return BundleError(text, hint="The model does not fit the manifest; export the checkpoint again.")
     if is_out_of_memory(error):
-        return OutOfMemoryError(text, hint="Take a smaller batch, or a device with more memory.")
+        return OutOfMemoryError(text, hint="Use a smaller batch, or a device with more memory.")
     return MissingCapabilityError(text, hint="Run vgg-run verify on the bundle, on this machine and device.")
 
 

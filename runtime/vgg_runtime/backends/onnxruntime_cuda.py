@@ -124,12 +124,12 @@ def _opening_refusal(model: Path, error: Exception) -> BundleError | MissingCapa
         return load_refusal(model, error)
     if is_out_of_memory(error):
         return OutOfMemoryError(
-            f"the GPU has no memory for {model}: {text}", hint="Take a smaller variant, or `device='cpu'`."
+            f"the GPU has no memory for {model}: {text}", hint="Use a smaller variant, or `device='cpu'`."
         )
     if "assigned to the default CPU EP" in text:
         return MissingCapabilityError(
             f"{model} has operators that onnxruntime has for the CPU only.",
-            hint="Take another variant, such as onnx-fp32 or onnx-fp16, or `device='cpu'`.",
+            hint="Use another variant, such as onnx-fp32 or onnx-fp16, or `device='cpu'`.",
         )
     return MissingCapabilityError(
         f"onnxruntime cannot start on CUDA: {text}", hint="Compare its version with the driver's (nvidia-smi)."

@@ -46,7 +46,7 @@ class OpenVinoBackend:
 
     def __init__(self, model: Path, config: SessionConfig) -> None:
         if config.device == "cuda":
-            raise MissingCapabilityError("OpenVINO does not run on CUDA.", hint="Take `backend='onnxruntime'`.")
+            raise MissingCapabilityError("OpenVINO does not run on CUDA.", hint="Use `backend='onnxruntime'`.")
         self.device: Literal["cpu", "cuda"] = "cpu"
         self.device_reason = "as asked" if config.device == "cpu" else "OpenVINO runs on the CPU"
         network = _read(model)
@@ -111,7 +111,7 @@ def _load_refusal(model: Path, error: Exception) -> BundleError:
     if operators:
         return BundleError(
             f"openvino cannot run {model}: it has no {operators}.",
-            hint="Operators of com.microsoft are onnxruntime's own: take `backend='onnxruntime'`, or another variant.",
+            hint="Operators of com.microsoft are onnxruntime's own: use `backend='onnxruntime'`, or another variant.",
         )
     return BundleError(f"openvino cannot load {model}: {_last_line(error)}", hint="Run vgg-run verify on the bundle.")
 
@@ -119,7 +119,7 @@ def _load_refusal(model: Path, error: Exception) -> BundleError:
 def _run_refusal(batch: InputArray, error: Exception) -> BundleError | OutOfMemoryError:
     text = f"openvino cannot run the model on a batch of {batch.dtype} {list(batch.shape)}: {_last_line(error)}"
     if isinstance(error, MemoryError) or "bad_alloc" in str(error):
-        return OutOfMemoryError(text, hint="Take a smaller batch, or a device with more memory.")
+        return OutOfMemoryError(text, hint="Use a smaller batch, or a device with more memory.")
     return BundleError(text, hint="The model does not fit the manifest; export the checkpoint again.")
 
 
@@ -147,7 +147,7 @@ def import_openvino() -> Any:
     except ImportError as error:
         raise MissingCapabilityError(
             f"openvino cannot be imported: {error}.",
-            hint='Install it: pip install "vgg-deploy[openvino]", or take `backend="onnxruntime"`.',
+            hint='Install it: pip install "vgg-deploy[openvino]", or use `backend="onnxruntime"`.',
         ) from error
     finally:
         sys.modules.pop(hidden, None)

@@ -112,12 +112,12 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
             text = file.read(MAX_MANIFEST_BYTES + 1)
     except FileNotFoundError as error:
         raise BundleError(
-            f"{directory} is no bundle: it has no {MANIFEST}.", hint="Write one with vgg-export."
+            f"{directory} is not a bundle: it has no {MANIFEST}.", hint="Write one with vgg-export."
         ) from error
     except OSError as error:
         raise BundleError(f"the manifest of {directory} cannot be read: {error}.") from error
     if len(text) > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{directory / MANIFEST} is no manifest of a bundle: it has more than 16 MiB.")
+        raise BundleError(f"{directory / MANIFEST} is too large to be a bundle manifest (more than 16 MiB).")
     bundle = Bundle(directory, Manifest.parse(text, source=str(directory / MANIFEST)))
     for name in sorted(bundle.checksums):
         _check_inside(name)

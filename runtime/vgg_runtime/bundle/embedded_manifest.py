@@ -59,4 +59,4 @@ def torchscript_metadata(file: Path) -> dict[str, str]:
                 raise ValueError("what it carries is too large for a manifest")
             return dict.fromkeys([METADATA_KEY], archive.read(carried[0]).decode()) if carried else {}
     except Exception as error:  # zipfile and zlib raise many kinds on a file that is no sound archive
-        raise BundleError(f"{file} is no readable TorchScript archive: {error or type(error).__name__}.") from error
+        raise BundleError(f"{file} is not a readable TorchScript archive: {error or type(error).__name__}.") from error

@@ -71,7 +71,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.origin not in get_args(Origin):
-            raise ValueError(f"origin is {self.origin!r}, must be one of {get_args(Origin)}")
+            raise ValueError(f"origin must be one of {get_args(Origin)}, got {self.origin!r}")
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,11 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if (self.dtype, self.layout) not in (("float32", "NCHW"), ("uint8", "NHWC")):
-            raise ValueError(f"input is float32 NCHW or uint8 NHWC, found {self.dtype} {self.layout}")
+            raise ValueError(f"input must be float32 NCHW or uint8 NHWC, got {self.dtype} {self.layout}")
         if len(self.shape) != 4 or any(not isinstance(size, int) or size < 1 for size in self.shape[1:]):
-            raise ValueError(f"shape is one size for each of {self.layout}, found {list(self.shape)}")
+            raise ValueError(f"shape must have one size for each of {self.layout}, got {list(self.shape)}")
         if isinstance(self.shape[0], int) and self.shape[0] < 1:
-            raise ValueError(f"a batch holds at least 1 image, found {list(self.shape)}")
+            raise ValueError(f"the batch size must be >= 1, got {list(self.shape)}")
 
     @property
     def batch_size(self) -> int | None:
@@ -158,7 +158,7 @@ class OutputSpec:
 
     def __post_init__(self) -> None:
         if self.classes < 1:
-            raise ValueError(f"there is at least 1 class, found {self.classes}")
+            raise ValueError(f"classes must be >= 1, got {self.classes}")
 
 
 @dataclass(frozen=True)
@@ -500,10 +500,10 @@ class Manifest:
             return from_json(cls, json.loads(text))
         except (MismatchError, ValueError) as error:
             raise BundleError(
-                f"{source} is no manifest of a bundle: {error}.", hint="Export the checkpoint again with vgg-export."
+                f"{source} is not a bundle manifest: {error}.", hint="Export the checkpoint again with vgg-export."
             ) from error
         except RecursionError as error:
-            raise BundleError(f"{source} is no manifest of a bundle: it is nested too deeply.") from error
+            raise BundleError(f"{source} is not a bundle manifest: it is nested too deeply.") from error
 
     def variant(self, name: str) -> Variant:
         """Return the variant called ``name``.

@@ -71,7 +71,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: C
         elif os.path.exists(source) and not os.path.isdir(source):
             # Opening a pipe waits for whoever writes to it, for ever if nobody does.
             raise ImageError(
-                f"{name} is no regular file.", hint="Read a pipe or a device yourself, and give the bytes."
+                f"{name} is not a regular file.", hint="Read a pipe or a device yourself, and give the bytes."
             )
         # Closed here, because Pillow leaves open the file of an image that it refuses, or that has more frames.
         with open(source, "rb") as file:  # noqa: PTH123 - Path("") is a folder, "" is nothing
@@ -151,7 +151,7 @@ def _open(source: bytes | IO[bytes] | Image.Image, name: str) -> Image.Image:
         return Image.open(io.BytesIO(source))
     if not hasattr(source, "read"):
         raise ImageError(
-            f"{type(source).__name__} is no image.",
+            f"{type(source).__name__} is not an image.",
             hint="Give a path, bytes, a file object, a Pillow image or a uint8 array.",
         )
     return Image.open(source)
@@ -196,7 +196,7 @@ def _refuse_high_depth(image: Image.Image, name: str) -> None:
     if image.mode in _HIGH_DEPTH_MODES or any(_has_high_depth(tile[0], tile[3]) for tile in tiles):
         raise ImageError(
             f"{name} has more than 8 bits per channel (mode {image.mode}); 8-bit images are accepted.",
-            hint="How to rescale it is for you to say: convert it to 8 bits first.",
+            hint="Convert it to 8 bits per channel first; the right scaling depends on your data.",
         )
 
 

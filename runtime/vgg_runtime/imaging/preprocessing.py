@@ -61,21 +61,21 @@ class Preprocessing:
     def __post_init__(self) -> None:
         sizes = [self.resize] if isinstance(self.resize, int) else [*(self.resize or ()), *(self.crop or ())]
         if any(not 1 <= size <= MAX_SIDE for size in sizes):
-            raise ValueError(f"sizes are 1 to {MAX_SIDE:,} pixels, found {sizes}")
+            raise ValueError(f"sizes must be 1 to {MAX_SIDE:,} pixels, got {sizes}")
         for name, value, accepted in (
             ("channels", self.channels, get_args(Channels)),
             ("interpolation", self.interpolation, get_args(Interpolation)),
         ):
             if value not in accepted:
-                raise ValueError(f"{name} is {value!r}, not one of {', '.join(accepted)}")
+                raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {value!r}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != self.channel_count:
                 channels = counted(self.channel_count, "channel")
                 raise ValueError(f"{name} has {counted(len(values), 'value')}, {self.channels} has {channels}")
         if not all(0 < value < math.inf for value in (self.divide_by, *(self.std or ()))):
-            raise ValueError("divide_by and std are finite and greater than 0")
+            raise ValueError("divide_by and std must be finite and > 0")
         if not all(map(math.isfinite, self.mean or ())):
-            raise ValueError("mean is finite")
+            raise ValueError("mean must be finite")
         if self.permutation is not None:
             self._check_permutation(self.permutation)
 

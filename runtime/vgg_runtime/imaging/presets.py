@@ -56,7 +56,7 @@ def preset(name: str, size: Size, channels: int) -> Preprocessing:
     """
     if name not in PRESETS:
         raise PreprocessingError(
-            f"no preprocessing preset is called {name!r}.", hint=f"Take one of {', '.join(PRESETS)}, or a JSON file."
+            f"unknown preprocessing preset {name!r}.", hint=f"Available: {', '.join(PRESETS)}, or a JSON file."
         )
     if channels not in (1, 3):
         raise PreprocessingError(
@@ -67,6 +67,6 @@ def preset(name: str, size: Size, channels: int) -> Preprocessing:
         raise PreprocessingError(
             f"preset {name} makes {counted(preprocessing.channel_count, 'channel')} ({preprocessing.channels}); "
             f"the network takes {channels}.",
-            hint="Take the preset plain or half, or describe it in a JSON file.",
+            hint="Use the preset plain or half, or describe it in a JSON file.",
         )
     return preprocessing

@@ -119,15 +119,13 @@ def test_both_parts_are_balanced(folder_of: MakeFolder) -> None:
 
 @pytest.mark.parametrize(("count", "size", "rest"), [(1, 2, 1), (8, 7, 6), (20, 100, 15)])
 def test_fewer_than_asked_for_are_refused(folder_of: MakeFolder, count: int, size: int, rest: int) -> None:
-    with pytest.raises(
-        CalibrationError, match=f"has {rest} images? for calibration .* {size} were asked for"
-    ) as refused:
+    with pytest.raises(CalibrationError, match=f"has {rest} images? for calibration .* {size} are needed") as refused:
         split(None, folder_of("photos", count), size=size)
     assert "`calibration.size`" in refused.value.hint
 
 
 def test_a_folder_of_samples_only_is_refused(folder_of: MakeFolder) -> None:
-    with pytest.raises(CalibrationError, match=r"has 0 images for calibration .* 1 were asked for"):
+    with pytest.raises(CalibrationError, match=r"has 0 images for calibration .* 1 are needed"):
         split(folder_of("samples", 5), folder_of("photos", 5))
 
 

@@ -31,7 +31,7 @@ from vgg_runtime.errors import UsageError
         (CompressionOptions, {"max_accuracy_drop": -1}, "must be from 0 to 100 points, got -1"),
         (Options, {"samples": SampleOptions(size=3)}, "has no effect without images"),
         (Options, {"quantize": Quantization(min_agreement=0.9)}, "applies to int8-static and to low-rank variants"),
-        (Options, {"compress": CompressionOptions("auto")}, "takes ranks from real images"),
+        (Options, {"compress": CompressionOptions("auto")}, "needs real images to measure layers on"),
     ],
 )
 def test_group_with_wrong_value_is_refused(group: type, values: dict[str, object], message: str) -> None:

@@ -32,7 +32,7 @@ class RunsWhenUnpickled:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "order.csv": (lambda file: file.write_text("0,1"), "no kind of file"),
+    "order.csv": (lambda file: file.write_text("0,1"), "cannot be read from this kind of file"),
     "floats.npy": (lambda file: np.save(file, np.array([1.0, 0.0])), r"float64 of shape \[2\]"),
     "square.npy": (lambda file: np.save(file, np.eye(2, dtype=int)), r"int64 of shape \[2, 2\]"),
     "words.txt": (lambda file: file.write_text("0 one"), "cannot be read"),

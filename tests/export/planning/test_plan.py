@@ -15,10 +15,10 @@ from vgg_runtime.errors import LabelsError, RefusedInputError
 def test_the_usual_preprocessing_is_taken_and_told(small_checkpoint, example) -> None:
     grey = make_plan(small_checkpoint(), Options(input_size=(8, 8)))
     assert (grey.preprocessing.channels, grey.preprocessing.mean) == ("L", None)
-    assert "plain is taken for 1 channel;" in grey.assumptions[-1]
+    assert "plain is assumed for 1 channel;" in grey.assumptions[-1]
     colour = make_plan("random:vgg11", Options(input_size=(32, 32)))
     assert colour.preprocessing.mean == (0.485, 0.456, 0.406)
-    assert "imagenet is taken for 3 channels;" in colour.assumptions[-1]
+    assert "imagenet is assumed for 3 channels;" in colour.assumptions[-1]
 
 
 def test_size_in_a_file_is_certain_and_a_presets_is_not(example, tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_what_the_checkpoint_states_is_taken_and_told(telling: Path) -> None:
     )
     assert set(plan.remarks) < set(plan.source_notes)
     assert plan.assumptions[-1] == (
-        "no `preprocess` was given, and the checkpoint doesn't state resize and crop and interpolation: plain is taken "
-        "for 1 channel there"
+        "no `preprocess` was given, and the checkpoint doesn't state resize and crop and interpolation: plain is "
+        "assumed for 1 channel there"
     )
 
 

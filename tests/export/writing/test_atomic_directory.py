@@ -107,7 +107,7 @@ def test_what_is_no_bundle_is_kept_even_with_overwrite(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "file").write_text("mine")
     for name in ("photos", "file"):
-        with pytest.raises(UsageError, match="is no bundle, so it is not replaced"):
+        with pytest.raises(UsageError, match="is not a bundle, so it is not replaced"):
             check_destination(tmp_path / name, overwrite=True)
 
 
@@ -143,7 +143,7 @@ def test_a_bundle_with_a_link_to_a_folder_in_it_is_kept(tmp_path: Path) -> None:
 def test_a_folder_with_a_bundle_json_of_another_kind_is_kept(tmp_path: Path, content: str) -> None:
     (tmp_path / MANIFEST).write_text(content)
     (tmp_path / REPORT).write_text("mine")
-    with pytest.raises(UsageError, match="is no bundle that this release can read") as refused:
+    with pytest.raises(UsageError, match="is not a bundle that this release can read") as refused:
         check_destination(tmp_path, overwrite=True)
     assert "Remove it yourself" in refused.value.hint
 

@@ -127,7 +127,7 @@ def test_all_layers_is_left_out_by_a_miss_on_them(held_out_miss: Callable[[bool]
     (left_out,) = held_out_miss(all_layers=True).left_out
     assert left_out.parity is not None
     assert left_out.reason == (
-        "onnx-int8-static misses what was asked for on the images held out: "
+        "onnx-int8-static misses the requested accuracy on the images held out: "
         f"{left_out.parity.decibels:.6g} dB, at least 32."
     )
     assert left_out.remedies[0].startswith("leave out `all_layers`")

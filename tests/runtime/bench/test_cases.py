@@ -67,7 +67,7 @@ def test_a_fixed_batch_size_is_the_default_and_the_only_one(make_bundle, install
     fixed = open_bundle(make_bundle(batch=4))
     assert found(fixed) == [("onnx-fp32", "onnxruntime", 4, ALL)]
     assert found(fixed, batch_sizes=[4]) == [("onnx-fp32", "onnxruntime", 4, ALL)]
-    with pytest.raises(UsageError, match="fixed to 4; 1 was asked for"):
+    with pytest.raises(UsageError, match="fixed at 4, got 1"):
         choose(fixed, BenchmarkRequest(batch_sizes=[1, 4]))
 
 

@@ -36,14 +36,14 @@ def test_a_model_that_carries_nothing_says_nothing(make_manifest: MakeManifest) 
 
 
 def test_what_is_no_manifest_is_refused(make_manifest: MakeManifest) -> None:
-    with pytest.raises(BundleError, match=f"the metadata of {MODEL} is no manifest"):
+    with pytest.raises(BundleError, match=f"the metadata of {MODEL} is not a bundle manifest"):
         check(make_manifest(), {METADATA_KEY: "{}"})
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04broken"])
 def test_what_is_no_torchscript_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.pt").write_bytes(content)
-    with pytest.raises(BundleError, match=r"model\.pt is no readable TorchScript archive"):
+    with pytest.raises(BundleError, match=r"model\.pt is not a readable TorchScript archive"):
         torchscript_metadata(tmp_path / "model.pt")
 
 
@@ -78,5 +78,5 @@ def test_an_archive_that_is_not_sound_is_refused(tmp_path: Path, damage: str) ->
         start = 30 + len(f"model/extra/{METADATA_KEY}")
         whole[start : start + 3] = b"\xff\xff\xff"
     file.write_bytes(whole)
-    with pytest.raises(BundleError, match="is no readable TorchScript archive"):
+    with pytest.raises(BundleError, match="is not a readable TorchScript archive"):
         torchscript_metadata(file)

@@ -237,7 +237,7 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path, path: str, message: s
 
 @pytest.mark.parametrize("source", [None, 3, ["a.jpg"], Image])
 def test_what_is_no_image_at_all_is_refused(source: Any) -> None:
-    with pytest.raises(ImageError, match="is no image"):
+    with pytest.raises(ImageError, match="is not an image"):
         read_image(source)
 
 
@@ -313,7 +313,7 @@ def test_hidden_files_are_skipped_unless_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes of this kind")
 def test_a_pipe_that_is_named_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(ImageError, match=r"pipe\.png is no regular file"):
+    with pytest.raises(ImageError, match=r"pipe\.png is not a regular file"):
         read_image(tmp_path / "pipe.png")
 
 

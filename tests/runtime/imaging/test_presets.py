@@ -30,7 +30,7 @@ def test_presets_without_colours_of_their_own_serve_one_channel(name: str) -> No
 @pytest.mark.parametrize(
     ("name", "channels", "message"),
     [
-        ("imagnet", 3, "no preprocessing preset is called 'imagnet'(?s:.*)imagenet, half"),
+        ("imagnet", 3, "unknown preprocessing preset 'imagnet'(?s:.*)imagenet, half"),
         ("imagenet", 1, "imagenet makes 3 channel"),
         ("mnist", 3, "mnist makes 1 channel"),
         ("plain", 4, "takes 4 channels"),

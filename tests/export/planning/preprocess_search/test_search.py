@@ -145,7 +145,7 @@ def test_bgr_of_0_to_255_is_found_and_exported(colour_checkpoint: Path, tmp_path
     assert (preprocessing.channels, preprocessing.divide_by, preprocessing.mean) == ("BGR", 1, None)
     assert preprocessing.resize == (SIDE, SIDE)
     text = bundle.path(REPORT).read_text()
-    assert "## Preprocessing that was tried\n" in text
+    assert "## Preprocessing candidates\n" in text
     assert "| 0..255 BGR | 100.0% | 96.9 to 100.0 |  | best |" in text
     assert text.count("| worse |") == 15  # of the sixteen candidates for square colour images
     assert "- preprocessing found: 0..255 BGR (" in text
