@@ -100,32 +100,22 @@ class Judgement:
     shortfall: str | None
 
 
-def judge(
-    plan: Plan,
-    reference: Reference,
-    spec: VariantSpec,
-    outputs: Sequence[NDArray[np.float32]],
-    *,
-    share_of_loss: float = 1,
-) -> Judgement:
+def judge(plan: Plan, reference: Reference, spec: VariantSpec, outputs: Sequence[NDArray[np.float32]]) -> Judgement:
     """Hold the ``outputs`` of a variant, in the order of the reference's batches, to what is asked of it.
 
     A low-rank variant is held to the accuracy that the user lets it lose, and without labels to the share of answers.
-
-    Args:
-        share_of_loss: how much of that loss it may use up.
     """
     compress, tolerance = plan.options.compress, spec.tolerance
     truth = classes_from_folders(reference.samples.names, plan.labels)
     if spec.is_low_rank and truth is None:
-        tolerance = replace(tolerance, min_top1_agreement=1 - share_of_loss * (1 - compress.min_agreement))
+        tolerance = replace(tolerance, min_top1_agreement=compress.min_agreement)
     figures = reference.compare(outputs, tie=tolerance.tie)
     shortfall = _shortfall(spec, tolerance, figures, plan.options.quantize.accuracy_target)
     if truth is None:
         return Judgement(figures, tolerance, None, shortfall)
     accuracy = compare_accuracy(truth, reference.per_sample, reference.rows_per_sample(outputs))
     if shortfall is None and spec.is_low_rank:
-        shortfall = _lost_accuracy(spec, accuracy, share_of_loss * compress.max_accuracy_drop)
+        shortfall = _lost_accuracy(spec, accuracy, compress.max_accuracy_drop)
     return Judgement(figures, tolerance, accuracy, shortfall)
 
 

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_variants"]
 
-# What a low-rank network may lose itself where it is quantized too, which costs some more.
-SHARE_BEFORE_QUANTIZATION = 0.6
-
 
 def write_variants(
     plan: Plan,
@@ -151,8 +148,7 @@ class _Writer:
             return True
         spec = next(spec for spec in self._plan.variant_specs if spec.is_low_rank)
         outputs = self._reference.run(spec.name, eager_function(network), self._on_step)
-        share = SHARE_BEFORE_QUANTIZATION if self._plan.options.quantize.methods else 1
-        return judge(self._plan, self._reference, spec, outputs, share_of_loss=share).shortfall is None
+        return judge(self._plan, self._reference, spec, outputs).shortfall is None
 
     def _other_images(self, folder: str | os.PathLike[str] | None) -> CalibrationImages | None:
         if folder is None:
