@@ -24,7 +24,7 @@ def check_inputs(module: nn.Module) -> None:
     except (ValueError, TypeError):  # built-in callables may have no signature
         return
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    required = [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
+    required = [item.name for item in parameters if item.default is item.empty and item.kind not in variadic]
     if len(required) > 1:
         constants = ", ".join(f"{name}=..." for name in required[1:])
         raise ArchitectureError(

@@ -66,6 +66,6 @@ def sole_statement(fact: str, statements: Sequence[Statement[T]]) -> tuple[State
     if not statements:
         return None, ()
     first, *others = statements
-    if differing := [each.source for each in others if each.value != first.value]:
+    if differing := [statement.source for statement in others if statement.value != first.value]:
         return None, (f"{fact}: {' and '.join([first.source, *differing])} differ; none of them is taken",)
     return first, ()

@@ -15,7 +15,7 @@ def stated_architecture(metadata: CheckpointMetadata) -> tuple[Statement[str] | 
 
     A name that is neither ours nor torchvision's, such as that of an experiment, is left alone.
     """
-    named = [(_model(each.value), each.source) for each in metadata.architectures]
+    named = [(_model(statement.value), statement.source) for statement in metadata.architectures]
     return sole_statement("architecture", [Statement(model, source) for model, source in named if model is not None])
 
 

@@ -16,7 +16,7 @@ from vgg_bench.timing.memory import Memory
 from vgg_bench.timing.process import Failure, Turn
 from vgg_runtime.bundle.manifest import Manifest
 
-__all__ = ["Measurements", "row"]
+__all__ = ["Measurements", "build_row"]
 
 # The ratio of the baseline to itself.
 ITSELF = Estimate(1.0, 1.0, 1.0)
@@ -47,7 +47,7 @@ class Measurements:
         return tuple(turn.latencies for turn in self.turns.get(name, ()))
 
 
-def row(candidate: CaseCommand, baseline: BenchmarkCase, measurements: Measurements, manifest: Manifest) -> Row:
+def build_row(candidate: CaseCommand, baseline: BenchmarkCase, measurements: Measurements, manifest: Manifest) -> Row:
     """Return what is known of a candidate; ``baseline`` is taken at the same batch size and threads."""
     subject, turns = candidate.subject, measurements.turns.get(candidate.subject.name, [])
     rounds = measurements.rounds(subject.name)

@@ -64,14 +64,14 @@ def choose(bundle: Bundle, request: BenchmarkRequest) -> tuple[list[CaseCommand]
     """
     manifest = bundle.manifest
     variants = [manifest.variant(name) for name in dict.fromkeys(request.variants)] or list(manifest.variants)
-    if clashes := sorted({*IN_PYTORCH, *(each.name for each in manifest.variants)} & set(request.also)):
+    if clashes := sorted({*IN_PYTORCH, *(variant.name for variant in manifest.variants)} & set(request.also)):
         raise UsageError(f"{', '.join(clashes)} is the name of a variant.", hint="Give the file a name of its own.")
     batch_sizes = _batch_sizes(request.batch_sizes, manifest)
     engines, absent = find_engines(request.backends, variants)
     if request.checkpoint is not None:
         require_checkpoint(request.checkpoint, manifest)
     settings = product(batch_sizes, dict.fromkeys(request.threads) or [available_threads()])
-    return [each for setting in settings for each in _candidates(bundle, variants, engines, request, setting)], absent
+    return [case for setting in settings for case in _candidates(bundle, variants, engines, request, setting)], absent
 
 
 def _candidates(
@@ -83,10 +83,10 @@ def _candidates(
 ) -> Iterator[CaseCommand]:
     batch_size, threads = batch_size_and_threads
 
-    def candidate(variant: str, engine: str, size: int, *what: str) -> CaseCommand:
+    def candidate(variant: str, engine: str, size: int, *model: str) -> CaseCommand:
         setting = ("--batch-size", str(batch_size), "--threads", str(threads))
         subject = BenchmarkCase(variant, engine, batch_size, threads)
-        return CaseCommand(subject, size, (*WORKER, str(bundle.directory), *what, *setting))
+        return CaseCommand(subject, size, (*WORKER, str(bundle.directory), *model, *setting))
 
     for variant, (name, engine) in product(variants, engines.items()):
         if engine.runs == variant.format:
@@ -96,18 +96,18 @@ def _candidates(
         yield candidate(name, "onnxruntime", file.stat().st_size, "--file", str(file))
     if request.checkpoint is not None:
         for how in IN_PYTORCH:
-            size, what = request.checkpoint.stat().st_size, ("--checkpoint", str(request.checkpoint))
-            yield candidate(how, "pytorch", size, *what, "--backend", how)
+            size, model = request.checkpoint.stat().st_size, ("--checkpoint", str(request.checkpoint))
+            yield candidate(how, "pytorch", size, *model, "--backend", how)
 
 
-def _batch_sizes(asked: Sequence[int], manifest: Manifest) -> list[int]:
+def _batch_sizes(sizes: Sequence[int], manifest: Manifest) -> list[int]:
     fixed = manifest.input.batch_size
-    if fixed is not None and (other := sorted(set(asked) - {fixed})):
+    if fixed is not None and (other := sorted(set(sizes) - {fixed})):
         raise UsageError(
             f"the bundle's batch size is fixed at {fixed}, got {', '.join(map(str, other))}.",
             hint="Export with --batch dynamic.",
         )
-    return list(dict.fromkeys(asked)) or [fixed or 1]
+    return list(dict.fromkeys(sizes)) or [fixed or 1]
 
 
 # -P: what lies in the current folder, beside a checkpoint, is not imported.

@@ -44,7 +44,8 @@ def find_engines(asked: Sequence[str], variants: Sequence[Variant]) -> tuple[dic
         raise UsageError(f"unknown backend {', '.join(unknown)}.", hint=f"Available: {', '.join(ENGINES)}.")
     formats = {variant.format for variant in variants}
     if idle := [name for name in asked if ENGINES[name].runs not in formats]:
-        raise UsageError(f"{', '.join(idle)} runs none of the variants: {', '.join(each.name for each in variants)}.")
+        names = ", ".join(variant.name for variant in variants)
+        raise UsageError(f"{', '.join(idle)} runs none of the variants: {names}.")
     wanted = {name: ENGINES[name] for name in asked or ENGINES if ENGINES[name].runs in formats}
     absent = {name: why for name, engine in wanted.items() if (why := engine.why_absent()) is not None}
     if asked and absent:

@@ -25,7 +25,7 @@ def interval(estimate: Estimate) -> str:
         return format_number(estimate.value)
     for digits in (3, 4):
         decimals = len(format_number(estimate.value, digits).partition(".")[2])
-        value, low, high = (f"{each:,.{decimals}f}" for each in (estimate.value, *ends))
+        value, low, high = (f"{number:,.{decimals}f}" for number in (estimate.value, *ends))
         if low != high:
             break
     return f"{value} ({low}-{high})"

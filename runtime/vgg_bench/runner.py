@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from vgg_bench.aggregation import Measurements, row
+from vgg_bench.aggregation import Measurements, build_row
 from vgg_bench.analysis import statistics
 from vgg_bench.analysis.accuracy import LabelledImages
 from vgg_bench.analysis.ranking import recommended
@@ -87,7 +87,7 @@ def run(
         architecture=bundle.manifest.architecture.name,
         source=bundle.manifest.source.sha256 or "",
         baseline=(baseline.subject.variant, baseline.subject.backend),
-        rows=tuple(row(each, baseline.subject, measurements, bundle.manifest) for each in candidates),
+        rows=tuple(build_row(case, baseline.subject, measurements, bundle.manifest) for case in candidates),
         machine=describe_machine(measurements.peaks, _noise(baseline, measurements)),
         method=Method(DESCRIPTION, schedule.rounds, schedule.seconds, schedule.min_calls, schedule.starts, finished),
         absent=dict(absent or {}),
@@ -100,8 +100,8 @@ def run(
 
 def _baseline(candidates: Sequence[CaseCommand]) -> CaseCommand:
     """What ratios and noise are taken from: the first of :data:`BASELINES` that is measured, else the first row."""
-    measured = {(each.subject.variant, each.subject.backend): each for each in reversed(candidates)}
-    return next((measured[each] for each in BASELINES if each in measured), candidates[0])
+    measured = {(case.subject.variant, case.subject.backend): case for case in reversed(candidates)}
+    return next((measured[pair] for pair in BASELINES if pair in measured), candidates[0])
 
 
 def _run_rounds(
@@ -147,7 +147,7 @@ def _collect_predictions(
 
 def _answering(candidates: Sequence[CaseCommand]) -> list[CaseCommand]:
     """The first candidate of each variant and backend: batch size and threads do not change the answers."""
-    return list({(each.subject.variant, each.subject.backend): each for each in reversed(candidates)}.values())[::-1]
+    return list({(case.subject.variant, case.subject.backend): case for case in reversed(candidates)}.values())[::-1]
 
 
 def _noise(baseline: CaseCommand, measurements: Measurements) -> float | None:

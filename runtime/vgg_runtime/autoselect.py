@@ -163,13 +163,13 @@ def _worker(command: Sequence[str]) -> Iterator[Callable[[], list[float]]]:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
-        asked, answers = process.stdin, process.stdout
-        assert asked is not None
+        requests, answers = process.stdin, process.stdout
+        assert requests is not None
         assert answers is not None
 
         def turn() -> list[float]:
-            asked.write("\n")
-            asked.flush()
+            requests.write("\n")
+            requests.flush()
             latencies: list[float] = json.loads(answers.readline())
             return latencies
 
@@ -180,7 +180,7 @@ def _worker(command: Sequence[str]) -> Iterator[Callable[[], list[float]]]:
 def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> BackendChoice:
     """Return the choice that latencies in seconds, by backend and round, lead to; a tie goes to the default."""
     medians = {name: [median(latencies) for latencies in turns] for name, turns in rounds.items()}
-    latency_ms = {name: round(1000 * median(each), 4) for name, each in medians.items()}
+    latency_ms = {name: round(1000 * median(by_round), 4) for name, by_round in medians.items()}
     winner = min(latency_ms, key=latency_ms.__getitem__)
     measured = ", ".join(f"{name} {latency:.3g} ms" for name, latency in latency_ms.items())
     pairs = zip(medians[winner], medians.get(DEFAULT, [math.inf] * len(medians[winner])), strict=True)

@@ -342,7 +342,7 @@ class Classifier:
         for batch in _batches(inputs, self.manifest.input.batch_size or batch_size):
             readable = [planes for planes in batch if not isinstance(planes, ImageError)]
             predictions = iter(self.classify(readable, top_k=top_k))
-            yield from (each if isinstance(each, ImageError) else next(predictions) for each in batch)
+            yield from (result if isinstance(result, ImageError) else next(predictions) for result in batch)
 
     def _try_preprocess(self, image: ImageSource, channels: ChannelOrder) -> InputArray | ImageError:
         try:

@@ -191,14 +191,14 @@ def _check_arguments(target: Callable[..., object], expression: CallExpression, 
 
 
 def _unannotated(signature: inspect.Signature) -> inspect.Signature:
-    parameters = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
     return signature.replace(parameters=parameters, return_annotation=signature.empty)
 
 
 def _required(signature: inspect.Signature) -> list[str]:
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = signature.parameters.values()
-    return [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
+    return [item.name for item in parameters if item.default is item.empty and item.kind not in variadic]
 
 
 def _say(error: BaseException) -> str:

@@ -171,8 +171,8 @@ def _one_model(content: Mapping[str, object], choice: WeightsChoice) -> Weights:
     return Weights(kept, notes=notes, remarks=remarks)
 
 
-def _left_out(what: str, names: list[str]) -> tuple[str, ...]:
-    return (f"left out: {', '.join(names)} ({what})",) if names else ()
+def _left_out(kind: str, names: list[str]) -> tuple[str, ...]:
+    return (f"left out: {', '.join(names)} ({kind})",) if names else ()
 
 
 def _average(content: Mapping[str, object], prefix: str) -> Weights:

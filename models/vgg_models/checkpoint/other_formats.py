@@ -100,7 +100,7 @@ def _describe_onnx(file: IO[bytes], fields: list[_Field]) -> str:
         skeleton = onnx.ModelProto.FromString(_onnx_skeleton(file, fields))
     except Exception:  # not installed, or damaged in any way
         return ""
-    opset = next((each.version for each in skeleton.opset_import if each.domain in ("", "ai.onnx")), "unknown")
+    opset = next((entry.version for entry in skeleton.opset_import if entry.domain in ("", "ai.onnx")), "unknown")
     producer = f"{skeleton.producer_name} {skeleton.producer_version}".strip() or "unknown"
     inputs, outputs = (
         ", ".join(map(_describe_value, values[:_SHOWN])) for values in (skeleton.graph.input, skeleton.graph.output)
@@ -110,7 +110,7 @@ def _describe_onnx(file: IO[bytes], fields: list[_Field]) -> str:
 
 def _describe_value(value: object) -> str:
     tensor = value.type.tensor_type  # type: ignore[attr-defined]
-    sizes = [each.dim_param or str(each.dim_value) for each in tensor.shape.dim]
+    sizes = [size.dim_param or str(size.dim_value) for size in tensor.shape.dim]
     return f"{value.name} [{', '.join(sizes)}]"  # type: ignore[attr-defined]
 
 

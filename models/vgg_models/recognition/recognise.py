@@ -59,7 +59,7 @@ def recognise(
         candidates = _proven(state, fallback_input_size) or candidates
     if not candidates:
         raise ArchitectureError(
-            f"the architecture can't be read off this checkpoint: {_seen(state)}.{_nearest(state)}",
+            f"the architecture can't be read off this checkpoint: {_summary(state)}.{_nearest(state)}",
             hint=_OWN_CODE + _resembling(state) + _strangers(state),
         )
     return only_candidate(candidates)
@@ -120,7 +120,7 @@ def _nearest(state: Mapping[str, Tensor]) -> str:
     return f"\n{sentences}" if sentences else ""
 
 
-def _seen(state: Mapping[str, Tensor]) -> str:
+def _summary(state: Mapping[str, Tensor]) -> str:
     layers, keys = saved_layers(state), list(state)
     names = ", ".join(keys if len(keys) <= _FEW_KEYS else (*keys[:3], "...", *keys[-3:]))
     return f"{describe_layers(layers) or 'no layers'}; keys {names}"

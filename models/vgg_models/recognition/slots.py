@@ -78,13 +78,13 @@ def activations_agree(selection: Mapping[Slot, GapLayers]) -> bool:
 
     Where no index tells, it is taken to be there, unless the indices elsewhere show that this network has none.
     """
-    told, untold = set(), set()
+    indexed, open_ = set(), set()
     for slot, gap_layers in selection.items():
         if slot.open_features:
-            untold.add("ReLU" in gap_layers)
+            open_.add("ReLU" in gap_layers)
         elif not slot.flat and any(name in _ABOUT_FEATURES for name in gap_layers):
-            told.add("ReLU" in gap_layers)
-    return len(told) <= 1 and untold <= (told or {True})
+            indexed.add("ReLU" in gap_layers)
+    return len(indexed) <= 1 and open_ <= (indexed or {True})
 
 
 def endings_agree(selection: Mapping[Slot, GapLayers]) -> bool:

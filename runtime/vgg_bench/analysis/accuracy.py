@@ -62,7 +62,7 @@ def quality_from_manifest(variant: str, manifest: Manifest) -> Quality:
     """Return what the manifest tells of a variant; nothing of a name that it does not know."""
     if variant == "eager":
         return Quality(top1_agreement=1.0)  # it is what the others are held against
-    parity = next((each.parity for each in manifest.variants if each.name == variant), None)
+    parity = next((entry.parity for entry in manifest.variants if entry.name == variant), None)
     return Quality() if parity is None else Quality(parity.top1_agreement, parity.snr_db)
 
 

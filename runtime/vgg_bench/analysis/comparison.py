@@ -38,7 +38,7 @@ class Comparison:
     @property
     def changes(self) -> list[Difference]:
         """The differences beyond noise."""
-        return [each for each in self.differences if each.verdict != EQUAL]
+        return [difference for difference in self.differences if difference.verdict != EQUAL]
 
     def dump(self) -> str:
         """Return the comparison as JSON text."""
@@ -58,7 +58,7 @@ def compare(before: Results, after: Results, *, names: tuple[str, str] = ("A", "
     pairs = [(row, theirs[subject]) for subject, row in ours.items() if subject in theirs]
     baselines = [(a, b) for a, b in pairs if same_machine and before.is_baseline(a)]
     moved = {a.subject.setting for a, b in baselines if LATENCY.verdict(a, b, noise) != EQUAL}
-    quantities = [each for each in QUANTITIES if each is not COLD_START or _starts(before, after) > 1]
+    quantities = [quantity for quantity in QUANTITIES if quantity is not COLD_START or _starts(before, after) > 1]
     differences = [
         Difference.of(a, b, quantity, noise, by_ratio=a.subject.setting in moved and not before.is_baseline(a))
         for a, b in pairs
@@ -69,7 +69,7 @@ def compare(before: Results, after: Results, *, names: tuple[str, str] = ("A", "
         same_machine,
         noise,
         tuple(_notes(before, after, names)),
-        tuple(each for each in differences if each is not None),
+        tuple(difference for difference in differences if difference is not None),
         tuple(row.subject.name for subject, row in ours.items() if subject not in theirs),
         tuple(row.subject.name for subject, row in theirs.items() if subject not in ours),
     )
@@ -81,13 +81,13 @@ def as_text(comparison: Comparison) -> str:
     lines = [f"{first} -> {second}", *comparison.notes, ""]
     if comparison.changes:
         lines.append(f"Changed beyond noise (latencies: intervals apart, and {comparison.noise:.1%} or more):")
-        for subject in dict.fromkeys(each.subject for each in comparison.changes):
+        for subject in dict.fromkeys(difference.subject for difference in comparison.changes):
             lines.append(f"  {subject.name}")
-            lines += [f"    {each}" for each in comparison.changes if each.subject == subject]
+            lines += [f"    {difference}" for difference in comparison.changes if difference.subject == subject]
     else:
         lines.append(f"Nothing changed beyond noise (latencies: {comparison.noise:.1%}).")
-    if equal := Counter(each.quantity for each in comparison.differences if each.verdict == EQUAL):
-        lines.append(f"Equal within noise: {', '.join(f'{count} x {what}' for what, count in equal.items())}.")
+    if equal := Counter(difference.quantity for difference in comparison.differences if difference.verdict == EQUAL):
+        lines.append(f"Equal within noise: {', '.join(f'{count} x {quantity}' for quantity, count in equal.items())}.")
     lines += [f"Only in {first}: {name}" for name in comparison.only_before]
     lines += [f"Only in {second}: {name}" for name in comparison.only_after]
     return "\n".join(lines)
@@ -125,11 +125,11 @@ def _notes(before: Results, after: Results, names: tuple[str, str]) -> Iterator[
     if _starts(before, after) < 2:
         yield "Cold starts are not compared: one start tells no interval."
     about = (("checkpoint", before.source, after.source), ("bundle", before.bundle, after.bundle))
-    yield from (f"The {what} differs: {a} -> {b}." for what, a, b in about if a != b)
-    for what, a, b in _unequal(_machine(before), _machine(after)):
-        yield f"Another machine, {what}: {a} -> {b}."
+    yield from (f"The {name} differs: {a} -> {b}." for name, a, b in about if a != b)
+    for name, a, b in _unequal(_machine(before), _machine(after)):
+        yield f"Another machine, {name}: {a} -> {b}."
     system, versions = (before.machine.system, after.machine.system), _unequal(before.versions, after.versions)
-    yield from (f"Version of {what}: {a} -> {b}." for what, a, b in versions)
+    yield from (f"Version of {name}: {a} -> {b}." for name, a, b in versions)
     if system[0] != system[1]:
         yield f"System: {system[0]} -> {system[1]}."
     for name, results in zip(names, (before, after), strict=True):

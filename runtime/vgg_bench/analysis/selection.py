@@ -73,11 +73,11 @@ class Miss:
 
     Attributes:
         share: by how much, as a share of the limit.
-        words: the same for people.
+        message: the same for people.
     """
 
     share: float
-    words: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def best(
     return Selection(row, _why(row, satisfying, counts, constraints), _command(row, path), _python(row, path))
 
 
-def _excess(what: str, value: float, limit: float, unit: str) -> Miss:
+def _excess(quantity: str, value: float, limit: float, unit: str) -> Miss:
     over = value - limit
-    return Miss(over / limit, f"{what} is {value:.4g} {unit}, {over:.3g} {unit} ({over / limit:.0%}) over")
+    return Miss(over / limit, f"{quantity} is {value:.4g} {unit}, {over:.3g} {unit} ({over / limit:.0%}) over")
 
 
 def _nothing(rows: list[Row], constraints: Constraints) -> VerificationError:
@@ -132,7 +132,7 @@ def _nothing(rows: list[Row], constraints: Constraints) -> VerificationError:
         )
     # Nearest is the row whose greatest miss is the least, each as a share of its limit.
     nearest = min(rows, key=lambda row: max(miss.share for miss in constraints.misses(row)))
-    missed = " and ".join(miss.words for miss in constraints.misses(nearest))
+    missed = " and ".join(miss.message for miss in constraints.misses(nearest))
     return VerificationError(
         f"none of the {len(rows)} rows that can be deployed has {constraints}.",
         hint=f"The nearest is {nearest.subject.name}: {missed}.",

@@ -49,7 +49,7 @@ def latency(rounds: Rounds, batch_size: int, copies: Sequence[float] = ()) -> La
     """
     names = ("p50", "p90", "p99", "minimum", "mean")
     estimates = dict(zip(names, _estimates(rounds, _figures), strict=True))
-    milliseconds = {name: _scaled(each, 1e3) for name, each in estimates.items()}
+    milliseconds = {name: _scaled(estimate, 1e3) for name, estimate in estimates.items()}
     p99 = milliseconds.pop("p99")
     return Latency(
         **milliseconds,
@@ -88,9 +88,9 @@ def median_of(values: Sequence[float]) -> Estimate:
 def _estimates(rounds: Rounds, statistics: Statistics) -> list[Estimate]:
     """Return an estimate of each figure that ``statistics`` gives."""
     generator = np.random.default_rng(0)
-    calls = [np.asarray(each, np.float64) for each in rounds]
+    calls = [np.asarray(item, np.float64) for item in rounds]
     values = statistics(np.concatenate(calls))
-    by_round = np.stack([statistics(each) for each in calls])
+    by_round = np.stack([statistics(item) for item in calls])
     resamples = RESAMPLES if len(calls) >= ROUNDS_FOR_BOOTSTRAP else 1  # Student's interval needs none
     resampled = np.stack([statistics(_resample(calls, generator)) for _ in range(resamples)])
     return [
@@ -105,7 +105,7 @@ def _figures(calls: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _resample(calls: Sequence[NDArray[np.float64]], generator: np.random.Generator) -> NDArray[np.float64]:
     sample = [calls[i] for i in generator.integers(len(calls), size=len(calls))]
-    return np.concatenate([each[generator.integers(len(each), size=len(each))] for each in sample])
+    return np.concatenate([calls[generator.integers(len(calls), size=len(calls))] for calls in sample])
 
 
 def _medians(calls: Sequence[float], generator: np.random.Generator) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vgg_bench.formatting import format_number, interval
 from vgg_bench.results import Estimate, Results, Row
 
-__all__ = ["COLUMNS", "SETTINGS", "Column", "shown", "sorted_rows"]
+__all__ = ["COLUMNS", "SETTINGS", "Column", "sorted_rows", "visible_columns"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def shown(results: Results) -> tuple[Column, ...]:
+def visible_columns(results: Results) -> tuple[Column, ...]:
     """Return the columns that tell something: settings that differ, and figures that a row has."""
     rows = results.measured
     settings = [column for column in SETTINGS if len({column.value(row) for row in rows}) > 1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vgg_bench.analysis.ranking import NOISE, NOT_WORTHWHILE, Assessment, rank_results
 from vgg_bench.analysis.selection import Selection
-from vgg_bench.report.columns import shown, sorted_rows
+from vgg_bench.report.columns import sorted_rows, visible_columns
 from vgg_bench.results import BenchmarkCase, Results, Row
 from vgg_runtime.errors import MissingCapabilityError
 
@@ -108,7 +108,7 @@ def _names(rows: Sequence[Row]) -> list[Cells]:
 
 
 def _figures(results: Results, rows: Sequence[Row], verdicts: Mapping[BenchmarkCase, Assessment]) -> list[Cells]:
-    columns = [column for column in shown(results) if not column.detail]
+    columns = [column for column in visible_columns(results) if not column.detail]
     figures = [[column.title, *(column.text(row) for row in rows)] for column in columns]
     return [*figures, ["verdict", *(verdicts[row.subject].label for row in rows)]]
 

@@ -106,9 +106,9 @@ def _end_orderly_by_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    for each in present:
-        if signal.getsignal(each) is signal.SIG_DFL:  # nohup has it ignored, and so it stays
-            signal.signal(each, leave)
+    for number in present:
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored, and so it stays
+            signal.signal(number, leave)
 
 
 def _drop_what_is_left_of_stdout() -> None:

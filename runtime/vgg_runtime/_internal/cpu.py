@@ -50,7 +50,7 @@ def _groups(root: Path, membership: Path) -> Iterator[Path]:
             continue
         if not controllers or "cpu" in controllers.split(","):
             tree = root / "cpu" if controllers else root
-            yield from (tree / each.relative_to("/") for each in (group, *group.parents))
+            yield from (tree / folder.relative_to("/") for folder in (group, *group.parents))
 
 
 def _quota(group: Path) -> float | None:

@@ -21,7 +21,7 @@ _PARAMETER = re.compile(r"`(?P<name>[a-z_]+(?:\.[a-z_]+)?)(?:=(?P<value>[^`]+))?
 def with_flags(text: str, command: click.Command) -> str:
     """Return ``text`` with flags in the place of the parameters that ``command``, or one of its commands, has."""
     commands = command.commands.values() if isinstance(command, click.Group) else [command]
-    flags = {option.name: option.opts[-1] for each in commands for option in each.params}
+    flags = {option.name: option.opts[-1] for member in commands for option in member.params}
 
     def as_flag(match: re.Match[str]) -> str:
         flag = flags.get(match["name"].replace(".", "_"))

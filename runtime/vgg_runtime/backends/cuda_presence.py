@@ -61,8 +61,8 @@ def require_cuda() -> None:
         raise _missing(f"the GPU cannot be used: {cause_of(error)}", _DEVICE) from error
 
 
-def _missing(what: str, hint: str) -> MissingCapabilityError:
-    return MissingCapabilityError(f"CUDA is missing: {what}.", hint=hint)
+def _missing(reason: str, hint: str) -> MissingCapabilityError:
+    return MissingCapabilityError(f"CUDA is missing: {reason}.", hint=hint)
 
 
 def _missing_libraries(onnxruntime: Any) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from vgg_bench.formatting import format_number, interval
-from vgg_bench.report.columns import shown, sorted_rows
+from vgg_bench.report.columns import sorted_rows, visible_columns
 from vgg_bench.results import Estimate
 
 
@@ -39,21 +39,27 @@ def test_an_interval_is_told_as_precisely_as_it_takes(estimate: Estimate, text: 
 
 
 def test_columns_are_shown_where_they_differ_or_have_values(make_results) -> None:
-    titles = [column.title for column in shown(make_results())]
+    titles = [column.title for column in visible_columns(make_results())]
     assert titles[:4] == ["size MB", "p50 ms", "ratio", "agrees"]
     assert not {"batch", "threads", "GPU MB", "J"} & set(titles)
-    assert [column.title for column in shown(make_results(settings=((1, 1), (8, 2))))][:2] == ["batch", "threads"]
+    assert [column.title for column in visible_columns(make_results(settings=((1, 1), (8, 2))))][:2] == [
+        "batch",
+        "threads",
+    ]
 
 
 def test_every_column_has_a_text_for_a_row_that_failed(make_results) -> None:
     results = make_results(failures={("onnx-fp32", "onnxruntime-cuda"): "no device"})
     failed = results.rows[-1]
-    assert [column.text(failed) for column in shown(results)] == ["138", *[""] * (len(shown(results)) - 1)]
+    assert [column.text(failed) for column in visible_columns(results)] == [
+        "138",
+        *[""] * (len(visible_columns(results)) - 1),
+    ]
 
 
 def test_a_p99_that_is_not_known_is_blank(make_results) -> None:
     results = make_results()
-    column = next(column for column in shown(results) if column.title == "p99 ms")
+    column = next(column for column in visible_columns(results) if column.title == "p99 ms")
     row = results.rows[0]
     assert column.text(row)
     assert column.text(replace(row, latency=replace(row.latency, p99=None))) == ""
