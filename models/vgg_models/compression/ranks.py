@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["LayerOptions", "Ranks", "allocate"]
 
 # None leaves a layer as it is.
-Ranks: TypeAlias = "Mapping[str, int | None]"
+Ranks: TypeAlias = Mapping[str, int | None]
 
 # Engines compute in blocks of channels.
 MULTIPLE = 8
