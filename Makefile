@@ -6,12 +6,16 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 EXTRAS := cpu,export,report,openvino
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-runtime test-gpu check bench lessons docs clean
+.PHONY: demo test coverage test-runtime test-gpu check bench lessons docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
 test: .venv/ready .venv-runtime/ready build/flask/ready
+	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
+
+# The same with the share of lines and branches that run; measuring it takes a good deal longer.
+coverage: .venv/ready .venv-runtime/ready build/flask/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=html $(PYTEST_ARGS)
 	@echo "coverage: $$(.venv/bin/coverage report --format=total) %, line by line in build/coverage/html/index.html"
 
