@@ -85,14 +85,16 @@ def compress(
     curve = []
     speedups = SPEEDUPS if speedup is None else (speedup,)
     for factor in speedups:
+        # The last one is taken whatever it loses, so there is nothing to find out before it is fitted.
+        is_last = factor == speedups[-1]
         ranks = low_rank.ranks(speedup=factor)
-        network = low_rank.build(ranks, refit=False)
+        network = low_rank.build(ranks, refit=is_last)
         agreement = original.agreement(network)
-        if agreement >= min_agreement - REFIT_GAIN or factor == speedups[-1]:
+        if not is_last and agreement >= min_agreement - REFIT_GAIN:
             network = low_rank.build(ranks)
             agreement = original.agreement(network)
         curve.append(_point(low_rank, ranks, agreement))
-        if agreement >= min_agreement and passes(network):
+        if not is_last and agreement >= min_agreement and passes(network):
             break
     record = Compression(
         chosen=curve[-1],
