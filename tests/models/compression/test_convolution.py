@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,13 +15,6 @@ def factorization(layer: nn.Conv2d, inputs: Tensor) -> ConvolutionFactorization:
     result = ConvolutionFactorization(layer, len(inputs))
     result.add(inputs, result.positions(layer(inputs), torch.Generator().manual_seed(0)))
     return result
-
-
-@pytest.fixture(autouse=True)
-def without_gradients() -> Iterator[None]:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
 
 
 @pytest.mark.parametrize(

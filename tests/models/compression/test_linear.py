@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,13 +15,6 @@ def factorization(layer: nn.Linear, *batches: Tensor) -> LinearFactorization:
     for batch in batches:
         result.add(batch, result.positions(layer(batch), generator))
     return result
-
-
-@pytest.fixture(autouse=True)
-def without_gradients() -> Iterator[None]:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
 
 
 def test_factors_at_full_rank_equal_the_layer() -> None:
