@@ -17,7 +17,6 @@ from filelock import FileLock
 from PIL import Image
 
 from vgg_bench.results import Machine, Method, Results
-from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest
 
@@ -26,10 +25,12 @@ DATA = Path(__file__).parent / "data"
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Give each of xdist's workers its share of the cores; PyTorch would take all of them in every one."""
-    if workers := getattr(config.option, "numprocesses", None):
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_threads() // workers)))
+def pytest_configure() -> None:
+    """Give each of xdist's workers its share of the cores: threads that share one spend their time waiting."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None and hasattr(os, "sched_setaffinity"):
+        cores, workers = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: workers] or cores)
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,14 @@ def test_a_classifier_gives_the_same_answers(embedded_bundle: Bundle, whole_bund
     with Classifier.open(embedded_bundle.directory, device="cpu") as classifier:
         assert classifier.predict_batch(images) == expected
         assert classifier.preprocess(images[0]).dtype == np.uint8
+
+
+def test_a_lone_file_gives_the_same_answers(embedded_bundle: Bundle, whole_bundle: Bundle, example) -> None:
+    image = find_images([example.images])[0]
+    with Classifier.open(whole_bundle.path("onnx-fp32/model.onnx"), device="cpu") as lone:
+        expected = lone.predict(image)
     with Classifier.open(embedded_bundle.path("onnx-fp32/model.onnx"), device="cpu") as lone:
-        assert lone.predict(images[0]) == expected[0]
+        assert lone.predict(image) == expected
 
 
 def test_openvino_gives_the_same_up_to_rounding(embedded_bundle: Bundle, whole_bundle: Bundle, example) -> None:
