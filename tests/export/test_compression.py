@@ -15,22 +15,20 @@ from vgg_export import CompressionOptions, export
 from vgg_export.cli import main
 from vgg_runtime import Bundle, Classifier, open_bundle, verify_bundle
 
-FASHION_MNIST = Path(__file__).parents[1] / "data" / "fashion_mnist.npz"
-
 pytestmark = pytest.mark.usefixtures("untimed")
 
 
 @pytest.fixture(scope="module")
-def samples(example: Any, made_once: Any) -> Path:
-    """The 500 test images in folders named after their classes."""
+def samples(example: Any, test_photos: tuple[np.ndarray, np.ndarray], made_once: Any) -> Path:
+    """The first 200 test images in folders named after their classes."""
     names = json.loads((example.folder / "class_indices.json").read_text())
+    images, classes = test_photos
 
     def write(folder: Path) -> None:
         unfinished = folder.with_name("samples.partial")
-        with np.load(FASHION_MNIST) as arrays:
-            for number, (image, label) in enumerate(zip(arrays["test_images"], arrays["test_classes"], strict=True)):
-                (unfinished / names[str(label)]).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(image).save(unfinished / names[str(label)] / f"{number}.png")
+        for number, (image, label) in enumerate(zip(images[:200], classes[:200], strict=True)):
+            (unfinished / names[str(label)]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(unfinished / names[str(label)] / f"{number}.png")
         unfinished.rename(folder)
 
     return made_once("samples", write)
