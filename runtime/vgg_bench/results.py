@@ -216,7 +216,7 @@ class Results:
         versions: of the packages that took part.
         recommended: name of the variant that the ranking recommends, for who reads it without the ranking; None where
             there is none.
-        compression: the low-rank networks that were tried at the export, smallest first, the chosen one last.
+        compression: the low-rank networks that were tried at the export, smallest first.
 
     Examples:
         >>> from pathlib import Path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from vgg_calibration.mixed_precision import AccuracyTarget
@@ -192,6 +192,14 @@ class CompressionOptions:
             raise UsageError(f"`min_agreement` must be a share from 0 to 1, got {self.min_agreement}.")
         if not 0 <= self.max_accuracy_drop <= 100:
             raise UsageError(f"`max_accuracy_drop` must be from 0 to 100 points, got {self.max_accuracy_drop}.")
+
+    def with_room(self, share: float) -> CompressionOptions:
+        """Return the same options, by which a network may lose less by that share of it."""
+        return replace(
+            self,
+            min_agreement=1 - (1 - self.min_agreement) * (1 - share),
+            max_accuracy_drop=self.max_accuracy_drop * (1 - share),
+        )
 
 
 @dataclass(frozen=True)

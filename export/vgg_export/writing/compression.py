@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,19 +20,14 @@ from vgg_runtime.errors import CalibrationError
 if TYPE_CHECKING:
     from torch import nn
 
-    from vgg_models.compression.ranks import Ranks
-
 
 __all__ = ["CompressedNetwork", "compress"]
 
-# By what the multiply-accumulates are divided in the networks that are tried for "auto", until one keeps its answers.
-SPEEDUPS = (10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.6, 1.3)
+# By what the multiply-accumulates are divided in the networks that "auto" chooses from.
+SPEEDUPS = (16.0, 13.0, 10.0, 8.0, 6.5, 5.0, 4.0, 3.2, 2.5, 2.0, 1.6, 1.3)
 
 # Images that networks are compared on, at most, and images that run at once.
 COMPARED_IMAGES, BATCH_SIZE = 128, 8
-
-# A refit brings back up to this share of the answers, so networks that are not fitted yet may miss by as much.
-REFIT_GAIN = 0.03
 
 # Each direction that a layer keeps has to show in several images, and layers keep dozens.
 FEWEST_IMAGES = 64
@@ -55,7 +51,7 @@ def compress(
     speedup: float | None,
     min_agreement: float,
     other: CalibrationImages | None = None,
-    passes: Callable[[nn.Module], bool] = lambda _: True,
+    judge: Callable[[nn.Module], str | None] = lambda _: None,
     seed: int,
     on_step: OnStep,
 ) -> CompressedNetwork:
@@ -64,8 +60,8 @@ def compress(
     Args:
         speedup: by what the multiply-accumulates are divided; None takes the smallest network that keeps its answers.
         min_agreement: share of the images that networks are compared on for which the best class has to stay.
-        passes: whether a network is good enough on the images that the gate will judge by; one that is not is given up
-            for the next larger one, and nothing else is taken from these images.
+        judge: says what a network misses on the images that the gate will judge by, None where it passes. Nothing else
+            is taken from these images.
         other: images of another kind, on which the chosen network is compared too.
 
     Raises:
@@ -82,36 +78,49 @@ def compress(
         )
     low_rank = LowRankNetwork(module, _Batches(moment_images), seed=seed, on_progress=on_step)
     original = _Answers(module, comparison_images, on_step)
-    curve = []
-    speedups = SPEEDUPS if speedup is None else (speedup,)
-    for factor in speedups:
-        # The last one is taken whatever it loses, so there is nothing to find out before it is fitted.
-        is_last = factor == speedups[-1]
+    trials: list[_Trial] = []
+
+    def passes(factor: float) -> bool:
         ranks = low_rank.ranks(speedup=factor)
-        network = low_rank.build(ranks, refit=is_last)
-        agreement = original.agreement(network)
-        if not is_last and agreement >= min_agreement - REFIT_GAIN:
-            network = low_rank.build(ranks)
-            agreement = original.agreement(network)
-        curve.append(_point(low_rank, ranks, agreement))
-        if not is_last and agreement >= min_agreement and passes(network):
-            break
+        network = low_rank.build(ranks)
+        agreement, cost = original.agreement(network), low_rank.cost(ranks)
+        shortfall = None
+        # Whoever asks for a ratio gets it, and the gate has its say later.
+        if speedup is None:
+            shortfall = _disagreement(agreement, min_agreement) or judge(network)
+        factorized = {name: rank for name, rank in ranks.items() if rank is not None}
+        point = CompressionPoint(factorized, cost.macs, cost.parameters, agreement, shortfall or "passes")
+        trials.append(_Trial(network, point, shortfall is None))
+        return shortfall is None
+
+    bisect_left(SPEEDUPS if speedup is None else (speedup,), True, key=passes)
+    trials.sort(key=lambda trial: trial.point.macs)
+    # Where none passes, the one of most operations; the gate leaves its variants out.
+    taken = next((trial for trial in trials if trial.passes), trials[-1])
+    chosen = replace(taken.point, verdict="chosen")
     record = Compression(
-        chosen=curve[-1],
-        curve=tuple(curve),
+        chosen=chosen,
+        curve=tuple(chosen if trial is taken else trial.point for trial in trials),
         images=moment_images.names,
         compared=comparison_images.names,
         sha256=images.sha256,
         other_images=0 if other is None else len(other),
-        other_agreement=None if other is None else _Answers(module, other, on_step).agreement(network),
+        other_agreement=None if other is None else _Answers(module, other, on_step).agreement(taken.network),
     )
-    return CompressedNetwork(network, record)
+    return CompressedNetwork(taken.network, record)
 
 
-def _point(low_rank: LowRankNetwork, ranks: Ranks, agreement: float) -> CompressionPoint:
-    cost = low_rank.cost(ranks)
-    factorized = {name: rank for name, rank in ranks.items() if rank is not None}
-    return CompressionPoint(factorized, cost.macs, cost.parameters, agreement)
+@dataclass(frozen=True)
+class _Trial:
+    network: nn.Module
+    point: CompressionPoint
+    passes: bool
+
+
+def _disagreement(agreement: float, asked: float) -> str | None:
+    if agreement >= asked:
+        return None
+    return f"keeps {agreement:.1%} of the best classes; {asked:.1%} are asked for"
 
 
 class _Answers:

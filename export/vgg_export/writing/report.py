@@ -210,7 +210,7 @@ def _compression(compression: Compression, macs: int | None) -> str:
         speedup = f"{macs / point.macs:.1f}" if macs else ""
         rows.append(
             f"| {speedup} | {point.macs / 1e6:,.0f} M | {point.parameters / 1e6:.2f} M | {point.agreement:.1%} | "
-            f"{'chosen' if point == choice else ''} |"
+            f"{point.verdict} |"
         )
     rows += ["", "| layer | rank |", "|---|---:|", *(f"| {name} | {rank} |" for name, rank in choice.ranks.items())]
     return "\n".join(rows)

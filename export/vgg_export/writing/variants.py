@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["write_variants"]
 
+# Share of what a low-rank variant may lose that is kept for quantization, where there is one.
+QUANTIZATION_ROOM = 0.5
+
 
 def write_variants(
     plan: Plan,
@@ -114,7 +117,7 @@ class _Writer:
             speedup=None if options.speedup == "auto" else options.speedup,
             min_agreement=options.min_agreement,
             other=self._other_images(options.samples_other),
-            passes=self._low_rank_passes,
+            judge=self._judge_low_rank,
             seed=plan.options.seed,
             on_step=self._on_step,
         )
@@ -142,13 +145,16 @@ class _Writer:
         )
         return context, calibrated.record
 
-    def _low_rank_passes(self, network: nn.Module) -> bool:
-        """Whether the low-rank network itself passes the gate, before anything is quantized."""
+    def _judge_low_rank(self, network: nn.Module) -> str | None:
+        """Say what the low-rank network itself misses of the gate, with room for what quantization will add."""
         if not self._plan.options.verify:
-            return True
+            return None
+        options = self._plan.options
+        if options.quantize.methods:
+            options = replace(options, compress=options.compress.with_room(QUANTIZATION_ROOM))
         spec = next(spec for spec in self._plan.variant_specs if spec.is_low_rank)
         outputs = self._reference.run(spec.name, eager_function(network), self._on_step)
-        return judge(self._plan, self._reference, spec, outputs).shortfall is None
+        return judge(replace(self._plan, options=options), self._reference, spec, outputs).shortfall
 
     def _other_images(self, folder: str | os.PathLike[str] | None) -> CalibrationImages | None:
         if folder is None:

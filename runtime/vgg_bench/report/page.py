@@ -148,7 +148,7 @@ def _by(verdict: Assessment, numbers: Mapping[BenchmarkCase, int]) -> Iterator[E
 
 
 def _compression(curve: Sequence[CompressionPoint]) -> Element:
-    """Return the table of the networks, the chosen one last."""
+    """Return the table of the networks."""
     titles = ("multiply-accumulates", "parameters", "agreement", "")
     head = element("tr", *(element("th", title, scope="col") for title in titles))
     rows = [
@@ -157,7 +157,7 @@ def _compression(curve: Sequence[CompressionPoint]) -> Element:
             element("td", f"{point.macs / 1e6:,.0f} M"),
             element("td", f"{point.parameters / 1e6:.2f} M"),
             element("td", f"{point.agreement:.1%}"),
-            element("td", "chosen" if point is curve[-1] else ""),
+            element("td", point.verdict),
         )
         for point in curve
     ]

@@ -315,12 +315,14 @@ class CompressionPoint:
         macs: multiply-accumulates for one image.
         parameters: how many numbers it has.
         agreement: share of the images that networks were compared on for which the original's best class stays.
+        verdict: "chosen", "passes", or what the network misses, in words.
     """
 
     ranks: dict[str, int]
     macs: int
     parameters: int
     agreement: float
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -329,7 +331,7 @@ class Compression:
 
     Attributes:
         chosen: the network that the variants are.
-        curve: networks that were tried, smallest first, and the chosen one last.
+        curve: the networks that were tried, that one among them, smallest first.
         images: paths of the images that the layers were measured on, relative to the folder given.
         compared: paths of those that networks were compared on.
         sha256: digest over names and contents of both.

@@ -48,3 +48,8 @@ def test_export_and_options_have_the_same_defaults() -> None:
             assert default == type(default)()
         else:
             assert parameters[name].default == default
+
+
+def test_room_for_quantization_halves_what_may_be_lost() -> None:
+    roomy = CompressionOptions(4.0, min_agreement=0.96, max_accuracy_drop=1.5).with_room(0.5)
+    assert (roomy.speedup, roomy.min_agreement, roomy.max_accuracy_drop) == (4.0, 0.98, 0.75)

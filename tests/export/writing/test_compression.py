@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,31 @@ def test_auto_takes_the_smallest_that_keeps_its_answers(network: nn.Module, imag
     made = compressed(network, images)
     choice, curve = made.record.chosen, made.record.curve
     assert [point.macs for point in curve] == sorted(point.macs for point in curve)
-    assert 2 < len(curve) < len(SPEEDUPS)
-    assert choice == curve[-1]
-    assert all(point.agreement < 0.97 for point in curve[:-1])
+    assert 2 < len(curve) <= math.ceil(math.log2(len(SPEEDUPS) + 1))
+    smaller, larger = curve[: curve.index(choice)], curve[curve.index(choice) + 1 :]
     assert choice.agreement >= 0.97
+    assert all(point.agreement < 0.97 and "97.0% are asked for" in point.verdict for point in smaller)
+    assert [choice.verdict, *(point.verdict for point in larger)] == ["chosen", *["passes"] * len(larger)]
     costs = layer_table(made.module, (1, 28, 28))
     assert (costs.macs, costs.parameters) == (choice.macs, choice.parameters)
     assert choice.macs < layer_table(network, (1, 28, 28)).macs / 1.5
+
+
+def test_what_the_gate_refuses_is_not_chosen(network: nn.Module, images: CalibrationImages) -> None:
+    limit = layer_table(network, (1, 28, 28)).macs / 2.2
+
+    def judge(candidate: nn.Module) -> str | None:
+        return "too small" if layer_table(candidate, (1, 28, 28)).macs < limit else None
+
+    record = compressed(network, images, min_agreement=0.5, judge=judge).record
+    assert record.chosen.macs >= limit
+    assert record.curve[record.curve.index(record.chosen) - 1].verdict == "too small"
+
+
+def test_largest_is_taken_where_none_passes(network: nn.Module, images: CalibrationImages) -> None:
+    record = compressed(network, images, judge=lambda _: "never good enough").record
+    assert record.chosen == record.curve[-1]
+    assert record.chosen.macs > layer_table(network, (1, 28, 28)).macs / 1.4
 
 
 def test_networks_are_compared_on_images_that_no_rank_saw(network: nn.Module, images: CalibrationImages) -> None:

@@ -161,9 +161,9 @@ def test_it_needs_no_package_beyond_the_runtimes_own(make_results, monkeypatch: 
 
 def test_low_rank_networks_are_listed_with_the_chosen_one(make_results, document: Document) -> None:
     curve = (
-        CompressionPoint({"conv": 8}, 1_500_000, 9_000, 0.9),
-        CompressionPoint({"conv": 16}, 3_000_000, 20_000, 0.98),
+        CompressionPoint({"conv": 8}, 1_500_000, 9_000, 0.9, "keeps too little"),
+        CompressionPoint({"conv": 16}, 3_000_000, 20_000, 0.98, "chosen"),
     )
     text = Document(page(replace(make_results(), compression=curve))).text
-    assert "2 M0.01 M90.0%3 M0.02 M98.0%chosen" in text
+    assert "2 M0.01 M90.0%keeps too little3 M0.02 M98.0%chosen" in text
     assert "Low-rank networks" not in document.text
