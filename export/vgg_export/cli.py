@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 import click
 
 from vgg_calibration.targets import TARGETS
+from vgg_cli.flags import with_flags
+from vgg_cli.output import echo_json, printable, variant_line
+from vgg_cli.running import run_command
 from vgg_export.planning.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
-from vgg_runtime._internal import cli_support
-from vgg_runtime._internal.flags import with_flags
 from vgg_runtime.errors import MissingCapabilityError, ParityError
 from vgg_runtime.imaging.presets import PRESETS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from vgg_cli.completion import Completion
     from vgg_export.planning.options import Options
     from vgg_export.planning.plan import Plan
     from vgg_export.progress import OnStep
     from vgg_runtime.bundle.directory import Bundle
     from vgg_runtime.bundle.manifest import LeftOutVariant
-    from vgg_runtime.completion import Completion
 
 # Layers named on the terminal; report.md names them all.
 NAMES_SHOWN = 4
@@ -238,7 +239,7 @@ def _notes() -> Iterator[Callable[[str], None]]:
         yield notes.append
     finally:
         for note in notes:
-            click.echo(cli_support.printable(with_flags(note, command)), err=True)
+            click.echo(printable(with_flags(note, command)), err=True)
 
 
 @contextmanager
@@ -271,7 +272,7 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
 
     with redirect_stdout(sys.stderr):  # the costs of the layers come from running the module, as above
         summary = plan_as_json(plan) if as_json else plan_as_text(plan)
-    click.echo(with_flags(summary, command)) if isinstance(summary, str) else cli_support.echo_json(summary)
+    click.echo(with_flags(summary, command)) if isinstance(summary, str) else echo_json(summary)
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
@@ -279,7 +280,6 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
     from vgg_export.verification.diagnosis import describe
     from vgg_export.writing.ranking import read_results, verdicts_by_variant
     from vgg_runtime._internal.json_codec import to_json
-    from vgg_runtime.cli import variant_line
 
     results = read_results(bundle)
     verdicts = {} if results is None else verdicts_by_variant(results)
@@ -290,11 +290,11 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
             "measured": to_json(results),
             "verdicts": to_json(verdicts),
         }
-        cli_support.echo_json({"bundle": str(bundle.directory), **facts})
+        echo_json({"bundle": str(bundle.directory), **facts})
         return
     diagnosis = bundle.manifest.diagnosis
     for line in [] if diagnosis is None else describe(diagnosis):
-        click.echo(cli_support.printable(with_flags(line, command)))
+        click.echo(printable(with_flags(line, command)))
     caution = "; mind the warning above" if diagnosis is not None and diagnosis.warnings else ""
     click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
     for variant in bundle.manifest.variants:
@@ -327,4 +327,4 @@ def _print_left_out(variants: Sequence[LeftOutVariant]) -> int:
 
 def main() -> None:
     """Entry point of ``vgg-export``."""
-    cli_support.run(command)
+    run_command(command)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vgg_runtime import completion
-from vgg_runtime._internal import cli_support
+from vgg_cli import completion
+from vgg_cli.running import run_command
 from vgg_runtime.errors import MissingCapabilityError, UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -251,4 +251,4 @@ def _read(file: Path) -> bytes:
 
 def main() -> None:
     """Entry point of ``vgg-bench``."""
-    cli_support.run(command)
+    run_command(command)

@@ -44,8 +44,8 @@ def imports_of(code: str, *arguments: str | Path) -> tuple[set[str], set[str]]:
     "code",
     [
         "import vgg_runtime",
-        "import vgg_runtime.cli",
-        "import vgg_runtime.errors, vgg_runtime._internal.cli_support, vgg_runtime.backends.base",
+        "import vgg_run.cli",
+        "import vgg_runtime.errors, vgg_cli.running, vgg_runtime.backends.base",
         "from vgg_runtime import VggDeployError",
         "from vgg_runtime import Classifier",  # it starts to hash before anything of this is imported
     ],
@@ -57,7 +57,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
 
 
 def test_help_is_shown_without_anything_heavy() -> None:
-    code = "from click.testing import CliRunner; from vgg_runtime.cli import group; CliRunner().invoke(group, ['-h'])"
+    code = "from click.testing import CliRunner; from vgg_run.cli import group; CliRunner().invoke(group, ['-h'])"
     assert not imports_of(code)[0] & HEAVY
 
 
@@ -69,7 +69,7 @@ verify_bundle(sys.argv[1])
 """
 
 PREDICT_BY_COMMAND = """
-from vgg_runtime.cli import main
+from vgg_run.cli import main
 sys.argv[1:] = ["predict", *sys.argv[1:], "--json"]
 try:
     main()

@@ -13,9 +13,9 @@ from typing import get_type_hints
 import pytest
 
 from vgg_calibration import api
+from vgg_cli.flags import with_flags
 from vgg_export import cli, export
 from vgg_export.planning.options import Options
-from vgg_runtime._internal.flags import with_flags
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,8 +26,8 @@ ON_THE_COMMAND_LINE = {
     "vgg_bench/cases.py",
     "vgg_bench/analysis/selection.py",
     "vgg_bench/measurement/worker.py",
-    "vgg_runtime/cli.py",
-    "vgg_runtime/completion.py",
+    "vgg_run/cli.py",
+    "vgg_cli/completion.py",
 }
 FOLDERS = ("runtime", "models", "calibration", "export")
 MODULES = {

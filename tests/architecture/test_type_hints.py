@@ -15,7 +15,7 @@ from PIL import Image
 
 from vgg_runtime import Classifier, ImageSource, Manifest
 
-PACKAGES = ("vgg_runtime", "vgg_bench", "vgg_models", "vgg_calibration", "vgg_export")
+PACKAGES = ("vgg_runtime", "vgg_cli", "vgg_run", "vgg_bench", "vgg_models", "vgg_calibration", "vgg_export")
 
 
 def public_objects() -> Iterator[Any]:

@@ -20,7 +20,7 @@ from vgg_runtime.imaging.presets import PRESETS
 
 MODULES = {
     "vgg-export": "vgg_export.cli",
-    "vgg-run": "vgg_runtime.cli",
+    "vgg-run": "vgg_run.cli",
     "vgg-bench": "vgg_bench.cli",
 }
 COMPLETE = """

@@ -105,6 +105,6 @@ def test_a_lone_file_of_another_input_is_not_measured_beside_it(embedded_bundle:
 
 
 def test_info_says_what_callers_give(embedded_bundle: Bundle) -> None:
-    command = [sys.executable, "-c", "from vgg_runtime.cli import main; main()", "info", str(embedded_bundle.directory)]
+    command = [sys.executable, "-c", "from vgg_run.cli import main; main()", "info", str(embedded_bundle.directory)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "as uint8 pixels in NHWC order: the model scales and normalizes" in done.stdout

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from vgg_run.cli import group
 from vgg_runtime import Classifier, autoselect
 from vgg_runtime.autoselect import choose_backend, fastest, installed_engines
 from vgg_runtime.backends.base import BackendChoice, SessionConfig
 from vgg_runtime.bundle.directory import open_bundle
-from vgg_runtime.cli import group
 from vgg_runtime.errors import SelfTestError
 
 CPU = SessionConfig("cpu", 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from vgg_cli.output import printable
 from vgg_export.planning.plan import Plan
 from vgg_export.planning.preprocess_search.findings import table_as_text
 from vgg_models import LayerTable, layer_table
-from vgg_runtime._internal.cli_support import printable
 from vgg_runtime._internal.json_codec import to_json
 
 __all__ = ["plan_as_json", "plan_as_text"]

@@ -9,7 +9,7 @@ import pytest
 from vgg_bench.analysis.ranking import rank_results
 from vgg_bench.analysis.selection import Constraints, best
 from vgg_bench.results import Quality, Results
-from vgg_runtime.cli import group
+from vgg_run.cli import group
 from vgg_runtime.errors import UsageError, VerificationError
 
 

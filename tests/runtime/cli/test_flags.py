@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from vgg_runtime._internal.flags import with_flags
+from vgg_cli.flags import with_flags
 
 COMMAND = click.Command(
     "test",

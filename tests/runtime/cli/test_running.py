@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import io
-import json
 import os
 import signal
 import subprocess
@@ -12,14 +10,14 @@ from typing import Any
 import click
 import pytest
 
+from vgg_cli import running
 from vgg_runtime import errors
-from vgg_runtime._internal import cli_support
 from vgg_runtime.errors import VggDeployError
 
 SCRIPT = """
 import click
-from vgg_runtime._internal import cli_support
-cli_support.run(click.Command("test", callback=lambda: {}))
+from vgg_cli import output, running
+running.run_command(click.Command("test", callback=lambda: {}))
 """
 
 
@@ -27,7 +25,7 @@ def run(monkeypatch: pytest.MonkeyPatch, body: Any, *arguments: str) -> Any:
     """Exit code of a command with the given body."""
     monkeypatch.setattr(sys, "argv", ["test", *arguments])
     with pytest.raises(SystemExit) as leaving:
-        cli_support.run(click.Command("test", callback=body))
+        running.run_command(click.Command("test", callback=body))
     return leaving.value.code
 
 
@@ -74,27 +72,11 @@ def test_an_interruption_is_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "interrupted" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
-def test_json_is_utf8_whatever_the_terminal_takes(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
-    value = {"labels": ["é", "绿", "🐈", "\udcff", "a\nb"]}
-    stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    monkeypatch.setattr(sys, "stdout", stdout)
-    cli_support.echo_json(value)
-    written = stdout.buffer.getvalue()  # type: ignore[attr-defined]
-    assert json.loads(written.decode("utf-8")) == value
-    assert "绿".encode() in written
-
-
-def test_json_has_no_nan() -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        cli_support.echo_json({"probability": float("nan")})
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows reports a closed pipe in another way")
 @pytest.mark.parametrize(
     "body",
     [
-        "cli_support.echo_json([1])",
+        "output.echo_json([1])",
         "click.echo('hello')",
         "print('hello')",
         "print('hello', flush=True)",
@@ -143,7 +125,7 @@ def test_half_done_work_is_undone_at_a_signal(tmp_path: Path, name: str) -> None
 
 SWALLOWED = """
 import signal, time
-from vgg_runtime._internal import cli_support
+from vgg_cli import output, running
 def body():
     try:
         signal.raise_signal(signal.SIGTERM)
@@ -152,7 +134,7 @@ def body():
     signal.raise_signal(signal.SIGTERM)
     print("so far", flush=True)
     now = time.monotonic()
-    cli_support.time.monotonic = lambda: now + 60
+    running.time.monotonic = lambda: now + 60
     signal.raise_signal(signal.SIGTERM)
     print("went on")
 """
@@ -192,7 +174,7 @@ def test_a_signal_that_was_ignored_stays_so() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
-@pytest.mark.parametrize("body", ["click.echo('hello')", "cli_support.echo_json([1] * 100_000)"])
+@pytest.mark.parametrize("body", ["click.echo('hello')", "output.echo_json([1] * 100_000)"])
 def test_output_that_cannot_be_written_is_told(body: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -200,7 +182,3 @@ def test_output_that_cannot_be_written_is_told(body: str) -> None:
         )
     assert done.returncode == 5
     assert done.stderr == "error: the output cannot be written: No space left on device.\n"
-
-
-def test_control_characters_are_printed_as_escapes() -> None:
-    assert cli_support.printable("a\x1b[2Jb\n\t\x7f\x9b é 绿 👩‍🚀") == r"a\x1b[2Jb\n\t\x7f\x9b é 绿 👩‍🚀"

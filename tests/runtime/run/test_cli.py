@@ -27,7 +27,7 @@ Run = subprocess.CompletedProcess[str]
 
 def vgg_run(*arguments: str | Path, code: int = 0, cwd: Path | None = None) -> Run:
     """Run the command, hold it to its exit code, and see that no user is ever shown a traceback."""
-    command = [sys.executable, "-c", "from vgg_runtime.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from vgg_run.cli import main; main()", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=cwd)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -168,7 +168,7 @@ def test_each_line_is_printed_as_soon_as_it_is_known(bundle: Path, tmp_path: Pat
     code = """
 import sys
 from vgg_runtime import classifier
-from vgg_runtime.cli import main
+from vgg_run.cli import main
 predict_iter = classifier.Classifier.predict_iter
 def waiting(self, images, **options):
     for answer in predict_iter(self, images, **options):
@@ -195,7 +195,7 @@ def test_a_reader_that_leaves_ends_it_quietly(bundle: Path, photos: Path, comman
     arguments = [command, bundle, *([photos, "--variant", "onnx-fp32"] if command == "predict" else [])]
     reading, writing = os.pipe()
     os.close(reading)
-    code = [sys.executable, "-c", "from vgg_runtime.cli import main; main()"]
+    code = [sys.executable, "-c", "from vgg_run.cli import main; main()"]
     done = subprocess.run([*code, *map(str, arguments)], stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")

@@ -1,24 +1,22 @@
-"""What the commands share: errors become messages and exit codes here, and nowhere else."""
+"""Run a command: errors become messages and exit codes here, and nowhere else."""
 
 from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import signal
 import sys
 import time
 import traceback
 from types import FrameType
-from typing import Any
 
 import click
 
-from vgg_runtime._internal.flags import with_flags
+from vgg_cli.flags import with_flags
 from vgg_runtime.errors import MissingCapabilityError, VggDeployError
 
-__all__ = ["echo_json", "printable", "run"]
+__all__ = ["run_command"]
 
 # What service managers, container runtimes and closed terminals end a process by.
 _ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
@@ -32,8 +30,6 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # As a shell reports a process that SIGPIPE ended; Windows has no such signal.
 _READER_LEFT = 128 + 13
 
-_CONTROL_CHARACTERS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
-
 
 class _Ended(BaseException):
     """A signal ended the command. No SystemExit, which code of the user's own is not allowed to end it by."""
@@ -43,7 +39,7 @@ class _Ended(BaseException):
         self.exit_code = exit_code
 
 
-def run(command: click.Command) -> None:
+def run_command(command: click.Command) -> None:
     """Run ``command`` on the process's arguments and exit with the code of the design: 0 to 5."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text, labels beyond the terminal's
@@ -114,15 +110,3 @@ def _end_orderly_by_signals() -> None:
 def _drop_what_is_left_of_stdout() -> None:
     """Else the interpreter tries to write that once more when it ends, and shows a traceback."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with its control characters as escapes, so that a label cannot steer the terminal."""
-    return text.translate(_CONTROL_CHARACTERS)
-
-
-def echo_json(value: Any) -> None:
-    """Print ``value`` as JSON on stdout, in UTF-8 whatever the terminal's encoding is."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    # "backslashreplace" writes the lone surrogates of a file name that is no UTF-8 as JSON's own escapes.
-    click.echo(text.encode("utf-8", "backslashreplace"))

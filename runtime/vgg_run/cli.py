@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vgg_runtime import completion
-from vgg_runtime._internal import cli_support
+from vgg_cli import completion
+from vgg_cli.output import echo_json, printable, variant_line
+from vgg_cli.running import run_command
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.backends.base import PROFILES
 from vgg_runtime.backends.registry import BACKENDS
 
 if TYPE_CHECKING:
-    from vgg_runtime.bundle.manifest import Manifest, Variant
+    from vgg_runtime.bundle.manifest import Manifest
     from vgg_runtime.classifier import Classifier, Prediction
     from vgg_runtime.errors import ImageError
 
@@ -118,7 +119,7 @@ def predict(
                 if not as_json:
                     _print_result(*results[-1])
         if as_json:
-            cli_support.echo_json([_as_json(classifier, *result) for result in results])
+            echo_json([_as_json(classifier, *result) for result in results])
     return REFUSED if any(isinstance(outcome, str) for _, outcome in results) else 0
 
 
@@ -131,7 +132,7 @@ def info(bundle: Path, as_json: bool) -> None:
 
     manifest = _manifest(bundle)
     if as_json:
-        cli_support.echo_json(to_json(manifest))
+        echo_json(to_json(manifest))
     else:
         click.echo("\n".join(_description(manifest)))
 
@@ -183,11 +184,11 @@ def _as_json(classifier: Classifier, file: Path, outcome: list[Prediction] | str
 
 def _print_result(file: Path, outcome: list[Prediction] | str) -> None:
     if isinstance(outcome, str):
-        click.echo(cli_support.printable(f"{file}: error: {outcome}"), err=True)
+        click.echo(printable(f"{file}: error: {outcome}"), err=True)
         return
-    lines = [f"  {prediction.probability:7.2%}  {cli_support.printable(prediction.label)}" for prediction in outcome]
+    lines = [f"  {prediction.probability:7.2%}  {printable(prediction.label)}" for prediction in outcome]
     # A single answer goes on the line of its image, so that a folder reads as a list.
-    name = cli_support.printable(str(file))
+    name = printable(str(file))
     click.echo(f"{name}{lines[0]}" if len(lines) == 1 else "\n".join([name, *lines]))
 
 
@@ -221,19 +222,7 @@ def _first_labels(manifest: Manifest) -> str:
     if not manifest.labels:
         return "none"
     more = " ..." if len(manifest.labels) > 5 else ""
-    return cli_support.printable(", ".join(manifest.labels[:5])) + more
-
-
-def variant_line(variant: Variant) -> str:
-    """One line on a variant: size, precision, agreement with eager PyTorch."""
-    if variant.parity is None:
-        parity = "not verified"
-    elif variant.parity.snr_db is None:
-        parity = "equal to eager PyTorch to the bit"
-    else:
-        centered = f" ({variant.parity.centered_snr_db:.1f} centered)" if variant.parity.is_mostly_mean else ""
-        parity = f"{variant.parity.snr_db:.1f} dB{centered}, top-1 agreement {variant.parity.top1_agreement:.1%}"
-    return f"{variant.name:<26}{variant.bytes / 1e6:9.1f} MB  {parity}"
+    return printable(", ".join(manifest.labels[:5])) + more
 
 
 def _preprocessing(manifest: Manifest) -> str:
@@ -254,4 +243,4 @@ def main() -> None:
     # Pillow warns of what is within the limit of this project, which is stated and adjustable.
     warnings.filterwarnings("ignore", message=".*decompression bomb")
     logging.getLogger("vgg_runtime").addHandler(logging.StreamHandler())  # its warnings, on stderr
-    cli_support.run(group)
+    run_command(group)
