@@ -10,6 +10,7 @@ from vgg_runtime.backends.base import Device
 from vgg_runtime.bundle.directory import GOLDEN, Bundle, open_bundle
 from vgg_runtime.bundle.embedded_manifest import check_manifest_unchanged, torchscript_metadata
 from vgg_runtime.bundle.manifest import ParityFigures
+from vgg_runtime.bundle.verified_files import forget_verified
 from vgg_runtime.classifier import Classifier
 from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
 from vgg_runtime.metrics import compare
@@ -49,6 +50,9 @@ def verify_bundle(
     """
     bundle = open_bundle(path)
     if changed := bundle.changed_files():
+        for variant in bundle.manifest.variants:
+            if not variant.sha256.keys().isdisjoint(changed):
+                forget_verified(bundle.directory, variant.sha256)  # or the next classifier would trust its cache
         raise ChecksumError(
             f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
             hint="Copy the bundle again from where it was exported.",

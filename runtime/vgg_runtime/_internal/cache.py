@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_directory", "load_entry", "store_entry"]
+__all__ = ["cache_directory", "load_entry", "remove_entry", "store_entry"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,14 @@ def store_entry(kind: str, key: Mapping[str, str], values: Mapping[str, Any], *,
             part.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         logger.log(level, "what was found out cannot be kept for the next time: %s", error)
+
+
+def remove_entry(kind: str, key: Mapping[str, str]) -> None:
+    """Remove what was stored under ``key``, if anything was; an entry that cannot be removed is logged."""
+    try:
+        _file(kind, key).unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        logger.warning("an entry of the cache that no longer holds cannot be removed: %s", error)
 
 
 def _file(kind: str, key: Mapping[str, str]) -> Path:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from vgg_runtime.bundle.verified_files import file_states, remember_verified, were_verified
+from vgg_runtime.bundle.verified_files import file_states, forget_verified, remember_verified, were_verified
 from vgg_runtime.errors import BundleError
 
 __all__ = ["PendingChecksums", "sha256_of"]
@@ -95,6 +95,8 @@ class PendingChecksums:
         if self._remember and were_verified(*files, self._before):
             return []
         changed = [name for name, digest in self._expected.items() if sha256_of(self._directory / name) != digest]
-        if self._remember and not changed and file_states(*files) == self._before:
+        if changed:
+            forget_verified(*files)
+        elif self._remember and file_states(*files) == self._before:
             remember_verified(*files, self._before, seen_ns=self._seen_ns)
         return changed

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from vgg_runtime._internal.cache import load_entry, store_entry
+from vgg_runtime._internal.cache import load_entry, remove_entry, store_entry
 
-__all__ = ["States", "file_states", "remember_verified", "were_verified"]
+__all__ = ["States", "file_states", "forget_verified", "remember_verified", "were_verified"]
 
 # What identifies the content of each file, by its name in the bundle; None of a file that is not there.
 States = dict[str, dict[str, int] | None]
@@ -47,6 +47,11 @@ def remember_verified(directory: Path, digests: Mapping[str, str], states: State
     times = [time for state in states.values() if state for time in (state["st_mtime_ns"], state["st_ctime_ns"])]
     if max(times, default=seen_ns) < seen_ns - CLOCK_STEP_NS:
         store_entry(_KIND, _key(directory, digests), {"files": states}, level=logging.INFO)
+
+
+def forget_verified(directory: Path, digests: Mapping[str, str]) -> None:
+    """Forget that the files had ``digests``: one of them turned out to be damaged, whatever its times say."""
+    remove_entry(_KIND, _key(directory, digests))
 
 
 def _state(file: Path) -> dict[str, int] | None:

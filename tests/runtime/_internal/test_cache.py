@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vgg_runtime._internal.cache import load_entry, store_entry
+from vgg_runtime._internal.cache import load_entry, remove_entry, store_entry
 
 KEY = {"model": "abc", "threads": "2"}
 
@@ -41,6 +41,24 @@ def test_a_damaged_file_is_as_none(cache: Path, damaged: str) -> None:
     store_entry("things", KEY, {"answer": 1})
     files(cache)[0].write_bytes(damaged.encode(errors="surrogateescape"))
     assert load_entry("things", KEY) is None
+
+
+def test_removed_entry_is_gone_and_its_neighbour_stays(cache: Path) -> None:
+    store_entry("things", KEY, {"answer": 1})
+    store_entry("things", {**KEY, "threads": "4"}, {"answer": 2})
+    remove_entry("things", KEY)
+    remove_entry("things", KEY)
+    assert load_entry("things", KEY) is None
+    assert len(files(cache)) == 1
+
+
+def test_an_entry_that_cannot_be_removed_is_logged(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store_entry("things", KEY, {"answer": 1})
+    entry = files(cache)[0]
+    entry.unlink()
+    entry.mkdir()
+    remove_entry("things", KEY)
+    assert "cannot be removed" in caplog.text
 
 
 def test_a_cache_that_cannot_be_written_is_no_error_but_told(cache: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from vgg_runtime.bundle.verified_files import CLOCK_STEP_NS, file_states, remember_verified, were_verified
+from vgg_runtime.bundle.verified_files import (
+    CLOCK_STEP_NS,
+    file_states,
+    forget_verified,
+    remember_verified,
+    were_verified,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("cache"),
@@ -37,6 +43,12 @@ def test_files_that_were_left_alone_are_known(folder: Path, expected: dict[str, 
     remember(folder, expected)
     (folder / "weights").read_bytes()
     assert known(folder, expected)
+
+
+def test_files_that_were_forgotten_are_not_known(folder: Path, expected: dict[str, str]) -> None:
+    remember(folder, expected)
+    forget_verified(folder, expected)
+    assert not known(folder, expected)
 
 
 def test_a_link_to_the_folder_leads_to_the_same_files(folder: Path, expected: dict[str, str]) -> None:

@@ -306,6 +306,17 @@ def test_predict_hashes_again_only_with_verify_always(decayed_bundle: Path, phot
     vgg_run("verify", decayed_bundle, code=4)
 
 
+@pytest.mark.parametrize("arguments", [["verify"], ["predict", "{photos}", "--verify-always"]])
+def test_damage_that_was_detected_once_is_not_forgotten(
+    decayed_bundle: Path, photos: Path, arguments: list[str]
+) -> None:
+    command, *rest = (argument.format(photos=photos) for argument in arguments)
+    assert "red" in vgg_run("predict", decayed_bundle, photos / "red.png").stdout
+    vgg_run(command, decayed_bundle, *rest, code=4 if command == "verify" else 3)
+    refused = vgg_run("predict", decayed_bundle, photos / "red.png", code=3)
+    assert "changed after it was written: onnx-fp32/model.onnx.data" in refused.stderr
+
+
 def test_changed_file_is_exit_4_to_verify_and_3_to_predict(bundle: Path, photos: Path) -> None:
     with (bundle / "onnx-fp32" / "model.onnx").open("ab") as file:
         file.write(b"\0")
