@@ -154,14 +154,14 @@ def assert_whole_or_refused(text: str | bytes) -> None:
     assert Manifest.parse(manifest.dump(), source="again") == manifest
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(manifests())
 def test_text_brings_back_the_same_manifest(manifest: Manifest) -> None:
     assert Manifest.parse(manifest.dump(), source="test") == manifest
     assert Manifest.parse(manifest.dump().encode(), source="test") == manifest
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), manifests(), JSON)
 def test_a_value_replaced_by_another_is_accepted_or_refused(data: st.DataObject, manifest: Manifest, new: Any) -> None:
     tree = [json.loads(manifest.dump())]
@@ -173,7 +173,7 @@ def test_a_value_replaced_by_another_is_accepted_or_refused(data: st.DataObject,
     assert_whole_or_refused(json.dumps(tree[0]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), manifests())
 def test_a_missing_or_unknown_field_is_refused(data: st.DataObject, manifest: Manifest) -> None:
     tree = json.loads(manifest.dump())
@@ -188,7 +188,7 @@ def test_a_missing_or_unknown_field_is_refused(data: st.DataObject, manifest: Ma
         Manifest.parse(json.dumps(tree), source="damaged")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(manifests(), st.integers(0, 10**6), st.integers(0, 20), st.binary(max_size=8))
 def test_damaged_bytes_are_accepted_or_refused(manifest: Manifest, start: int, length: int, new: bytes) -> None:
     text = manifest.dump().encode()
@@ -196,7 +196,7 @@ def test_damaged_bytes_are_accepted_or_refused(manifest: Manifest, start: int, l
     assert_whole_or_refused(text[:start] + new + text[start + length :])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(manifests(), st.floats(0, 1, exclude_max=True))
 def test_a_truncated_manifest_is_refused(manifest: Manifest, share: float) -> None:
     text = manifest.dump().strip()

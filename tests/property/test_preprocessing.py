@@ -63,7 +63,7 @@ def torchvision_pipeline(image: Image.Image, steps: Preprocessing) -> torch.Tens
     return normalize(planes, steps.mean or none[0], steps.std or none[1])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(images(), pipelines())
 def test_the_pixels_are_the_training_pixels(image: Image.Image, steps: Preprocessing) -> None:
     expected = torchvision_pipeline(image, steps).numpy()
@@ -73,7 +73,7 @@ def test_the_pixels_are_the_training_pixels(image: Image.Image, steps: Preproces
     np.testing.assert_array_equal(actual.view(np.uint32), np.ascontiguousarray(expected).view(np.uint32))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(images(), st.integers(64, 400))
 def test_enlarging_gives_the_training_pixels_too(image: Image.Image, side: int) -> None:
     image = image.crop((0, 0, min(image.width, 40), min(image.height, 40)))

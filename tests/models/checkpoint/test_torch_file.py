@@ -162,7 +162,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, zipped: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch warns of much that a damaged file may hold
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(position=st.integers(0, 10**6), value=st.integers(0, 255), zipped=st.booleans(), whole=st.booleans())
 def test_a_damaged_byte_never_gives_more_than_a_refusal(
     tmp_path_factory: pytest.TempPathFactory, position: int, value: int, zipped: bool, whole: bool

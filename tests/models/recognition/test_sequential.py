@@ -47,7 +47,7 @@ def rows(draw: st.DrawFn) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(features, 3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows())
 def test_a_row_comes_back_the_same_or_the_choice_is_listed(
     tmp_path_factory: pytest.TempPathFactory, owner: nn.Sequential

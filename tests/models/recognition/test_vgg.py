@@ -70,7 +70,7 @@ def slim_vggs(draw: st.DrawFn) -> tuple[VGG, int]:
     return VGG(features, draw(st.one_of(single, deep))), channels
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(slim_vggs())
 def test_any_slim_vgg_comes_back_with_the_same_outputs(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[VGG, int]
