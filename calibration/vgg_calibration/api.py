@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -26,6 +26,7 @@ from vgg_calibration.statistics.images import CALIBRATION_SIZE, read_calibration
 from vgg_calibration.statistics.sensitivity import LayerSensitivity
 from vgg_calibration.targets import ANY_CPU, TARGETS
 from vgg_runtime._array_checks import check_batch
+from vgg_runtime._internal.validation import as_words
 from vgg_runtime.bundle.manifest import InputSpec
 from vgg_runtime.errors import CalibrationError, UsageError
 from vgg_runtime.imaging.folders import choose_images
@@ -49,7 +50,7 @@ def quantize(
     ranges: Mapping[str, Range] | None = None,
     method: str = DEFAULT_METHOD,
     target: str = ANY_CPU,
-    in_float: Collection[str] = (),
+    in_float: str | Iterable[str] = (),
 ) -> QuantizedFile:
     """Quantize the float32 network in ``model``, and write it to ``output`` whole or not at all.
 
@@ -63,7 +64,7 @@ def quantize(
         ranges: from :func:`compute_ranges` on this model, in place of images.
         method: how a range follows from the activations, one of ``METHODS``.
         target: CPU or GPU to quantize for, one of ``TARGETS``.
-        in_float: nodes to leave in float, by the names that :func:`measure_sensitivity` gives.
+        in_float: a node or several to leave in float, by the names that :func:`measure_sensitivity` gives.
 
     Returns:
         which layers were quantized and which were not.
@@ -85,6 +86,7 @@ def quantize(
     """
     recipe, context_target = _look_up("precision", precision, PRECISIONS), _look_up("target", target, TARGETS)
     _look_up("method", method, METHODS)
+    names_in_float = as_words(in_float)
     source, file = Path(model), Path(output)
     if recipe.ranges == "required" and images is None and not ranges:
         raise UsageError(f"{precision} needs `images` or `ranges`.", hint="Give images like those it will see.")
@@ -92,7 +94,7 @@ def quantize(
         raise UsageError(f"`output` is the model itself, {file}.", hint="Give another path.")
     with open_float_model(source) as float_model:
         graph = onnx.load(float_model.file, load_external_data=False)
-        if unknown := sorted(set(in_float) - layer_names(graph).keys()):
+        if unknown := sorted(set(names_in_float) - layer_names(graph).keys()):
             raise UsageError(f"`in_float`: the model has no layer with weights called {', '.join(unknown)}.")
         if recipe.ranges == "unused":
             ranges = None
@@ -101,7 +103,7 @@ def quantize(
             ranges = collect.compute_ranges(float_model.file, batches, method)
         elif ranges:
             _check_ranges(ranges, graph)
-        context = QuantizationContext(context_target, ranges or {}, frozenset(in_float))
+        context = QuantizationContext(context_target, ranges or {}, frozenset(names_in_float))
         with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as staging:
             staged = Path(staging, file.name)
             quantized = write_quantized(float_model.file, staged, recipe, context, single_file=True)

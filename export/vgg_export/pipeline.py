@@ -37,6 +37,7 @@ from vgg_export.writing.variants import write_variants
 from vgg_models.costs import layer_table
 from vgg_models.types import CheckpointSource
 from vgg_runtime._internal.cpu import available_threads
+from vgg_runtime._internal.validation import as_words
 from vgg_runtime.bundle.directory import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest, OutputSpec, Source
 from vgg_runtime.imaging.preprocessing import Preprocessing
@@ -51,12 +52,12 @@ def export(
     output: str | os.PathLike[str],
     *,
     model: str | ModelOptions | None = None,
-    formats: Iterable[Format] = FORMATS,
+    formats: Format | Iterable[Format] = FORMATS,
     preprocess: str | os.PathLike[str] | Preprocessing | None = None,
     input_size: int | tuple[int, int] | None = None,
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
     samples: str | os.PathLike[str] | SampleOptions | None = None,
-    quantize: Iterable[str] | Quantization = (),
+    quantize: str | Iterable[str] | Quantization = (),
     calibration: str | os.PathLike[str] | CalibrationOptions | None = None,
     compress: float | Literal["auto"] | CompressionOptions | None = None,
     onnx: OnnxOptions | None = None,
@@ -89,7 +90,7 @@ def export(
         input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
         labels: a file of labels, "imagenet", or one name per class; None takes what the checkpoint states.
         samples: a folder of real images that parity is measured on, or :class:`~vgg_export.SampleOptions`.
-        quantize: the methods, or :class:`~vgg_export.Quantization`; float32 is always exported.
+        quantize: a method or several, or :class:`~vgg_export.Quantization`; float32 is always exported.
         calibration: a folder of real images to calibrate on, or :class:`~vgg_export.CalibrationOptions`.
         compress: "auto", by what to divide the multiply-accumulates, or :class:`~vgg_export.CompressionOptions`: every
             variant also of a low-rank network.
@@ -119,12 +120,12 @@ def export(
     """
     options = Options(
         model=model if isinstance(model, ModelOptions) else ModelOptions(model),
-        formats=tuple(formats),
+        formats=as_words(formats),
         preprocess=os.fspath(preprocess) if isinstance(preprocess, os.PathLike) else preprocess,
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
         labels=os.fspath(labels) if isinstance(labels, os.PathLike) else labels,
         samples=samples if isinstance(samples, SampleOptions) else SampleOptions(samples),
-        quantize=quantize if isinstance(quantize, Quantization) else Quantization(tuple(quantize)),
+        quantize=quantize if isinstance(quantize, Quantization) else Quantization(as_words(quantize)),
         calibration=calibration if isinstance(calibration, CalibrationOptions) else CalibrationOptions(calibration),
         compress=compress if isinstance(compress, CompressionOptions) else CompressionOptions(compress),
         onnx=onnx or OnnxOptions(),

@@ -87,7 +87,7 @@ def load_model(
         'a VGG of its own configuration, 1 input channel, 10 classes'
     """
     if weights not in get_args(WeightsChoice):
-        raise UsageError(f"weights must be 'raw' or 'ema', got {weights!r}.")
+        raise UsageError(f"`weights` must be 'raw' or 'ema', got {weights!r}.")
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
     request = LoadRequest(model, size, fallback_input_size, input_channels, num_classes, seed, attribute_order)
     if isinstance(source, nn.Module | Mapping):

@@ -69,7 +69,7 @@ class BatchingQueue:
         max_pending: int = 64,
     ) -> None:
         if not 0 <= max_wait_ms < float("inf"):
-            raise UsageError(f"max_wait_ms must be finite and >= 0, got {max_wait_ms}.")
+            raise UsageError(f"`max_wait_ms` must be finite and >= 0, got {max_wait_ms}.")
         self.classifier = classifier
         self.max_batch = check_positive_int("max_batch", max_batch)
         self.max_wait_ms = max_wait_ms

@@ -327,7 +327,7 @@ class Classifier:
                 "four dimensions.",
             )
         if on_error not in get_args(OnError):
-            raise UsageError(f"on_error must be 'raise' or 'return', got {on_error!r}.")
+            raise UsageError(f"`on_error` must be 'raise' or 'return', got {on_error!r}.")
         top_k, batch_size = check_positive_int("top_k", top_k), check_positive_int("batch_size", batch_size)
         results = self._predictions_and_errors(images, top_k, batch_size, channels)
         return results if on_error == "return" else _raise_errors(results)

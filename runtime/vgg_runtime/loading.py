@@ -74,11 +74,13 @@ def open_model(
         UsageError: ``verify`` is something else, or a variant was named and ``path`` is a file.
     """
     if verify not in (True, False, "always"):
-        raise UsageError(f"verify must be True, False or 'always', got {verify!r}.")
+        raise UsageError(f"`verify` must be True, False or 'always', got {verify!r}.")
     if not os.path.isfile(path):
         return open_in_bundle(path, variant, backend, placement, verify=verify)
     if variant is not None:
-        raise UsageError(f"{path} is a single model file: it has no variants to choose from, got variant={variant!r}.")
+        raise UsageError(
+            f"{path} is a single model file: it has no variants to choose from, got `variant={variant!r}`."
+        )
     return open_lone_file(path, backend, placement)
 
 

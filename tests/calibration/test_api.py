@@ -117,7 +117,7 @@ class TestQuantize:
         self, trained: Path, ranges: dict[str, Range], photos: np.ndarray, tmp_path: Path
     ) -> None:
         noisiest = min(measure_sensitivity(trained, ranges, [photos[:8]]), key=lambda layer: layer.snr_db)
-        quantized = quantize(trained, tmp_path / "q.onnx", "int8-static", ranges=ranges, in_float=[noisiest.node])
+        quantized = quantize(trained, tmp_path / "q.onnx", "int8-static", ranges=ranges, in_float=noisiest.node)
         assert quantized.in_float == (noisiest.weight.removesuffix(".weight"),)
         assert len(quantized.quantized) == 7
 

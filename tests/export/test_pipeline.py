@@ -80,6 +80,11 @@ def become_nan(network: nn.Module) -> None:
     network[5].bias[3] = float("nan")
 
 
+def test_one_format_and_method_may_be_words(small_checkpoint, tmp_path: Path, untimed: None) -> None:
+    bundle = export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, formats="onnx", quantize="dynamic")
+    assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32", "onnx-int8-dynamic"]
+
+
 @pytest.mark.parametrize("spec", FLOAT32, ids=lambda spec: spec.name)
 @pytest.mark.parametrize("change", [lose_a_thousandth, forget_the_activation, swap_two_classes, become_nan])
 def test_a_variant_with_other_weights_is_a_miss_and_no_bundle(

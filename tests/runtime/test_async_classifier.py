@@ -129,5 +129,5 @@ def test_aclosing_ends_its_threads(classifier: Classifier) -> None:
 
 
 def test_no_worker_at_all_is_refused(classifier: Classifier) -> None:
-    with pytest.raises(UsageError, match="workers must be an integer >= 1, got 0"):
+    with pytest.raises(UsageError, match="`workers` must be an integer >= 1, got 0"):
         AsyncClassifier(classifier, workers=0)

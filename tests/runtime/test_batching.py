@@ -165,10 +165,10 @@ def test_answers_can_be_awaited(classifier: Classifier) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_batch": 0}, "max_batch must be an integer >= 1, got 0"),
-        ({"max_pending": 0}, "max_pending must be an integer >= 1, got 0"),
-        ({"max_wait_ms": -1}, "max_wait_ms must be finite and >= 0, got -1"),
-        ({"max_wait_ms": float("inf")}, "max_wait_ms must be finite and >= 0, got inf"),
+        ({"max_batch": 0}, "`max_batch` must be an integer >= 1, got 0"),
+        ({"max_pending": 0}, "`max_pending` must be an integer >= 1, got 0"),
+        ({"max_wait_ms": -1}, "`max_wait_ms` must be finite and >= 0, got -1"),
+        ({"max_wait_ms": float("inf")}, "`max_wait_ms` must be finite and >= 0, got inf"),
     ],
 )
 def test_arguments_out_of_range_are_refused(classifier: Classifier, arguments: dict[str, Any], message: str) -> None:
@@ -178,5 +178,5 @@ def test_arguments_out_of_range_are_refused(classifier: Classifier, arguments: d
 
 
 def test_top_k_out_of_range_is_refused_at_once(classifier: Classifier) -> None:
-    with BatchingQueue(classifier) as queue, pytest.raises(UsageError, match="top_k must be an integer >= 1, got 0"):
+    with BatchingQueue(classifier) as queue, pytest.raises(UsageError, match="`top_k` must be an integer >= 1, got 0"):
         queue.submit(RANDOM[0], top_k=0)

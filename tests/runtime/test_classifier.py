@@ -65,7 +65,7 @@ def test_its_repr_says_what_runs_where(bundle: Path) -> None:
 def test_no_more_than_top_k_are_given(bundle: Path, photos: Path) -> None:
     with Classifier.open(bundle) as classifier:
         assert [len(classifier.predict(photos / "red.png", top_k=k)) for k in (1, 2, 3, 99)] == [1, 2, 3, 3]
-        with pytest.raises(UsageError, match="top_k must be an integer >= 1, got 0"):
+        with pytest.raises(UsageError, match="`top_k` must be an integer >= 1, got 0"):
             classifier.predict(photos / "red.png", top_k=0)
 
 
@@ -84,9 +84,9 @@ def test_counts_that_are_none_are_refused(
     make_bundle: Callable[..., Path], fixed: str | int, name: str, value: Any
 ) -> None:
     with Classifier.open(make_bundle(batch=fixed)) as classifier:
-        with pytest.raises(UsageError, match=f"{name} must be an integer >= 1, got {value!r}"):
+        with pytest.raises(UsageError, match=f"`{name}` must be an integer >= 1, got {value!r}"):
             classifier.predict_batch(RANDOM[:4], **{name: value})
-        with pytest.raises(UsageError, match=f"{name} must be an integer >= 1, got {value!r}"):
+        with pytest.raises(UsageError, match=f"`{name}` must be an integer >= 1, got {value!r}"):
             classifier.predict_batch([], **{name: value})
 
 
@@ -255,10 +255,10 @@ def test_a_refused_image_is_raised_after_those_before_it(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"on_error": "skip"}, "on_error must be 'raise' or 'return', got 'skip'"),
-        ({"on_error": None}, "on_error must be 'raise' or 'return', got None"),
-        ({"top_k": 0}, "top_k must be an integer >= 1, got 0"),
-        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
+        ({"on_error": "skip"}, "`on_error` must be 'raise' or 'return', got 'skip'"),
+        ({"on_error": None}, "`on_error` must be 'raise' or 'return', got None"),
+        ({"top_k": 0}, "`top_k` must be an integer >= 1, got 0"),
+        ({"batch_size": 0}, "`batch_size` must be an integer >= 1, got 0"),
     ],
 )
 def test_predict_iter_refuses_options_before_any_image(bundle: Path, option: dict[str, Any], message: str) -> None:
@@ -422,13 +422,13 @@ def test_forked_child_predicts_the_same_and_ends(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"device": "gpu"}, "device must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
-        ({"threads": 0}, "threads must be an integer from 1 to 256, got 0"),
-        ({"threads": 257}, "threads must be an integer from 1 to 256, got 257"),
-        ({"threads": 1.5}, r"threads must be an integer from 1 to 256, got 1\.5"),
-        ({"threads": "2"}, "threads must be an integer from 1 to 256, got '2'"),
-        ({"max_pixels": 0}, "max_pixels must be an integer >= 1, got 0"),
-        ({"max_pixels": None}, "max_pixels must be an integer >= 1, got None"),
+        ({"device": "gpu"}, "`device` must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        ({"threads": 0}, "`threads` must be an integer from 1 to 256, got 0"),
+        ({"threads": 257}, "`threads` must be an integer from 1 to 256, got 257"),
+        ({"threads": 1.5}, r"`threads` must be an integer from 1 to 256, got 1\.5"),
+        ({"threads": "2"}, "`threads` must be an integer from 1 to 256, got '2'"),
+        ({"max_pixels": 0}, "`max_pixels` must be an integer >= 1, got 0"),
+        ({"max_pixels": None}, "`max_pixels` must be an integer >= 1, got None"),
     ],
 )
 def test_arguments_out_of_range_are_refused(bundle: Path, arguments: dict[str, Any], message: str) -> None:
@@ -496,7 +496,7 @@ class TestRecommendedVariant:
             self.opened(bundle)
 
     def test_a_lone_file_has_none(self, bundle: Path) -> None:
-        with pytest.raises(UsageError, match="has no variants to choose from, got variant='recommended'"):
+        with pytest.raises(UsageError, match="has no variants to choose from, got `variant='recommended'`"):
             self.opened(bundle / "onnx-fp32" / "model.onnx")
 
 
@@ -556,7 +556,7 @@ def test_what_was_verified_is_hashed_again_where_asked(decayed_bundle: Path) -> 
 
 @pytest.mark.parametrize("verify", ["once", "", None, 2])
 def test_another_word_for_verify_is_refused(bundle: Path, verify: Any) -> None:
-    with pytest.raises(UsageError, match=f"verify must be True, False or 'always', got {verify!r}"):
+    with pytest.raises(UsageError, match=f"`verify` must be True, False or 'always', got {verify!r}"):
         Classifier(bundle, verify=verify)
 
 
@@ -594,7 +594,7 @@ def test_a_lone_file_carries_all_it_needs(
     write_model(path, metadata={METADATA_KEY: make_manifest().dump()})
     with Classifier.open(path) as classifier:
         assert (classifier.variant, classifier.predict(photos / "blue.png")[0].label) == ("lone", "blue")
-    with pytest.raises(UsageError, match="no variants to choose from, got variant='onnx-fp32'"):
+    with pytest.raises(UsageError, match="no variants to choose from, got `variant='onnx-fp32'`"):
         Classifier.open(path, variant="onnx-fp32")
 
 

@@ -18,7 +18,7 @@ from vgg_calibration.targets import ANY_CPU, TARGETS
 from vgg_export.exporters.onnx import DEFAULT_OPSET
 from vgg_export.variants.registry import QUANTIZE_OPTIONS, Format
 from vgg_models.types import WeightsChoice
-from vgg_runtime._internal.validation import check_positive_int
+from vgg_runtime._internal.validation import as_words, check_positive_int
 from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -85,7 +85,7 @@ class SampleOptions:
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            check_positive_int("`samples.size`", self.size)
+            check_positive_int("samples.size", self.size)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class CalibrationOptions:
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            check_positive_int("`calibration.size`", self.size)
+            check_positive_int("calibration.size", self.size)
         _check_words("calibration method", [self.method], METHODS)
 
 
@@ -120,7 +120,7 @@ class Quantization:
     """Smaller variants beside the float32 ones, and what they must reach.
 
     Attributes:
-        methods: of "dynamic", "static", "int8-weights", "int4-weights" and "fp16".
+        methods: one or several of "dynamic", "static", "int8-weights", "int4-weights" and "fp16".
         target: "vnni", "avx2", "arm64", "cuda", or "any" for any CPU.
         min_agreement: share of images, 0 to 1, on which int8-static must give eager PyTorch's best class; as few bytes
             as possible stay in float to reach it.
@@ -146,6 +146,7 @@ class Quantization:
     all_layers: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", as_words(self.methods))
         _check_words("quantization", self.methods, QUANTIZE_OPTIONS)
         _check_words("target", [self.target], TARGETS)
         if self.min_snr is not None and "static" not in self.methods:

@@ -32,11 +32,11 @@ class Constraints:
     min_agreement: float | None = None
 
     def __post_init__(self) -> None:
-        for name, limit in (("latency", self.max_latency_ms), ("size", self.max_size_mb)):
+        for name, limit in (("max_latency_ms", self.max_latency_ms), ("max_size_mb", self.max_size_mb)):
             if limit is not None and not limit > 0:
-                raise UsageError(f"the greatest {name} is {limit:g}; it is above 0.")
+                raise UsageError(f"`{name}` must be above 0, got {limit:g}.")
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
-            raise UsageError(f"the least agreement is {self.min_agreement:g}; it is a share from 0 to 1.")
+            raise UsageError(f"`min_agreement` must be a share from 0 to 1, got {self.min_agreement:g}.")
 
     def __str__(self) -> str:
         parts = [f"agreement of at least {self._least_agreement:g}"]

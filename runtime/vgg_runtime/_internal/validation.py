@@ -1,10 +1,15 @@
-"""Counts: those that callers give (images per batch, threads, classes), and how messages write them."""
+"""Arguments that callers write in more than one way, checked; and counts as messages write them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from vgg_runtime.errors import UsageError
 
-__all__ = ["check_positive_int", "counted"]
+__all__ = ["as_words", "check_positive_int", "counted"]
+
+Word = TypeVar("Word", bound=str)
 
 
 def check_positive_int(name: str, value: int, *, maximum: int | None = None) -> int:
@@ -15,8 +20,13 @@ def check_positive_int(name: str, value: int, *, maximum: int | None = None) -> 
     """
     accepted = ">= 1" if maximum is None else f"from 1 to {maximum}"
     if not hasattr(value, "__index__") or value < 1 or (maximum is not None and value > maximum):
-        raise UsageError(f"{name} must be an integer {accepted}, got {value!r}.")
+        raise UsageError(f"`{name}` must be an integer {accepted}, got {value!r}.")
     return int(value)
+
+
+def as_words(words: Word | Iterable[Word]) -> tuple[Word, ...]:
+    """Return the one or several ``words`` as a tuple: a string is one word, not its letters."""
+    return (words,) if isinstance(words, str) else tuple(words)
 
 
 def counted(count: int, noun: str) -> str:

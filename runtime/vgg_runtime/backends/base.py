@@ -108,9 +108,9 @@ class CudaOptions:
 
     def __post_init__(self) -> None:
         if any(size < 1 for size in self.graph_batch_sizes):
-            raise UsageError(f"graph_batch_sizes must all be >= 1, got {list(self.graph_batch_sizes)}.")
+            raise UsageError(f"`graph_batch_sizes` must all be >= 1, got {list(self.graph_batch_sizes)}.")
         if self.memory_limit is not None and self.memory_limit < 1:
-            raise UsageError(f"memory_limit must be a number of bytes >= 1, got {self.memory_limit}.")
+            raise UsageError(f"`memory_limit` must be a number of bytes >= 1, got {self.memory_limit}.")
 
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -147,13 +147,13 @@ def session_config(
         UsageError: an argument is out of range, or has no effect on the device.
     """
     if device not in get_args(Device):
-        raise UsageError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
+        raise UsageError(f"`device` must be 'auto', 'cpu' or 'cuda', got {device!r}.")
     if threads is not None:
         threads = check_positive_int("threads", threads, maximum=MAX_THREADS)
     if cuda is not None and device == "cpu":
-        raise UsageError("CudaOptions have no effect with device='cpu'.", hint="Use device='cuda' or omit cuda.")
+        raise UsageError("`cuda` has no effect with `device='cpu'`.", hint="Use `device='cuda'`, or omit `cuda`.")
     if profile not in PROFILES:
-        raise UsageError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}.")
+        raise UsageError(f"`profile` must be one of {', '.join(PROFILES)}, got {profile!r}.")
     return SessionConfig(device, threads or available_threads(), profile, cuda=cuda or CudaOptions())
 
 

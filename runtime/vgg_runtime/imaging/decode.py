@@ -159,15 +159,15 @@ def _open(source: bytes | IO[bytes] | Image.Image, name: str) -> Image.Image:
 
 def _check_channels(source: ImageSource, channels: ChannelOrder) -> None:
     if channels not in get_args(ChannelOrder):
-        raise UsageError(f"channels must be 'RGB' or 'BGR', got {channels!r}.")
+        raise UsageError(f"`channels` must be 'RGB' or 'BGR', got {channels!r}.")
     if channels == "RGB":
         return
     if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.shape[2:] in ((3,), (4,)):
         return
     kind = f"{source.dtype} {list(source.shape)}" if isinstance(source, np.ndarray) else type(source).__name__
     raise UsageError(
-        f"channels='BGR' applies to uint8 arrays (height, width, 3 or 4), got {kind}.",
-        hint="Leave out channels: image files and Pillow images know the order of their own colours.",
+        f"`channels='BGR'` applies to uint8 arrays (height, width, 3 or 4), got {kind}.",
+        hint="Leave out `channels`: image files and Pillow images know the order of their own colours.",
     )
 
 

@@ -39,6 +39,12 @@ def test_group_with_wrong_value_is_refused(group: type, values: dict[str, object
         group(**values)
 
 
+def test_quantization_takes_one_method_as_a_word() -> None:
+    assert Quantization("static", min_snr=20) == Quantization(["static"], min_snr=20)
+    with pytest.raises(UsageError, match="unknown quantization int8\\."):
+        Quantization("int8")
+
+
 def test_export_and_options_have_the_same_defaults() -> None:
     defaults, parameters = Options(), inspect.signature(export).parameters
     for name in (field.name for field in fields(Options)):

@@ -88,5 +88,5 @@ class TestWhereCudaIs:
 
 
 def test_options_of_cuda_are_refused_on_the_cpu(bundle: Path) -> None:
-    with pytest.raises(UsageError, match="CudaOptions have no effect with device='cpu'"):
+    with pytest.raises(UsageError, match="`cuda` has no effect with `device='cpu'`"):
         Classifier.open(bundle, device="cpu", cuda=CudaOptions(tf32=True))

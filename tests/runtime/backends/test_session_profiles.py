@@ -64,5 +64,5 @@ def test_every_profile_gives_the_same_answers(bundle: Path, profile: Any) -> Non
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones(bundle: Path) -> None:
-    with pytest.raises(UsageError, match="profile must be one of latency, throughput, low-memory, got 'speed'"):
+    with pytest.raises(UsageError, match="`profile` must be one of latency, throughput, low-memory, got 'speed'"):
         Classifier.open(bundle, profile="speed")  # type: ignore[arg-type]

@@ -102,12 +102,12 @@ def test_bgr_arrays_have_their_colours_swapped(order: tuple[int, ...]) -> None:
     ],
 )
 def test_bgr_of_anything_but_colour_arrays_is_refused(source: Any, kind: str) -> None:
-    with pytest.raises(UsageError, match=rf"channels='BGR' applies to uint8 arrays .*, got {kind}\."):
+    with pytest.raises(UsageError, match=rf"`channels='BGR'` applies to uint8 arrays .*, got {kind}\."):
         read_image(source, channels="BGR")
 
 
 def test_an_unknown_order_of_channels_is_refused() -> None:
-    with pytest.raises(UsageError, match="channels must be 'RGB' or 'BGR', got 'bgr'"):
+    with pytest.raises(UsageError, match="`channels` must be 'RGB' or 'BGR', got 'bgr'"):
         read_image(np.zeros((4, 5, 3), np.uint8), channels="bgr")  # type: ignore[arg-type]
 
 

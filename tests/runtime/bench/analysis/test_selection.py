@@ -95,7 +95,15 @@ def test_the_lines_ask_for_what_was_measured(make_results, backend: str, device:
     assert options == {name: value for name, value in expected.items() if value is not None}
 
 
-@pytest.mark.parametrize("limits", [(0, None, None), (None, -1, None), (None, None, 1.5), (float("nan"), None, None)])
-def test_limits_out_of_range_are_refused(limits: tuple[float | None, ...]) -> None:
-    with pytest.raises(UsageError, match="it is"):
-        Constraints(*limits)
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_latency_ms": 0}, "`max_latency_ms` must be above 0, got 0"),
+        ({"max_latency_ms": float("nan")}, "`max_latency_ms` must be above 0, got nan"),
+        ({"max_size_mb": -1}, "`max_size_mb` must be above 0, got -1"),
+        ({"min_agreement": 1.5}, r"`min_agreement` must be a share from 0 to 1, got 1\.5"),
+    ],
+)
+def test_limits_out_of_range_are_refused(limits: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Constraints(**limits)
