@@ -24,6 +24,7 @@ from vgg_runtime.loading import Verify, open_model
 from vgg_runtime.metrics import probabilities
 
 Item = TypeVar("Item")
+Owner = TypeVar("Owner")
 
 # What becomes of an image that is refused, among others.
 OnError = Literal["raise", "return"]
@@ -55,6 +56,13 @@ class Prediction:
     label: str
     index: int
     probability: float
+
+
+class _OwnClass:
+    """An attribute that is the class it belongs to."""
+
+    def __get__(self, instance: object, owner: type[Owner]) -> type[Owner]:
+        return owner
 
 
 class Classifier:
@@ -126,32 +134,8 @@ class Classifier:
         self.backend_reason = opened.choice.reason
         self.threads = config.threads
 
-    @classmethod
-    def open(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        variant: str | None = None,
-        device: Device = "auto",
-        threads: int | None = None,
-        backend: str | None = None,
-        verify: Verify = True,
-        max_pixels: int = MAX_PIXELS,
-        cuda: CudaOptions | None = None,
-        profile: ProfileName = "latency",
-    ) -> Self:
-        """Return ``Classifier(path, ...)``: the same arguments, the same errors."""
-        return cls(
-            path,
-            variant=variant,
-            device=device,
-            threads=threads,
-            backend=backend,
-            verify=verify,
-            max_pixels=max_pixels,
-            cuda=cuda,
-            profile=profile,
-        )
+    open = _OwnClass()
+    """The class by another name: ``Classifier.open(path, ...)`` is ``Classifier(path, ...)``."""
 
     def __repr__(self) -> str:
         text = (

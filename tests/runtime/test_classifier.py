@@ -54,6 +54,14 @@ def test_open_is_the_constructor_by_another_name(bundle: Path, photos: Path) -> 
         assert made.predict(photos / "red.png") == opened.predict(photos / "red.png")
 
 
+def test_open_of_a_subclass_makes_one_of_it(bundle: Path) -> None:
+    class Own(Classifier):
+        pass
+
+    with Own.open(bundle, device="cpu") as classifier:
+        assert type(classifier) is Own
+
+
 def test_its_repr_says_what_runs_where(bundle: Path) -> None:
     classifier = Classifier(bundle, device="cpu", threads=2)
     text = f"Classifier({str(bundle)!r}, variant='onnx-fp32', backend='onnxruntime', device='cpu', threads=2)"
