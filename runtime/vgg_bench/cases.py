@@ -16,7 +16,7 @@ from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.manifest import Manifest, Variant
 from vgg_runtime.errors import UsageError
 
-__all__ = ["WORKER", "BenchmarkRequest", "CaseCommand", "bundle_subject", "choose"]
+__all__ = ["WORKER", "BenchmarkRequest", "CaseCommand", "choose"]
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,3 @@ def _batch_sizes(sizes: Sequence[int], manifest: Manifest) -> list[int]:
 
 # -P: what lies in the current folder, beside a checkpoint, is not imported.
 WORKER = (sys.executable, "-P", "-m", "vgg_bench.measurement.worker")
-
-
-def bundle_subject(bundle: object, variant: str, *, threads: int | None = None, batch_size: int = 1) -> list[str]:
-    """Return the command of the worker process that times a variant of a bundle by its format's own backend."""
-    command = [*WORKER, str(bundle), "--variant", variant, "--batch-size", str(batch_size)]
-    return command if threads is None else [*command, "--threads", str(threads)]

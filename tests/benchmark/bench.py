@@ -18,9 +18,8 @@ import click
 import torch
 from bounded_memory import bounded_memory_figure
 from figure import Figure
+from timings import bundle_subject, measure
 
-from vgg_bench.cases import bundle_subject
-from vgg_bench.timing.rounds import measure
 from vgg_export import export
 from vgg_models import load_model
 
@@ -72,9 +71,9 @@ def latency_figures(bundle: Path, threads: int) -> list[Figure]:
     plain = [sys.executable, str(HERE / "plain_session.py"), str(bundle / "onnx-fp32/model.onnx")]
     subjects = {"ours": bundle_subject(bundle, "onnx-fp32", threads=threads), "plain": plain}
     timings = measure(subjects, rounds=9, seconds=1.5)
-    ratio = timings.ratio("ours", "plain")
     click.echo(f"onnx-fp32: {timings.latency('ours') * 1e3:.1f} ms, plain: {timings.latency('plain') * 1e3:.1f} ms")
-    return [Figure("onnx-fp32: latency / plain InferenceSession", ratio.value, "at most 1.03", ratio.low, ratio.high)]
+    what = "onnx-fp32: latency / plain InferenceSession"
+    return [Figure.of_rounds(what, timings.ratios("ours", "plain"), "at most 1.03")]
 
 
 def quantized_figures(checkpoint: Path, bundle: Path, photos: Path, threads: int) -> list[Figure]:
@@ -85,9 +84,8 @@ def quantized_figures(checkpoint: Path, bundle: Path, photos: Path, threads: int
     for name, (most_mb, most_ratio) in QUANTIZED.items():
         figures.append(_once(f"{name}: MB", sizes[name], f"at most {most_mb}"))
         baseline = f"{name.split('-')[0]}-fp32"
-        ratio = timings.ratio(name, baseline)
         bound = "" if most_ratio is None else f"at most {most_ratio}"
-        figures.append(Figure(f"{name}: latency / {baseline}", ratio.value, bound, ratio.low, ratio.high))
+        figures.append(Figure.of_rounds(f"{name}: latency / {baseline}", timings.ratios(name, baseline), bound))
     return figures
 
 

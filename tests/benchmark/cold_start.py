@@ -92,7 +92,7 @@ def run_in_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str
 def ratio_figure(what: str, ours: Sequence[float], theirs: Sequence[float], most: float | None) -> Figure:
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     bound = "" if most is None else f"at most {most:.2f}"
-    return Figure(what, median(ratios), bound, min(ratios), max(ratios))
+    return Figure.of_rounds(what, ratios, bound)
 
 
 def cold_start_figures(bundle: Path, checkpoint: Path, threads: int, rounds: int) -> list[Figure]:

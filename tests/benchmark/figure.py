@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,10 @@ class Figure:
     bound: str
     low: float
     high: float
+
+    @classmethod
+    def of_rounds(cls, what: str, ratios: Sequence[float], bound: str) -> Figure:
+        return cls(what, median(ratios), bound, min(ratios), max(ratios))
 
     def line(self) -> str:
         spread = "" if self.low == self.high else f"  ({self.low:.3f} to {self.high:.3f})"

@@ -19,9 +19,8 @@ from statistics import median
 import click
 from figure import Figure
 from PIL import Image, ImageOps
+from timings import bundle_subject, measure
 
-from vgg_bench.cases import bundle_subject
-from vgg_bench.timing.rounds import measure
 from vgg_runtime.imaging.folders import find_images
 
 WORKER = Path(__file__).with_name("image_worker.py")
@@ -47,8 +46,7 @@ def jpeg_figures(bundle: Path, photos: Path, threads: int) -> list[Figure]:
             taken = {name: worker(name, bundle, variant, threads, Path(folder)) for name in JPEG}
             timings = measure({"model": model, **taken}, rounds=9, seconds=1.5)
             for name, (what, bound) in JPEG.items():
-                ratio = timings.ratio(name, "model")
-                figures.append(Figure(f"{variant}: {what}", ratio.value, bound, ratio.low, ratio.high))
+                figures.append(Figure.of_rounds(f"{variant}: {what}", timings.ratios(name, "model"), bound))
     return figures
 
 
@@ -65,7 +63,7 @@ def folder_figure(bundle: Path, photos: Path, threads: int, count: int = 500) ->
         click.echo(f"{name}: {timings.latency(name):.2f} s")
     ratios = [median(ours) / (median(decode) + median(run)) for ours, decode, run in zip(*each, strict=True)]
     what = f"onnx-int8-static: folder of {count} photographs / Pillow alone + model alone"
-    return Figure(what, median(ratios), BOUND, min(ratios), max(ratios))
+    return Figure.of_rounds(what, ratios, BOUND)
 
 
 def large_photographs(photos: Path) -> Iterator[Image.Image]:

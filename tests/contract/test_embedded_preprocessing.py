@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vgg_bench.cases import bundle_subject
-from vgg_bench.timing.rounds import measure
+from vgg_bench.cases import WORKER
+from vgg_bench.timing.process import Turn
+from vgg_bench.timing.rounds import Schedule, turns
 from vgg_export.variants.registry import VARIANTS, VariantSpec, open_variant
 from vgg_runtime import Classifier, verify_bundle
 from vgg_runtime.bundle.directory import Bundle
@@ -80,8 +81,9 @@ def test_planes_are_refused_where_pixels_are_taken(embedded_bundle: Bundle) -> N
 
 def test_it_verifies_and_can_be_measured(embedded_bundle: Bundle) -> None:
     assert len(verify_bundle(embedded_bundle.directory, device="cpu")) == 6
-    timings = measure({"ours": bundle_subject(embedded_bundle.directory, "onnx-fp32")}, rounds=1, seconds=0.01)
-    assert timings.latency("ours") > 0
+    command = [*WORKER, str(embedded_bundle.directory), "--variant", "onnx-fp32"]
+    ((_, turn),) = turns({"ours": command}, Schedule(rounds=1, seconds=0, min_calls=1))
+    assert isinstance(turn, Turn)
 
 
 def test_the_checkpoint_runs_beside_it_on_the_same_pixels(embedded_bundle: Bundle, example, tmp_path: Path) -> None:

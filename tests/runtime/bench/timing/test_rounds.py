@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from vgg_bench.cases import bundle_subject
+from vgg_bench.cases import WORKER
 from vgg_bench.timing import rounds
 from vgg_bench.timing.process import Failure, Turn
-from vgg_bench.timing.rounds import Ratio, Schedule, Timings, measure, turns
-from vgg_runtime.errors import VggDeployError
+from vgg_bench.timing.rounds import Schedule, turns
 
 TINY = Schedule(rounds=4, seconds=0, min_calls=2, max_calls=2, starts=2)
+ONE_CALL = Schedule(rounds=1, seconds=0, min_calls=1)
 
 
 def worker(code: str) -> list[str]:
@@ -60,16 +60,16 @@ def test_closing_ends_every_process(tmp_path: Path) -> None:
 
 def test_ctrl_c_in_the_terminal_reaches_no_worker(tmp_path: Path) -> None:
     log = tmp_path / "group"
-    measure(
-        {"a": worker(f"open({str(log)!r}, 'w').write(str(os.getpgrp())); serve(lambda: None)")}, rounds=1, seconds=0
-    )
+    subject = worker(f"open({str(log)!r}, 'w').write(str(os.getpgrp())); serve(lambda: None)")
+    list(turns({"a": subject}, ONE_CALL))
     assert int(log.read_text()) != os.getpgrp()
 
 
 def test_a_turn_takes_the_time_it_was_given() -> None:
-    outcomes = measure({"a": worker("serve(lambda: None)")}, rounds=1, seconds=0.001, min_calls=1)
-    (latencies,) = outcomes.rounds["a"]
-    assert len(latencies) == Schedule.max_calls or math.fsum(latencies) >= 0.00099
+    schedule = Schedule(rounds=1, seconds=0.001, min_calls=1)
+    ((_, turn),) = turns({"a": worker("serve(lambda: None)")}, schedule)
+    assert isinstance(turn, Turn)
+    assert len(turn.latencies) == schedule.max_calls or math.fsum(turn.latencies) >= 0.00099
 
 
 FAILING = {
@@ -91,11 +91,6 @@ def test_failing_subject_gives_its_reason_and_others_go_on(code: str, message: s
     assert [name for name, turn in outcomes if isinstance(turn, Turn)] == ["good"] * 4
 
 
-def test_measuring_a_few_raises_the_failure_of_one() -> None:
-    with pytest.raises(VggDeployError, match="the process that measures bad failed: the disk melted"):
-        measure({"bad": worker("raise SystemExit('the disk melted')")}, rounds=1)
-
-
 def test_what_lies_in_the_current_folder_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_bundle
 ) -> None:
@@ -103,13 +98,7 @@ def test_what_lies_in_the_current_folder_is_not_imported(
     monkeypatch.chdir(tmp_path)
     for name in ("numpy", "json", "click", "vgg_runtime"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('what lies beside a checkpoint is not imported')")
-    command = bundle_subject(bundle, "onnx-fp32", threads=1, batch_size=2)
-    assert len(measure({"a": command}, rounds=1, seconds=0, min_calls=1).rounds["a"][0]) == 1
-
-
-def test_latencies_and_ratios() -> None:
-    timings = Timings({"fast": [[1, 1, 9], [2], [3, 3]], "slow": [[3, 3, 3], [4], [12, 12]]})
-    assert timings.latency("fast") == 2
-    assert timings.latency("slow") == 4
-    assert timings.ratio("slow", "fast") == Ratio(3, 2, 4)
-    assert timings.ratio("fast", "fast") == Ratio(1, 1, 1)
+    command = [*WORKER, str(bundle), "--variant", "onnx-fp32", "--threads", "1", "--batch-size", "2"]
+    ((_, turn),) = turns({"a": command}, ONE_CALL)
+    assert isinstance(turn, Turn)
+    assert len(turn.latencies) == 1
