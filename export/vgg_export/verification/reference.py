@@ -28,6 +28,9 @@ __all__ = ["Reference", "run_eager", "torch_threads"]
 # 1 is what an edge device runs; 2 and 5 show a batch dimension that was baked in.
 BATCH_SIZES = (1, 2, 5)
 
+# Samples that run alone, and how many of the others run at once: large linear layers then read their weights less often.
+ALONE, TOGETHER = 64, 8
+
 _BATCH_HINT = "Its forward must not turn sizes of tensors into numbers (int(x.shape[0])); or give `batch=N`."
 
 
@@ -85,7 +88,7 @@ class Reference:
 
 
 def run_eager(module: nn.Module, samples: Samples, input_spec: InputSpec, on_step: OnStep = ignore_steps) -> Reference:
-    """Run ``module`` on the samples: one by one, and the first of them in larger batches.
+    """Run ``module`` on the samples: the first 64 one by one, the others by eights, and some again in other batches.
 
     Raises:
         ArchitectureError: the network fails on them, or does not give one finite score per class.
@@ -137,5 +140,6 @@ def _rerun(variant: str, run: Run, batch: InputArray, shape: tuple[int, ...]) ->
 def _batches(count: int, fixed: int | None) -> tuple[tuple[int, ...], ...]:
     if fixed is not None:
         return tuple(tuple(i % count for i in range(start, start + fixed)) for start in range(0, count, fixed))
-    singles = tuple((i,) for i in range(count))
-    return singles + tuple(tuple(i % count for i in range(size)) for size in BATCH_SIZES if size > 1)
+    every = tuple((i,) for i in range(min(count, ALONE)))
+    every += tuple(tuple(range(start, min(start + TOGETHER, count))) for start in range(ALONE, count, TOGETHER))
+    return every + tuple(tuple(i % count for i in range(size)) for size in BATCH_SIZES if size > 1)

@@ -40,6 +40,13 @@ def test_every_sample_runs_alone_and_some_in_larger_batches(reference: Reference
     assert reference.golden[0].shape == (4, 1, 8, 8)
 
 
+def test_samples_beyond_64_run_by_eights_each_once(small_network, input_spec: InputSpec) -> None:
+    reference = run_eager(small_network(), samples(83), input_spec)
+    assert [len(batch) for batch in reference.batches] == [*[1] * 64, 8, 8, 3, 2, 5]
+    assert [index for batch in reference.batches[:-2] for index in batch] == list(range(83))
+    assert reference.per_sample.shape == (83, 6)
+
+
 @pytest.mark.parametrize(("fixed", "batches"), [(1, 5), (2, 3), (4, 2), (5, 1), (8, 1)])
 def test_a_fixed_batch_size_still_covers_every_sample(small_network, fixed: int, batches: int) -> None:
     reference = run_eager(small_network(), samples(), InputSpec((fixed, 1, 8, 8)))
