@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cold_start import PROGRAM, compile_packages, ratio_figure, run_in_turns
 from figure import Figure
 
 from vgg_runtime import open_bundle
@@ -31,7 +32,13 @@ TEST_IMAGES = 2000
 def main(folder: Path) -> None:
     bundle = folder / "vgg16.bundle"
     figures = [] if bundle.exists() else export_figures(folder, bundle)
-    for figure in (*figures, *accuracy_figures(bundle), *latency_figures(bundle)):
+    image = next((folder / "test").rglob("*.png"))
+    for figure in (
+        *figures,
+        *accuracy_figures(bundle),
+        *latency_figures(bundle),
+        *first_prediction_figures(bundle, image),
+    ):
         click.echo(figure.line())
 
 
@@ -72,6 +79,21 @@ def latency_figures(bundle: Path) -> list[Figure]:
             ratio = own / milliseconds[BASELINE, backend]["value"]
             figures.append(once(f"{variant}: latency / {BASELINE} on {backend}", ratio, bound))
     return figures
+
+
+def first_prediction_figures(bundle: Path, image: Path) -> list[Figure]:
+    """From the start of a process to its answer; the files were verified on this machine before."""
+    compile_packages()
+    start = [sys.executable, "-P", str(PROGRAM)]
+    plain = "plain session on onnx-fp32"
+    commands = {plain: [*start, "plain", str(bundle / "onnx-fp32" / "model.onnx"), str(image)]}
+    for variant in (INT8, SMALLEST):
+        commands[variant] = [*start, "runtime", str(bundle), variant, str(image), "2"]
+    seconds = {name: [each.seconds for each in runs] for name, runs in run_in_turns(commands, rounds=7).items()}
+    return [
+        ratio_figure(f"first prediction, {variant} / {plain}", seconds[variant], seconds[plain], 0.30)
+        for variant in (INT8, SMALLEST)
+    ]
 
 
 def tool(name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ __all__ = ["Reference", "run_eager", "torch_threads"]
 # 1 is what an edge device runs; 2 and 5 show a batch dimension that was baked in.
 BATCH_SIZES = (1, 2, 5)
 
-# Samples that run alone, and how many of the others run at once: large linear layers then read their weights less often.
+# Samples that run alone, and how many of the others run at once, for which a linear layer reads its weights once.
 ALONE, TOGETHER = 64, 8
 
 _BATCH_HINT = "Its forward must not turn sizes of tensors into numbers (int(x.shape[0])); or give `batch=N`."
@@ -140,6 +141,6 @@ def _rerun(variant: str, run: Run, batch: InputArray, shape: tuple[int, ...]) ->
 def _batches(count: int, fixed: int | None) -> tuple[tuple[int, ...], ...]:
     if fixed is not None:
         return tuple(tuple(i % count for i in range(start, start + fixed)) for start in range(0, count, fixed))
-    every = tuple((i,) for i in range(min(count, ALONE)))
-    every += tuple(tuple(range(start, min(start + TOGETHER, count))) for start in range(ALONE, count, TOGETHER))
+    starts = [*range(min(count, ALONE)), *range(ALONE, count, TOGETHER), count]
+    every = tuple(tuple(range(start, end)) for start, end in pairwise(starts))
     return every + tuple(tuple(i % count for i in range(size)) for size in BATCH_SIZES if size > 1)
