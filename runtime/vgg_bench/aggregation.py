@@ -1,4 +1,4 @@
-"""From what the processes told to the rows of the results."""
+"""From the answers of the processes to the rows of the results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Measurements:
 
 
 def build_row(candidate: CaseCommand, baseline: BenchmarkCase, measurements: Measurements, manifest: Manifest) -> Row:
-    """Return what is known of a candidate; ``baseline`` is taken at the same batch size and threads."""
+    """Return the row of a candidate; ``baseline`` was measured at the same batch size and threads."""
     subject, turns = candidate.subject, measurements.turns.get(candidate.subject.name, [])
     rounds = measurements.rounds(subject.name)
     result = Row(subject, candidate.bytes, rounds, quality=_quality(subject, measurements, manifest))
@@ -86,7 +86,7 @@ def _quality(subject: BenchmarkCase, measurements: Measurements, manifest: Manif
 
 
 def _memory(turns: Sequence[Turn]) -> Memory | None:
-    """The greatest peak, and how it stood after the last call."""
+    """The greatest peak, and the other figures as they were after the last call."""
     memories = [turn.memory for turn in turns if turn.memory is not None]
     if not memories:
         return None

@@ -21,14 +21,14 @@ __all__ = ["WORKER", "BenchmarkRequest", "CaseCommand", "choose"]
 
 @dataclass(frozen=True)
 class BenchmarkRequest:
-    """What to measure; empty means all that there is.
+    """What to measure; empty means everything that is available.
 
     Attributes:
         variants: names of variants of the bundle.
         backends: names of :data:`ENGINES`.
-        batch_sizes, threads: each is combined with each; by default one image on all threads of this process.
+        batch_sizes, threads: all combinations are measured; by default one image on all threads of this process.
         also: lone ONNX files by name, run by onnxruntime.
-        checkpoint: that the bundle was exported from, to be run by PyTorch.
+        checkpoint: the one that the bundle was exported from, to be run by PyTorch.
     """
 
     variants: Sequence[str] = ()
@@ -54,18 +54,18 @@ class CaseCommand:
 
 
 def choose(bundle: Bundle, request: BenchmarkRequest) -> tuple[list[CaseCommand], dict[str, str]]:
-    """Return what can be measured here, and the backends that are absent with the reason for each.
+    """Return the cases that can be measured here, and the reason for each absent backend.
 
     Raises:
-        UsageError: a backend is unknown, a batch size does not fit the bundle, or a name is taken.
+        UsageError: a backend is unknown, a batch size does not fit the bundle, or a name is already used.
         BundleError: the bundle has no variant of a name.
-        CheckpointError: the checkpoint is another than the bundle's.
+        CheckpointError: the bundle was exported from another checkpoint.
         MissingCapabilityError: a backend that was asked for is absent, or all are.
     """
     manifest = bundle.manifest
     variants = [manifest.variant(name) for name in dict.fromkeys(request.variants)] or list(manifest.variants)
     if clashes := sorted({*IN_PYTORCH, *(variant.name for variant in manifest.variants)} & set(request.also)):
-        raise UsageError(f"{', '.join(clashes)} is the name of a variant.", hint="Give the file a name of its own.")
+        raise UsageError(f"{', '.join(clashes)} is the name of a variant.", hint="Give the file another name.")
     batch_sizes = _batch_sizes(request.batch_sizes, manifest)
     engines, absent = find_engines(request.backends, variants)
     if request.checkpoint is not None:
@@ -110,5 +110,5 @@ def _batch_sizes(sizes: Sequence[int], manifest: Manifest) -> list[int]:
     return list(dict.fromkeys(sizes)) or [fixed or 1]
 
 
-# -P: what lies in the current folder, beside a checkpoint, is not imported.
+# -P: modules in the current folder, beside a checkpoint, are not imported.
 WORKER = (sys.executable, "-P", "-m", "vgg_bench.measurement.worker")

@@ -32,7 +32,7 @@ _count = click.IntRange(min=1)
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the results go beside the terminal.
+    """Where the results go besides the terminal.
 
     Attributes:
         json, html: files; ``-`` stands for stdout, which then holds nothing else.
@@ -47,21 +47,21 @@ class Outputs:
         return STDOUT not in (self.json, self.html)
 
     def check(self) -> None:
-        """Refuse what cannot be written before anything is measured.
+        """Refuse outputs that cannot be written before anything is measured.
 
         Raises:
-            UsageError: a folder is not there, or both go to stdout.
-            MissingCapabilityError: nothing but a table is wanted, and what draws it is not installed.
+            UsageError: a folder does not exist, or both go to stdout.
+            MissingCapabilityError: only the table is wanted, and rich, which draws it, is not installed.
         """
         if self.json == self.html == STDOUT:
             raise UsageError("--json and --html cannot both go to stdout.")
         for file in (self.json, self.html):
             if file not in (None, STDOUT) and (file.is_dir() or not file.absolute().parent.is_dir()):
-                raise UsageError(f"{file} cannot be written: it is a folder, or its folder is not there.")
+                raise UsageError(f"{file} cannot be written: it is a folder, or its folder does not exist.")
         if self.has_table and not find_spec("rich") and self.json is None and self.html is None:
             raise MissingCapabilityError(
                 "the table needs rich, which is not installed.",
-                hint='pip install "vgg-deploy[report]", or take --json FILE.',
+                hint='pip install "vgg-deploy[report]", or use --json FILE.',
             )
 
 
@@ -76,7 +76,7 @@ class NamedFile(click.ParamType[tuple[str, Path]]):
             return value
         name, _, file = value.partition("=")
         if not name or not Path(file).is_file():
-            self.fail(f"{value!r} is not NAME=FILE with a file that is there.", param, ctx)
+            self.fail(f"{value!r} is not NAME=FILE with an existing file.", param, ctx)
         return name, Path(file)
 
 
@@ -88,15 +88,21 @@ class NamedFile(click.ParamType[tuple[str, Path]]):
     "variants",
     multiple=True,
     shell_complete=completion.variants_and(),
-    help="Variant to measure; by default each.",
+    help="Variant to measure; by default all.",
 )
-@click.option("--backend", "backends", multiple=True, help="Backend to measure on; by default each that is installed.")
+@click.option("--backend", "backends", multiple=True, help="Backend to measure on; by default all that are installed.")
 @click.option("--batch-size", "batch_sizes", multiple=True, type=_count, help="Images per call; by default 1.")
-@click.option("--threads", multiple=True, type=_count, help="CPU threads; by default all that this process may use.")
-@click.option("--also", multiple=True, type=NamedFile(), metavar="NAME=FILE", help="A lone ONNX file to measure too.")
-@click.option("--checkpoint", type=_path, help="The bundle's checkpoint, to measure PyTorch eager and compiled too.")
-@click.option("--samples", type=_path, help="Folder of class folders of images, to measure accuracy on.")
-@click.option("--samples-size", type=_count, help="Images of --samples to use; by default all.")
+@click.option("--threads", multiple=True, type=_count, help="CPU threads; by default all available to this process.")
+@click.option(
+    "--also",
+    multiple=True,
+    type=NamedFile(),
+    metavar="NAME=FILE",
+    help="An ONNX file outside the bundle to measure too.",
+)
+@click.option("--checkpoint", type=_path, help="The bundle's checkpoint, to measure eager and compiled PyTorch too.")
+@click.option("--samples", type=_path, help="Folder with one folder of images per class, to measure accuracy on.")
+@click.option("--samples-size", type=_count, help="Number of images from --samples to use; by default all.")
 @click.option("--quick", is_flag=True, help="Measure less: wider intervals, one cold start each.")
 @click.option("--max-latency-ms", type=float, help="Choose the best variant of at most this median latency.")
 @click.option("--max-size-mb", type=float, help="Choose the best variant of at most this size.")
@@ -163,7 +169,7 @@ def _run(
     samples: LabelledImages | None,
     absent: dict[str, str],
 ) -> Results:
-    """Measure with a bar on stderr that shows the time left, where that is a terminal."""
+    """Measure, with a progress bar on stderr if that is a terminal."""
     from vgg_bench.runner import run, steps
 
     with click.progressbar(
@@ -200,7 +206,7 @@ def _report(results: Results, outputs: Outputs, constraints: Constraints, bundle
 
         show(results, Console(), choice=choice)
     if not results.method.finished:
-        click.echo("interrupted; what was measured until then is kept.", err=True)
+        click.echo("interrupted; the measurements so far are kept.", err=True)
         return INTERRUPTED
     if miss is not None and constraints != Constraints():
         raise miss

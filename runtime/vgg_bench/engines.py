@@ -21,7 +21,7 @@ class Engine:
     Attributes:
         backend: as :func:`vgg_runtime.backends.registry.open_backend` knows it.
         runs: formats of variants.
-        why_absent: what this machine lacks for it, None where it has all.
+        why_absent: what this machine lacks for it; None if nothing.
     """
 
     backend: str
@@ -31,14 +31,14 @@ class Engine:
 
 
 def find_engines(asked: Sequence[str], variants: Sequence[Variant]) -> tuple[dict[str, Engine], dict[str, str]]:
-    """Return the engines that run a variant here, and those that are absent with the reason for each.
+    """Return the engines that run a variant here, and the reason for each absent one.
 
     Args:
-        asked: names of :data:`ENGINES`; empty for each.
+        asked: names of :data:`ENGINES`; empty for all.
 
     Raises:
-        UsageError: one that was asked for is unknown, or runs none of the variants.
-        MissingCapabilityError: one that was asked for is absent.
+        UsageError: a requested engine is unknown, or runs none of the variants.
+        MissingCapabilityError: a requested engine is absent, or all are.
     """
     if unknown := sorted(set(asked) - set(ENGINES)):
         raise UsageError(f"unknown backend {', '.join(unknown)}.", hint=f"Available: {', '.join(ENGINES)}.")
@@ -56,7 +56,7 @@ def find_engines(asked: Sequence[str], variants: Sequence[Variant]) -> tuple[dic
 
 
 def why_no_torch() -> str | None:
-    """Return what is missing to run PyTorch, None where it is there."""
+    """Return what is missing to run PyTorch, None if nothing is."""
     return _why_no_package("torch", "export,cpu")
 
 

@@ -10,14 +10,14 @@ __all__ = ["format_number", "interval"]
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Return ``value`` with that many significant digits and no exponent, large ones with all before the point."""
+    """Return ``value`` with that many significant digits, without an exponent; integer digits are never dropped."""
     if value == 0:
         return "0"
     return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
 def interval(estimate: Estimate) -> str:
-    """Return a value with its interval, at a precision that tells its ends apart."""
+    """Return a value with its interval, with enough digits to tell its ends apart."""
     if estimate.interval is None:
         return f"{format_number(estimate.value)} (no interval)"
     ends = estimate.interval

@@ -1,4 +1,4 @@
-"""What ``vgg-bench`` finds out, as it stands in ``--json FILE``: the one definition of that file."""
+"""The results of ``vgg-bench``: the only definition of what ``--json FILE`` contains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Estimate:
     """A measured value and its 95 % confidence interval.
 
     Attributes:
-        low, high: ends of the interval; None where too little was measured to tell one.
+        low, high: ends of the interval; None if too little was measured for one.
     """
 
     value: float
@@ -30,18 +30,18 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The ends, None where there is no interval."""
+        """The ends, None if there is no interval."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     @property
     def greatest(self) -> float:
-        """The upper end, the value itself where there is no interval."""
+        """The upper end, or the value itself if there is no interval."""
         return self.value if self.high is None else self.high
 
     def overlaps(self, other: Estimate) -> bool:
         """Whether the intervals have a point in common, so that the two values count as equal.
 
-        Without an interval nothing tells two values apart.
+        Without an interval two values cannot be told apart.
         """
         if self.interval is None or other.interval is None:
             return True
@@ -67,23 +67,23 @@ class BenchmarkCase:
 
     @property
     def name(self) -> str:
-        """Return what the subject is called in tables, unique within a run."""
+        """Return the name of the subject in tables, unique within a run."""
         return f"{self.variant} / {self.backend} / batch {self.batch_size} / {self.threads} threads"
 
     @property
     def setting(self) -> tuple[int, int]:
-        """Batch size and threads: what is compared has both in common."""
+        """Batch size and threads: only subjects that share both are compared."""
         return self.batch_size, self.threads
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Of one call, in milliseconds; a call takes ``batch_size`` images.
+    """Latency of one call of ``batch_size`` images, in milliseconds.
 
     Attributes:
-        p99: None of fewer than 100 calls, of which none would be beyond it.
+        p99: None with fewer than 100 calls, none of which would be expected beyond it.
         images_per_second: throughput of calls one after another.
-        copies: of which copying to and from the device, None on the CPU.
+        copies: the part of it that copies to and from the device take; None on the CPU.
     """
 
     p50: Estimate
@@ -97,13 +97,13 @@ class Latency:
 
 @dataclass(frozen=True)
 class Quality:
-    """How a variant answers.
+    """How good the answers of a variant are.
 
     Attributes:
-        top1_agreement: share of samples with the best class of eager PyTorch, as found when the bundle was written.
-        snr_db: against eager PyTorch; None where it is equal to the bit, or ``top1_agreement`` is None.
+        top1_agreement: share of samples with the best class of eager PyTorch, as measured when the bundle was written.
+        snr_db: against eager PyTorch; None if it is equal to the bit, or ``top1_agreement`` is None.
         accuracy: share of right answers on ``--samples``, with its Wilson interval.
-        images: how many those are.
+        images: number of those samples.
     """
 
     top1_agreement: float | None = None
@@ -114,13 +114,13 @@ class Quality:
 
 @dataclass(frozen=True)
 class Roofline:
-    """How far from the limit of this machine a call is (Williams, Waterman, Patterson 2009).
+    """The distance of a call from the limit of this machine (Williams, Waterman, Patterson 2009).
 
     Attributes:
         gmac: 10^9 multiply-accumulates of one call.
-        gigabytes: 10^9 bytes that one call has to move at least: weights, and activations once written and read.
-        limit_ms: the greater of the two over the machine's measured peaks.
-        share: ``limit_ms`` over the median latency, 1 at the limit.
+        gigabytes: 10^9 bytes that one call must move: the weights, and each activation once written and once read.
+        limit_ms: the longer of the times that these take at the machine's measured peaks.
+        share: ``limit_ms`` divided by the median latency; 1 is the limit.
     """
 
     gmac: float
@@ -131,18 +131,18 @@ class Roofline:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one subject.
+    """The measurements of one subject.
 
     Attributes:
         bytes: size of the variant's files; of the checkpoint for PyTorch.
         rounds: raw latencies in seconds, one tuple per round.
-        latency: statistics over the rounds, None where the subject failed.
-        ratio: latency relative to the baseline at the same batch size and threads, taken within rounds.
+        latency: statistics over the rounds, None if the subject failed.
+        ratio: latency relative to the baseline at the same batch size and threads, compared within rounds.
         cold_start_s: process start to first answer, in seconds.
         load_s: opening alone, in seconds.
-        energy_j: joules per call, None where the machine does not tell.
+        energy_j: joules per call, None if the machine has no readable counter.
         failure: why figures are missing.
-        exit_code: what the failure stands for in the design's codes, 0 without one.
+        exit_code: the exit code of that failure, 0 without one.
     """
 
     subject: BenchmarkCase
@@ -162,7 +162,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the figures hold for.
+    """The machine that the figures hold for.
 
     Attributes:
         cpus: how many this process may use.
@@ -170,7 +170,7 @@ class Machine:
         gpu: name of the device, None without one.
         gmac_per_s: measured peak of float32 multiply-accumulates, 10^9 per second, by number of threads.
         gigabytes_per_s: measured peak of reading memory, by number of threads.
-        noise: share by which a second measurement of the same thing differs in a round, the median of this run's
+        noise: relative difference of a second measurement of the same thing in a round; the median over this run's
             rounds (0.02 is 2 %).
     """
 
@@ -189,10 +189,10 @@ class Method:
     """How it was measured.
 
     Attributes:
-        description: in words, the same that the README gives.
+        description: the method in words, as in the documentation.
         rounds, seconds_per_turn, least_calls, starts: the numbers in it; ``starts`` is how often each subject was
             started for its cold start.
-        finished: False where the run was interrupted.
+        finished: False if the run was interrupted.
     """
 
     description: str
@@ -210,13 +210,13 @@ class Results:
     Attributes:
         bundle: name of the directory.
         architecture: of the network.
-        source: sha256 of the checkpoint, by which runs of the same network are known.
-        baseline: variant and backend that ratios are taken to.
+        source: sha256 of the checkpoint, which identifies runs of the same network.
+        baseline: variant and backend that ratios are relative to.
         absent: backends that this machine lacks, and why.
         versions: of the packages that took part.
-        recommended: name of the variant that the ranking recommends, for who reads it without the ranking; None where
-            there is none.
-        compression: the low-rank networks that were tried at the export, smallest first.
+        recommended: name of the variant that the ranking recommends, for readers that do not rank; None if there is
+            none.
+        compression: the low-rank networks tried at export, smallest first.
 
     Examples:
         >>> from pathlib import Path
@@ -241,7 +241,7 @@ class Results:
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {self.schema_version}, this release reads {SCHEMA_VERSION}")
+            raise ValueError(f"schema_version is {self.schema_version}; this release reads {SCHEMA_VERSION}")
 
     @property
     def measured(self) -> list[Row]:
@@ -249,7 +249,7 @@ class Results:
         return [row for row in self.rows if row.latency is not None]
 
     def is_baseline(self, row: Row) -> bool:
-        """Whether ``row`` is of the variant and the backend that ratios are taken to."""
+        """Whether ``row`` is the variant and the backend that ratios are relative to."""
         return (row.subject.variant, row.subject.backend) == self.baseline
 
     def dump(self) -> str:
@@ -267,5 +267,6 @@ class Results:
             return from_json(cls, json.loads(text))
         except (MismatchError, ValueError) as error:
             raise UsageError(
-                f"{source} holds no results of vgg-bench: {error}.", hint="Name a file that vgg-bench --json wrote."
+                f"{source} does not contain results of vgg-bench: {error}.",
+                hint="Name a file that vgg-bench --json wrote.",
             ) from error

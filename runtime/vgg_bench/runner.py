@@ -1,4 +1,4 @@
-"""One run: every subject in its turns, then what the turns say."""
+"""One run: every subject in turns, then the results."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from vgg_runtime.bundle.manifest import Manifest
 
 __all__ = ["QUICK", "SCHEDULE", "OnProgress", "run", "steps"]
 
-# Many short rounds: of nine, one that something else disturbs moves no interval; of five it would.
+# Many short rounds: one disturbed round of nine moves no interval; one of five would.
 SCHEDULE = Schedule(rounds=9, seconds=0.1, min_calls=4, starts=3)
 QUICK = Schedule(rounds=3, seconds=0.05, min_calls=2)
 
 # Called with what was done and how many of :func:`steps` that was.
 OnProgress = Callable[[str, int], None]
 
-# Variant and backend that ratios are taken to, in order of preference.
+# Variant and backend that ratios are relative to, in order of preference.
 BASELINES = (("onnx-fp32", "onnxruntime"), ("torchscript-fp32", "torchscript"))
 
 # The baseline measured as if it were another subject: how it differs from itself is the noise of the run.
@@ -38,10 +38,10 @@ AGAIN = "the baseline again"
 
 DESCRIPTION = (
     "Each subject (variant, backend, batch size, threads) runs in a process of its own. Subjects take turns in "
-    "rounds, every other round backwards, so that a drift of the machine meets all alike. In each of its first turns "
-    "a subject is started anew, which is timed until its first answer came back; the last of these processes is kept "
+    "rounds, every other round backwards, so that a drift of the machine affects all alike. In each of its first turns "
+    "a subject is started anew, which is timed until its first answer is back; the last of these processes is kept "
     "for the rounds that remain while memory allows. A turn warms up until calls get no faster, then times calls of "
-    "preprocessed images to outputs by a monotonic clock with garbage collection held. Intervals are 95 % bootstrap "
+    "preprocessed images to outputs by a monotonic clock with garbage collection off. Intervals are 95 % bootstrap "
     "intervals that draw rounds, then calls within them; of fewer than six rounds, Student's on the logarithms of the "
     "rounds' figures. Ratios to the baseline are taken within rounds. The baseline "
     "is measured twice; the difference is the noise of the run. Memory is that of the process after its calls."
@@ -63,12 +63,12 @@ def run(
     with_roofline: bool = True,
     on_step: OnProgress = lambda _, __: None,
 ) -> Results:
-    """Measure ``candidates``. Interrupting (Ctrl-C) ends the measuring, and what was measured is returned.
+    """Measure ``candidates``. Interrupting it (Ctrl-C) ends it and returns the measurements so far.
 
     Args:
-        samples: that accuracy is measured on.
-        absent: as :func:`~.subjects.choose` found it.
-        with_roofline: measure the peaks of the machine first, which takes seconds, and place each row against them.
+        samples: labelled images to measure accuracy on.
+        absent: as :func:`~vgg_bench.cases.choose` returned it.
+        with_roofline: measure the peaks of the machine first, which takes seconds, and compare each row with them.
     """
     measurements, baseline = Measurements(), _baseline(candidates)
     finished = False
@@ -99,7 +99,7 @@ def run(
 
 
 def _baseline(candidates: Sequence[CaseCommand]) -> CaseCommand:
-    """What ratios and noise are taken from: the first of :data:`BASELINES` that is measured, else the first row."""
+    """The baseline: the first of :data:`BASELINES` that is measured, else the first row."""
     measured = {(case.subject.variant, case.subject.backend): case for case in reversed(candidates)}
     return next((measured[pair] for pair in BASELINES if pair in measured), candidates[0])
 

@@ -1,6 +1,6 @@
-"""What a shell offers at the Tab key for a variant: those of the bundle that is typed already.
+"""Shell completion of variants: those of the bundle that was typed before.
 
-A command's own module names this at its options, so nothing heavy is imported here before Tab is pressed.
+The modules of the commands import this one, so nothing heavy is imported here until Tab is pressed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Completion = Callable[[click.Context, click.Parameter, str], "list[CompletionIte
 
 
 def variants_and(*words: str) -> Completion:
-    """Return what offers the variants of the command's BUNDLE, where that is typed already, and ``words``."""
+    """Return a completion that offers ``words``, and the variants of BUNDLE once that has been typed."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return click.Choice([*_variants(ctx), *words]).shell_complete(ctx, param, incomplete)
@@ -32,11 +32,11 @@ def variants_and(*words: str) -> Completion:
 def _variants(ctx: click.Context) -> list[str]:
     from vgg_runtime.bundle.directory import read_bundle
 
-    # An option that lacks its value ends click's parsing before it comes to BUNDLE, which is then among the rest.
+    # An option without its value ends click's parsing before BUNDLE, which is then among the remaining arguments.
     bundle = ctx.params.get("bundle") or next(iter(ctx.args), None)
     if bundle is None:
         return []
     try:
         return [variant.name for variant in read_bundle(bundle).manifest.variants]
-    except VggDeployError:  # the command itself will say what is wrong with it
+    except VggDeployError:  # the command itself will report the error
         return []

@@ -1,8 +1,8 @@
-"""Parameters of Python's as the flags of a command.
+"""Python parameters as the flags of a command.
 
-Messages name a parameter between backticks, as a caller in Python writes it: `min_snr`, `input_size=(64, 48)`,
-`quantize=['static']`, and `samples.size` for the size in a group of options. On the command line that is --min-snr,
---input-size 64x48, --quantize static and --samples-size.
+Messages name a parameter in backticks, as in Python: `min_snr`, `input_size=(64, 48)`,
+`quantize=['static']`, and `samples.size` for the size in a group of options. On the command line these are
+--min-snr, --input-size 64x48, --quantize static and --samples-size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PARAMETER = re.compile(r"`(?P<name>[a-z_]+(?:\.[a-z_]+)?)(?:=(?P<value>[^`]+))?
 
 
 def with_flags(text: str, command: click.Command) -> str:
-    """Return ``text`` with flags in the place of the parameters that ``command``, or one of its commands, has."""
+    """Return ``text`` with the parameters of ``command``, or of one of its commands, replaced by their flags."""
     commands = command.commands.values() if isinstance(command, click.Group) else [command]
     flags = {option.name: option.opts[-1] for member in commands for option in member.params}
 
@@ -27,7 +27,7 @@ def with_flags(text: str, command: click.Command) -> str:
         flag = flags.get(match["name"].replace(".", "_"))
         try:
             return match[0] if flag is None else " ".join(_words(flag, match["value"]))
-        except SyntaxError:  # somebody else's backticks, such as those in an error of torch's
+        except SyntaxError:  # backticks of another origin, such as an error message of torch
             return match[0]
 
     return _PARAMETER.sub(as_flag, text)

@@ -1,4 +1,4 @@
-"""What the commands print: JSON, text that cannot steer the terminal, a line about a variant."""
+"""Output of the commands: JSON, text without control characters, a line about a variant."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _CONTROL_CHARACTERS = {code: repr(chr(code))[1:-1] for code in (*range(32), *ran
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with its control characters as escapes, so that a label cannot steer the terminal."""
+    """Return ``text`` with its control characters escaped, so that a label cannot control the terminal."""
     return text.translate(_CONTROL_CHARACTERS)
 
 
 def echo_json(value: Any) -> None:
-    """Print ``value`` as JSON on stdout, in UTF-8 whatever the terminal's encoding is."""
+    """Print ``value`` as JSON on stdout, in UTF-8, whatever the encoding of the terminal."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    # "backslashreplace" writes the lone surrogates of a file name that is no UTF-8 as JSON's own escapes.
+    # A file name that is not UTF-8 has lone surrogates; "backslashreplace" writes them as JSON escapes.
     click.echo(text.encode("utf-8", "backslashreplace"))
 
 
 def variant_line(variant: Variant) -> str:
-    """One line on a variant: size, precision, agreement with eager PyTorch."""
+    """Return one line about a variant: size and agreement with eager PyTorch."""
     if variant.parity is None:
         parity = "not verified"
     elif variant.parity.snr_db is None:

@@ -18,21 +18,21 @@ from vgg_runtime.errors import MissingCapabilityError, VggDeployError
 
 __all__ = ["run_command"]
 
-# What service managers, container runtimes and closed terminals end a process by.
+# The signals by which service managers, container runtimes and closed terminals end a process.
 _ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
 
-# Removing what is half written takes less.
+# Removing half-written files takes less.
 _UNDOING_SECONDS = 5.0
 
-# stdout leads to a full disk, a limit of its size, or a device that is gone.
+# stdout is on a full disk, beyond a size limit, or on a device that is gone.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-# As a shell reports a process that SIGPIPE ended; Windows has no such signal.
+# The code that a shell reports for a process ended by SIGPIPE; Windows has no such signal.
 _READER_LEFT = 128 + 13
 
 
 class _Ended(BaseException):
-    """A signal ended the command. No SystemExit, which code of the user's own is not allowed to end it by."""
+    """A signal ended the command. Not a SystemExit, because the user's own code is not allowed to raise that."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
@@ -40,9 +40,9 @@ class _Ended(BaseException):
 
 
 def run_command(command: click.Command) -> None:
-    """Run ``command`` on the process's arguments and exit with the code of the design: 0 to 5."""
+    """Run ``command`` on the process's arguments and exit with its code, 0 to 5."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text, labels beyond the terminal's
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names and labels may not fit its encoding
     _end_orderly_by_signals()
     try:
         sys.exit(_exit_code_of(command))
@@ -70,17 +70,17 @@ def run_command(command: click.Command) -> None:
 
 
 def _exit_code_of(command: click.Command) -> int:
-    """Run ``command``; where nobody reads stdout any more, as after ``| head``, end it quietly."""
+    """Run ``command``; end quietly if nobody reads stdout any more, as after ``| head``."""
     stdout = sys.stdout
     try:
         result = command.main(standalone_mode=False)
-        if sys.stdout is not None:  # None where the caller closed it
-            sys.stdout.flush()  # now, while an error can still be told
+        if sys.stdout is not None:  # None if the caller closed it
+            sys.stdout.flush()  # now, while an error can still be reported
     except BrokenPipeError:
         _drop_what_is_left_of_stdout()
         raise _Ended(_READER_LEFT) from None
     except SystemExit as leaving:
-        # click and rich leave by themselves with exit code 1: click once it replaced stdout, rich in its own handler.
+        # click and rich exit on their own with code 1: click after replacing stdout, rich in its own handler.
         if sys.stdout is not stdout or isinstance(leaving.__context__, BrokenPipeError):
             raise _Ended(_READER_LEFT) from None
         raise
@@ -88,7 +88,7 @@ def _exit_code_of(command: click.Command) -> int:
 
 
 def _end_orderly_by_signals() -> None:
-    """Let what is half done be undone, as an exception does, where a signal would end the process at once."""
+    """Turn signals that would end the process at once into an exception, so that half-done work is undone."""
     present = [getattr(signal, name) for name in _ENDING_SIGNALS if hasattr(signal, name)]  # Windows has no SIGHUP
 
     undoing_since: list[float] = []
@@ -97,16 +97,16 @@ def _end_orderly_by_signals() -> None:
         if not undoing_since:
             undoing_since.append(time.monotonic())
             raise _Ended(128 + number)  # as a shell reports it
-        # A second one would disturb the undoing, unless that is long done: something kept the first one to itself.
+        # A second one would disturb the clean-up, unless that is long over: then something swallowed the first one.
         if time.monotonic() - undoing_since[0] > _UNDOING_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
     for number in present:
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored, and so it stays
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it, and it stays ignored
             signal.signal(number, leave)
 
 
 def _drop_what_is_left_of_stdout() -> None:
-    """Else the interpreter tries to write that once more when it ends, and shows a traceback."""
+    """Otherwise the interpreter tries to write it again on exit, and shows a traceback."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""``vgg-run``: predict, info and verify of a bundle, with what an edge device installs."""
+"""``vgg-run``: run, describe or verify a bundle on an edge device."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ Result = tuple[Path, "list[Prediction] | str"]
 
 _device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
-# What cannot be read is for the command to say: of several images, the others are still done.
+# click does not check readability: the command reports unreadable images, and still runs the others.
 _path = click.Path(readable=False, path_type=Path)
 _bundle = click.argument("bundle", type=_path)
 
@@ -38,7 +38,7 @@ _bundle = click.argument("bundle", type=_path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vgg-deploy")
 def group() -> None:
-    """Run a bundle that vgg-export wrote. Needs no PyTorch."""
+    """Run a bundle that vgg-export wrote, without PyTorch."""
 
 
 @group.command()
@@ -52,11 +52,11 @@ def group() -> None:
 @_device
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images to run at once.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; by default all that this process may use.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; by default all available to this process.")
 @click.option(
     "--backend",
     type=click.Choice(["auto", *BACKENDS]),
-    help="Engine that runs it; auto takes the fastest by a short trial that this machine remembers.",
+    help="Engine to run it on; auto takes the fastest in a short trial, which is remembered.",
 )
 @click.option(
     "--profile",
@@ -68,9 +68,9 @@ def group() -> None:
 @click.option(
     "--verify-always",
     is_flag=True,
-    help="Hash the files even where this machine has verified them and nothing touched them since.",
+    help="Hash the files even if this machine has verified them and nothing has touched them since.",
 )
-@click.option("--max-pixels", type=click.IntRange(min=1), help="Larger images are refused; 100 million by default.")
+@click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images; by default 100 million.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the variant, device and backend, and why, on stderr.")
 @_json
 def predict(
@@ -127,7 +127,7 @@ def predict(
 @_bundle
 @_json
 def info(bundle: Path, as_json: bool) -> None:
-    """Print what is in the bundle, or what a lone model file carries."""
+    """Print what a bundle, or a single model file, contains."""
     from vgg_runtime._internal.json_codec import to_json
 
     manifest = _manifest(bundle)
@@ -153,16 +153,16 @@ def _manifest(bundle: Path) -> Manifest:
 @_device
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Engine that runs the self-test.")
 def verify(bundle: Path, device: Any, backend: str | None) -> None:
-    """Compare the files with their checksums, then the outputs on this machine with the golden ones."""
+    """Check the files against their checksums, then the outputs on this machine against the golden outputs."""
     from vgg_runtime.verification import verify_bundle
 
     figures = verify_bundle(bundle, device=device, backend=backend)
-    click.echo("checksums: models and golden outputs are as they were written")
+    click.echo("checksums: models and golden outputs are unchanged")
     for name, each in figures.items():
         agreement = "equal to the bit" if each.snr_db is None else f"{each.snr_db:.1f} dB signal-to-noise"
         click.echo(f"{name}: {agreement}, top-1 agreement {each.top1_agreement:.1%} on {each.samples} golden samples")
     if not figures:
-        click.echo("self-test: none, as no ONNX variant was verified when the bundle was exported")
+        click.echo("self-test: none, because no ONNX variant was verified when the bundle was exported")
 
 
 def _in_one_line(outcome: list[Prediction] | ImageError) -> list[Prediction] | str:
@@ -187,13 +187,13 @@ def _print_result(file: Path, outcome: list[Prediction] | str) -> None:
         click.echo(printable(f"{file}: error: {outcome}"), err=True)
         return
     lines = [f"  {prediction.probability:7.2%}  {printable(prediction.label)}" for prediction in outcome]
-    # A single answer goes on the line of its image, so that a folder reads as a list.
+    # A single prediction goes on the line of its image, so that a folder reads as a list.
     name = printable(str(file))
     click.echo(f"{name}{lines[0]}" if len(lines) == 1 else "\n".join([name, *lines]))
 
 
 def _progress(files: list[Path], *, as_json: bool) -> Any:
-    # Without --json the results are printed as they come, errors among them, and show the progress by themselves.
+    # Without --json the results, printed one by one, show the progress by themselves.
     hidden = not (as_json and sys.stderr.isatty())
     return click.progressbar(length=len(files), label="images", file=sys.stderr, hidden=hidden)
 
@@ -240,7 +240,7 @@ def _preprocessing(manifest: Manifest) -> str:
 
 def main() -> None:
     """Entry point of ``vgg-run``."""
-    # Pillow warns of what is within the limit of this project, which is stated and adjustable.
+    # Pillow's own warning would come below this project's limit, which is documented and adjustable.
     warnings.filterwarnings("ignore", message=".*decompression bomb")
     logging.getLogger("vgg_runtime").addHandler(logging.StreamHandler())  # its warnings, on stderr
     run_command(group)

@@ -1,6 +1,6 @@
 """Run a bundle that vgg-export wrote: numpy, Pillow and onnxruntime, no PyTorch.
 
-Importing this package imports none of the three; each name below brings in what it needs.
+Importing this package imports none of the three; the first use of a name below imports what it needs.
 """
 
 from __future__ import annotations

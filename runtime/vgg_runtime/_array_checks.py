@@ -1,4 +1,4 @@
-"""Arrays that callers prepared themselves, held against the input that the manifest says."""
+"""Checks of arrays that callers preprocessed themselves, against the input in the manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_planes(planes: NDArray[np.float32], expected: InputSpec) -> NDArray[np
     """Return ``planes``, one preprocessed image with or without the batch, as (channels, height, width).
 
     Raises:
-        ImageError: another shape, values that are not finite, or a model that takes uint8 pixels.
+        ImageError: the shape is wrong, a value is not finite, or the model takes uint8 pixels.
     """
     if expected.takes_pixels:
         raise ImageError(
@@ -24,7 +24,7 @@ def check_planes(planes: NDArray[np.float32], expected: InputSpec) -> NDArray[np
     if planes.shape not in (shape, (1, *shape)):
         raise ImageError(
             f"the array is float32 {list(planes.shape)}; preprocessed planes are float32 {list(shape)}.",
-            hint="An image is uint8, (height, width, channels).",
+            hint="An image is uint8 (height, width, channels).",
         )
     if not np.isfinite(planes).all():
         raise ImageError("the array has values that are not finite (NaN or infinity).")
@@ -32,10 +32,10 @@ def check_planes(planes: NDArray[np.float32], expected: InputSpec) -> NDArray[np
 
 
 def check_batch(batch: InputArray, expected: InputSpec) -> None:
-    """Check a batch, or one image without it.
+    """Check a batch, or one image without the batch dimension.
 
     Raises:
-        ImageError: another dtype, rank, size or number of images, or values that are not finite.
+        ImageError: the dtype, rank, size or number of images is wrong, or a value is not finite.
     """
     accepted = f"{expected.dtype} {list(expected.shape)} in {expected.layout} order, or one image without the batch"
     if not isinstance(batch, np.ndarray) or batch.dtype != expected.dtype:

@@ -2,8 +2,8 @@
 
     python -m vgg_runtime._autoselect_worker BUNDLE VARIANT BACKEND DEVICE THREADS PROFILE
 
-Each line on stdin asks for a turn of timed calls, and gets their latencies in seconds as a line of JSON. A backend that
-does not give the golden outputs ends with the reason as the last line on stderr.
+Each line on stdin asks for a turn of timed calls, and is answered by their latencies in seconds as a line of JSON. If
+the backend does not reproduce the golden outputs, the last line on stderr is the reason.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from vgg_runtime.verification import golden_mismatches
 
 __all__: list[str] = []
 
-# A turn: calls that begin in its first WARM_UP_S, while the processor raises its frequency, are not counted.
+# In a turn, calls that begin within WARM_UP_S, while the processor raises its frequency, are not counted.
 SECONDS, MIN_CALLS, WARM_UP_S = 0.2, 3, 0.05
 
 
 def main(directory: str, variant: str, backend: str, device: str, threads: str, profile: str) -> None:  # noqa: PLR0917 - from sys.argv
-    """Time ``Classifier.logits`` on one image; on a batch where that is what the profile is for."""
+    """Time ``Classifier.logits`` on one image; on a batch if that is what the profile is for."""
     bundle = open_bundle(directory)
     with Classifier.open(
         directory,
@@ -39,7 +39,7 @@ def main(directory: str, variant: str, backend: str, device: str, threads: str, 
         device=cast("Device", device),
         threads=int(threads),
         profile=cast("ProfileName", profile),
-        verify=False,  # whoever started this process has done so
+        verify=False,  # the parent process has done so
     ) as classifier:
         if misses := golden_mismatches(bundle, classifier):
             raise SelfTestError(f"its outputs differ from the golden ones: {', '.join(misses)}")
@@ -64,7 +64,7 @@ def _latencies(call: Callable[[], object]) -> list[float]:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run ``main``, and say what there is against the backend as whoever started this process expects it."""
+    """Run ``main``, and report what is wrong with the backend in the way that the parent process expects."""
     try:
         main(*arguments)
     except Exception as error:  # whatever the engine raises

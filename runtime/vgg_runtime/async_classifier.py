@@ -21,14 +21,14 @@ Result = TypeVar("Result")
 
 
 class AsyncClassifier:
-    """Predictions to await, while the event loop goes on.
+    """A classifier whose predictions are awaited while the event loop goes on.
 
-    A prediction that is cancelled before its turn is never made; one that runs already is finished by its thread, and
-    its result is dropped. After a fork the child makes one of its own around the same classifier.
+    A prediction that is cancelled before it starts is never made; one that is running is finished by its thread, and
+    its result is dropped. After a fork the child has to create its own, around the same classifier.
 
     Args:
-        classifier: stays the caller's: closing this leaves it open.
-        workers: predictions that run at once. With two, one decodes while the network has the other.
+        classifier: belongs to the caller, and stays open when this is closed.
+        workers: number of predictions at once. With two, one image is decoded while the network runs another.
 
     Raises:
         UsageError: ``workers`` is less than 1.
@@ -57,7 +57,7 @@ class AsyncClassifier:
         return f"<closed {text}>" if self._closed else text
 
     async def predict(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> list[Prediction]:
-        """Do what :meth:`Classifier.predict` does."""
+        """As :meth:`Classifier.predict`."""
         return await self._in_thread(partial(self.classifier.predict, image, top_k=top_k, channels=channels))
 
     async def predict_batch(
@@ -68,7 +68,7 @@ class AsyncClassifier:
         batch_size: int = DEFAULT_BATCH_SIZE,
         channels: ChannelOrder = "RGB",
     ) -> list[list[Prediction]]:
-        """Do what :meth:`Classifier.predict_batch` does; ``images`` is iterated by another thread."""
+        """As :meth:`Classifier.predict_batch`; another thread iterates over ``images``."""
         predict = partial(self.classifier.predict_batch, top_k=top_k, batch_size=batch_size, channels=channels)
         return await self._in_thread(partial(predict, images))
 
@@ -80,13 +80,13 @@ class AsyncClassifier:
         return await asyncio.wrap_future(future)
 
     async def aclose(self) -> None:
-        """Take no more, wait for what is under way, and end the threads. Calling it again does nothing."""
+        """Accept no more calls, wait for those under way, and end the threads. Calling it again does nothing."""
         if not self._closed and self._process == os.getpid():
             self._closed = True
             await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
 
     async def close(self) -> None:
-        """Do what :meth:`aclose` does."""
+        """As :meth:`aclose`."""
         await self.aclose()
 
     async def __aenter__(self) -> AsyncClassifier:

@@ -1,4 +1,4 @@
-"""Which backend is the fastest on this machine: a short trial, one process each, remembered in a readable file."""
+"""The fastest backend on this machine, by a short trial in one process each, whose result is cached."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ __all__ = ["DISTRIBUTIONS", "REFUSED", "choose_backend", "fastest", "installed_e
 
 logger = logging.getLogger(__name__)
 
-# Takes the ties: what every bundle was verified with.
+# Wins ties, because every bundle was verified with it.
 DEFAULT = "onnxruntime"
 
-# What pip calls the engines that take part, in the order in which they are tried.
+# The names of the engines on PyPI, in the order in which they are tried.
 DISTRIBUTIONS = {DEFAULT: ("onnxruntime", "onnxruntime-gpu"), "openvino": ("openvino",)}
 
-# Another backend has to take less than this share of the default's latency, in every round: less is noise.
+# To win, another backend must take less than this share of the default's latency in every round; the rest is noise.
 WORTHWHILE = 0.95
 
 ROUNDS = 3
 
 _KIND, _WORKER = "backends", "vgg_runtime._autoselect_worker"
 
-# The exit code of a worker whose backend does not run the variant as it should.
+# The exit code of a worker whose backend fails, or gives other outputs.
 REFUSED = 3
 
-# Seconds after which a process that was to try a backend is taken for another program.
+# If a worker is not ready after this many seconds, something else than this package was started.
 PATIENCE = 120.0
 
 
 class _TrialUnavailableError(Exception):
-    """No process could be started that tries a backend."""
+    """No process could be started to try a backend."""
 
 
 def choose_backend(bundle: Bundle, variant: Variant, config: SessionConfig) -> BackendChoice:
-    """Return the fastest backend that gives the golden outputs of ``bundle``, from the file of an earlier trial if any.
+    """Return the fastest backend that reproduces the golden outputs of ``bundle``, by a trial now or earlier.
 
-    A trial takes some seconds. It is forgotten when the variant, the threads, the device, the profile, the CPU or
-    the version of an engine is another.
+    A trial takes some seconds. It is repeated when the variant, the threads, the device, the profile, the CPU or the
+    version of an engine changes.
 
     Raises:
-        SelfTestError: no installed backend gives the golden outputs.
+        SelfTestError: no installed backend reproduces the golden outputs.
     """
     engines = installed_engines()
     if (choice := _without_trial(bundle, variant, config, engines)) is not None:
@@ -66,7 +66,7 @@ def choose_backend(bundle: Bundle, variant: Variant, config: SessionConfig) -> B
         try:
             choice = _try(bundle, variant, config, list(engines))
         except _TrialUnavailableError as error:
-            return BackendChoice(DEFAULT, f"the default, as no trial could be run here: {error}")
+            return BackendChoice(DEFAULT, f"the default, because no trial could be run here: {error}")
         store_entry(_KIND, key, to_json(choice))
     logger.info("backend %s: %s", choice.backend, choice.reason)
     return choice
@@ -75,17 +75,17 @@ def choose_backend(bundle: Bundle, variant: Variant, config: SessionConfig) -> B
 def _without_trial(
     bundle: Bundle, variant: Variant, config: SessionConfig, engines: Collection[str]
 ) -> BackendChoice | None:
-    """The choice where there is nothing to try, or nothing to try it with."""
+    """The choice if there is nothing to try, or nothing to try it with; else None."""
     if variant.format != "onnx":
-        return BackendChoice(variant.format, f"it alone runs {variant.name}")
+        return BackendChoice(variant.format, f"the only one that runs {variant.name}")
     if config.device == "cuda":
-        return BackendChoice(DEFAULT, "it alone runs on CUDA")
+        return BackendChoice(DEFAULT, "the only one that runs on CUDA")
     if getattr(sys, "frozen", False) or not sys.executable:
-        return BackendChoice(DEFAULT, "this program has no Python to try others with")
+        return BackendChoice(DEFAULT, "this program has no Python interpreter to try others with")
     if bundle.manifest.golden is None:
-        return BackendChoice(DEFAULT, "the bundle has no golden outputs to hold another backend to")
+        return BackendChoice(DEFAULT, "the bundle has no golden outputs to check another backend against")
     if not set(engines) - {DEFAULT}:
-        return BackendChoice(DEFAULT, "no other is installed")
+        return BackendChoice(DEFAULT, "no other backend is installed")
     return None
 
 
@@ -152,14 +152,14 @@ def _measure(commands: Mapping[str, Sequence[str]]) -> dict[str, list[list[float
             for _ in range(ROUNDS):
                 for name, turn in turns.items():
                     rounds[name].append(turn())
-    except (OSError, ValueError) as error:  # of a pipe that is closed
+    except (OSError, ValueError) as error:  # the pipe is closed
         raise _TrialUnavailableError("a process ended while it was timed") from error
     return rounds
 
 
 @contextmanager
 def _worker(command: Sequence[str]) -> Iterator[Callable[[], list[float]]]:
-    """A process of one backend, as the function that has it time a turn; it has loaded its model."""
+    """A process that has loaded a backend, as the function that makes it time a turn."""
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -173,12 +173,12 @@ def _worker(command: Sequence[str]) -> Iterator[Callable[[], list[float]]]:
             latencies: list[float] = json.loads(answers.readline())
             return latencies
 
-        turn()  # not measured: others load their models only after it
+        turn()  # not measured: later processes are still loading their models
         yield turn
 
 
 def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> BackendChoice:
-    """Return the choice that latencies in seconds, by backend and round, lead to; a tie goes to the default."""
+    """Return the choice by latencies in seconds, by backend and round; a tie goes to the default."""
     medians = {name: [median(latencies) for latencies in turns] for name, turns in rounds.items()}
     latency_ms = {name: round(1000 * median(by_round), 4) for name, by_round in medians.items()}
     winner = min(latency_ms, key=latency_ms.__getitem__)
@@ -190,7 +190,7 @@ def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> BackendChoice:
 
 
 def _command(bundle: Bundle, variant: Variant, config: SessionConfig, backend: str) -> list[str]:
-    # It imports from where this process does; but what lies in the current folder, beside a bundle, is not imported.
+    # It imports from the same folders as this process, except for the current one, which may hold anybody's bundle.
     path = [folder for folder in sys.path if folder]
     start = f"import runpy, sys; sys.path[:] = {path!r}; runpy.run_module({_WORKER!r}, run_name='__main__')"
     command = [sys.executable, "-P", "-c", start, str(bundle.directory), variant.name]
@@ -198,7 +198,7 @@ def _command(bundle: Bundle, variant: Variant, config: SessionConfig, backend: s
 
 
 def _refusal(command: Sequence[str]) -> str | None:
-    """What the worker has against its backend, None where it is ready to be timed; with nothing to do it ends.
+    """Return why the backend is refused, None if it is fit to be timed; without input the worker only checks it.
 
     Raises:
         _TrialUnavailableError: the worker did not get to its backend at all.

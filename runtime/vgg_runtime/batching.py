@@ -1,4 +1,4 @@
-"""``BatchingQueue``: callers give single images, the network runs them together."""
+"""``BatchingQueue``: callers submit single images, the network runs them in batches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A request whose image is decoded, ``since`` then by the monotonic clock in seconds."""
+    """A request whose image was decoded at ``since``, in seconds of the monotonic clock."""
 
     request: _Request
     planes: InputArray
@@ -38,16 +38,16 @@ class _Ready:
 
 
 class BatchingQueue:
-    """Gathers the images of many callers into batches, for a device that is faster at several than at one.
+    """Gathers the images of many callers into batches, for devices that run several at once faster than one by one.
 
-    Images are decoded by threads of their own as they come in. A batch runs as soon as it is full, or its first image
-    has waited for ``max_wait_ms``. An image that is refused fails its own caller and no other.
+    Separate threads decode images as they come in. A batch runs as soon as it is full, or when its first image has
+    waited for ``max_wait_ms``. An image that is refused affects only its own caller.
 
     Args:
-        classifier: stays the caller's: closing the queue leaves it open.
-        max_batch: images that run at once, at most.
-        max_wait_ms: milliseconds that an image waits for others to join it, at most.
-        max_pending: images that are submitted and not answered, at most; the next one waits.
+        classifier: belongs to the caller, and stays open when the queue is closed.
+        max_batch: maximum number of images that run at once.
+        max_wait_ms: maximum time in milliseconds that an image waits for others to join it.
+        max_pending: maximum number of unanswered images; the next :meth:`submit` waits.
 
     Raises:
         UsageError: an argument is out of range.
@@ -91,10 +91,10 @@ class BatchingQueue:
         return f"<closed {text}>" if self._closed else text
 
     def submit(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> Future[list[Prediction]]:
-        """Return at once the future of what :meth:`Classifier.predict` returns or raises.
+        """Return a future of what :meth:`Classifier.predict` returns or raises, without waiting for it.
 
-        It can be cancelled until its image's turn to be decoded. On asyncio, ``await asyncio.wrap_future(...)`` it.
-        Where ``max_pending`` images are unanswered, this waits until one of them is.
+        It can be cancelled until its image is decoded. With asyncio, await ``asyncio.wrap_future(...)``. If
+        ``max_pending`` images are unanswered, this waits until one of them is answered.
 
         Args:
             image, top_k, channels: as :meth:`Classifier.predict` takes them.
@@ -114,11 +114,11 @@ class BatchingQueue:
         return request.answer
 
     def predict(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> list[Prediction]:
-        """Submit ``image`` and wait for its answer; errors as of :meth:`submit` and :meth:`Classifier.predict`."""
+        """Submit ``image`` and wait for the answer; raises what :meth:`submit` and :meth:`Classifier.predict` raise."""
         return self.submit(image, top_k=top_k, channels=channels).result()
 
     def close(self) -> None:
-        """Take no more images, answer those that were submitted, and end the threads. Again, it does nothing."""
+        """Accept no more images, answer those submitted, and end the threads. Calling it again does nothing."""
         if self._process != os.getpid():  # a forked child has none of the threads
             return
         with self._closing:
@@ -161,7 +161,7 @@ class BatchingQueue:
         except Empty:
             return None
         if ready is None:
-            self._ready.put(None)  # the end, for whoever asks next
+            self._ready.put(None)  # the end mark, for the next reader
         return ready
 
     def _answer(self, batch: list[_Ready]) -> None:
@@ -172,7 +172,7 @@ class BatchingQueue:
             if len(batch) == 1:
                 batch[0].request.answer.set_exception(error)
                 return
-            for ready in batch:  # one of them may be the cause: each for itself
+            for ready in batch:  # one image may be the cause, so run each by itself
                 self._answer([ready])
         else:
             for ready, predictions in zip(batch, results, strict=True):

@@ -26,24 +26,24 @@ from vgg_runtime.metrics import probabilities
 Item = TypeVar("Item")
 Owner = TypeVar("Owner")
 
-# What becomes of an image that is refused, among others.
+# What to do about an image that is refused.
 OnError = Literal["raise", "return"]
 
 __all__ = ["Classifier", "Prediction"]
 
 DEFAULT_BATCH_SIZE = 8
 
-# Of the threads of a forked process one loads the model again, and the others wait for it.
+# In a forked process one thread reloads the model while the others wait.
 _reopening = ForkSafeLock()
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class of one image.
+    """One predicted class of one image.
 
     Attributes:
-        label: name of the class; its index as text where the bundle has no labels.
-        index: position in the network's output.
+        label: name of the class; its index as text if the bundle has no labels.
+        index: index in the network's output.
         probability: 0 to 1.
 
     Examples:
@@ -68,26 +68,26 @@ class _OwnClass:
 class Classifier:
     """A variant of a bundle, or a lone ``.onnx`` or ``.pt`` file that vgg-export wrote, loaded and ready.
 
-    One classifier may be shared by threads. After a fork the child loads the model again at its first call, because the
-    engine's threads do not survive it.
+    Threads may share one classifier. After a fork the child loads the model again at its first call, because the
+    engine's threads do not survive a fork.
 
     Args:
         path: directory of the bundle, or the file.
-        variant: its name; by default ``onnx-fp32``, or the first ONNX variant where that is not there.
-            "recommended" takes the one that was the best on the machine that exported, or the default where none
-            was timed (``variant_reason`` says which of them it was). A lone file has none.
-        device: "cuda" runs on CUDA or raises; "auto" takes CUDA where it works, else the CPU
+        variant: its name; by default ``onnx-fp32``, or the first ONNX variant if the bundle lacks that.
+            "recommended" is the best one on the machine that exported, or the default if none was timed
+            (``variant_reason`` says which). A lone file has no variants.
+        device: "cuda" runs on CUDA or raises; "auto" takes CUDA if it works, else the CPU
             (``device_reason`` says why).
-        threads: CPU threads for one call, and as many again that decode the next images of a batch; by default
-            as many as this process may use at once.
-        backend: engine that runs it; by default the one for the variant's format. "auto" takes the fastest by a
-            trial of some seconds that this machine remembers (``backend_reason`` says why).
+        threads: CPU threads for one call, and as many again to decode the next images of a batch; by default as many as
+            this process may use.
+        backend: engine that runs it; by default the one for the variant's format. "auto" takes the fastest in a trial
+            of some seconds, which this machine remembers (``backend_reason`` says why).
         verify: compare the files with their checksums: True does so once on this machine, and again when a file was
-            written to, replaced or moved; "always" at every start; False never. It goes on beside loading, and no
-            prediction leaves before it has ended well: of a changed file that the engine can load, the first
-            prediction says so.
+            written to, replaced or moved; "always" at every start; False never. Hashing runs in parallel with loading,
+            and no prediction is returned until it has succeeded: if the engine can load a changed file, the first
+            prediction raises.
         max_pixels: larger images are refused before they are decoded.
-        cuda: what is asked of CUDA, such as TF32, where onnxruntime runs the model on it; by default nothing.
+        cuda: options of CUDA, such as TF32, for models that onnxruntime runs on it.
         profile: what to tune the CPU for: "latency" (one image at a time), "throughput" (large batches) or
             "low-memory".
 
@@ -152,12 +152,12 @@ class Classifier:
     def preprocess(self, image: ImageSource, *, channels: ChannelOrder = "RGB") -> InputArray:
         """Return ``image`` as the model takes it: float32 (channels, height, width).
 
-        Where preprocessing was embedded into the model, that is uint8 (height, width, channels): for :meth:`classify`
-        and :meth:`logits`, and not to be given here again, where uint8 is an image before all preprocessing.
+        If preprocessing was embedded into the model, the result is uint8 (height, width, channels). It is meant for
+        :meth:`classify` and :meth:`logits`; given to this method, uint8 is an image before any preprocessing.
 
         Args:
             image: what :func:`~vgg_runtime.imaging.decode.read_image` takes; or a float32 array (channels, height,
-                width), or (1, channels, height, width), that is preprocessed already.
+                width), or (1, channels, height, width), that has been preprocessed.
             channels: order of the colours in a uint8 array; "BGR" is for the frames of OpenCV.
 
         Raises:
@@ -181,7 +181,7 @@ class Classifier:
 
         Args:
             image, channels: what :meth:`preprocess` takes.
-            top_k: how many classes; all of them where there are fewer.
+            top_k: how many classes; all of them if there are fewer.
 
         Raises:
             ImageError: the image was refused.
@@ -197,11 +197,11 @@ class Classifier:
         batch_size: int = DEFAULT_BATCH_SIZE,
         channels: ChannelOrder = "RGB",
     ) -> list[list[Prediction]]:
-        """Return the ``top_k`` most probable classes of each image, best first; at most ``batch_size`` run at once.
+        """Return the ``top_k`` most probable classes of each image, best first, running up to ``batch_size`` at once.
 
         Args:
-            images: each what :meth:`preprocess` takes. So a uint8 array (images, height, width, channels) and a
-                preprocessed float32 array (images, channels, height, width) do too.
+            images: each as :meth:`preprocess` takes it. A uint8 array (images, height, width, channels) and a
+                preprocessed float32 array (images, channels, height, width) are accepted too.
             top_k: how many classes of each image.
             batch_size: images that run at once, at most.
             channels: as :meth:`preprocess` takes it, for every image.
@@ -226,15 +226,15 @@ class Classifier:
         top_k: int = 5,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> Iterator[tuple[Path, list[Prediction] | ImageError]]:
-        """Yield each file, and each image file below the folders among ``paths``, with its predictions or its refusal.
+        """Yield each file in ``paths``, and each image file below its folders, with its predictions or its ImageError.
 
         Args:
-            paths: files and folders, or one of them.
+            paths: files and folders, or a single one.
             top_k: how many classes of each image.
             batch_size: images that run at once, at most.
 
         Raises:
-            ImageError: a folder holds no image.
+            ImageError: a folder contains no images.
             UsageError: ``top_k`` or ``batch_size`` is out of range.
 
         Examples:
@@ -280,21 +280,21 @@ class Classifier:
         on_error: OnError = "raise",
         channels: ChannelOrder = "RGB",
     ) -> Iterator[list[Prediction] | ImageError]:
-        """Yield the ``top_k`` most probable classes of each image in its turn, best first.
+        """Yield the ``top_k`` most probable classes of each image in order, best first.
 
-        The next images are decoded and resized by ``threads`` threads while the network runs; no more than three
-        batches are in memory at once, however many images there are. A Pillow image or a file object is not for two
-        threads: these are read by the caller's.
+        While the network runs, ``threads`` threads decode and resize the next images; at most three batches are in
+        memory at once, however many images there are. Pillow images and file objects, which two threads must not share,
+        are read by the caller's thread.
 
         Args:
             images, channels: as :meth:`predict_batch` takes them.
             batch_size: images that run at once, at most.
-            on_error: what becomes of an image that is refused: its ImageError is raised after the predictions of the
-                images before it ("raise"), or yielded in its place ("return").
+            on_error: what to do about an image that is refused: raise its ImageError after the predictions of the
+                images before it ("raise"), or yield the error in its place ("return").
 
         Raises:
             ImageError: an image was refused, and ``on_error`` is "raise".
-            UsageError: an argument is out of range; at once, not at the first image.
+            UsageError: an argument is out of range; raised at once, not at the first image.
 
         Examples:
             >>> from vgg_runtime import Classifier, ImageError
@@ -307,8 +307,8 @@ class Classifier:
         if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise UsageError(
                 "expected several images, got one.",
-                hint="predict() takes one image, predict_files() takes folders; several arrays are a list, or one of "
-                "four dimensions.",
+                hint="predict() takes one image, predict_files() takes folders; pass several arrays as a list, or as "
+                "one array of four dimensions.",
             )
         if on_error not in get_args(OnError):
             raise UsageError(f"`on_error` must be 'raise' or 'return', got {on_error!r}.")
@@ -319,7 +319,7 @@ class Classifier:
     def _predictions_and_errors(
         self, images: Iterable[ImageSource], top_k: int, batch_size: int, channels: ChannelOrder
     ) -> Generator[list[Prediction] | ImageError]:
-        from vgg_runtime.imaging.prefetch import prefetch_images  # a pool of threads, which one image does without
+        from vgg_runtime.imaging.prefetch import prefetch_images  # not needed for a single image
 
         read = partial(self._try_preprocess, channels=channels)
         inputs = prefetch_images(images, read, workers=self.threads, ahead=2 * batch_size)
@@ -354,7 +354,7 @@ class Classifier:
         """Return the ``top_k`` most probable classes for each row of ``outputs`` (batch, classes), best first.
 
         Raises:
-            VerificationError: an output is such that there is no probability: NaN, or an infinite logit.
+            VerificationError: an output has no probability: it is NaN, or an infinite logit.
         """
         top_k = check_positive_int("top_k", top_k)
         labels, shares = self.manifest.labels, probabilities(outputs, self.manifest.output.kind)
@@ -363,7 +363,7 @@ class Classifier:
                 f"the variant {self.variant} gave outputs that are not finite (NaN or infinity) on {self.device}.",
                 hint="Use a variant of higher precision, and run vgg-run verify on the bundle.",
             )
-        # By output rather than by probability: float rounding may tie two probabilities; stable keeps index order.
+        # Sorted by output, as rounding may tie two probabilities; a stable sort keeps ties in index order.
         order = np.argsort(-outputs, axis=1, kind="stable")[:, :top_k]
         return [
             [Prediction(labels[i] if labels else str(i), int(i), float(row[i])) for i in best]
@@ -373,11 +373,11 @@ class Classifier:
     def logits(self, batch: InputArray) -> NDArray[np.float32]:
         """Return the network's raw output, float32 (batch, classes), for preprocessed float32 NCHW ``batch``.
 
-        One image without the batch dimension, as :meth:`preprocess` returns it, gives (1, classes). Where preprocessing
+        One image without the batch dimension, as :meth:`preprocess` returns it, gives (1, classes). If preprocessing
         was embedded into the model, ``batch`` is uint8 NHWC, and one image is HWC.
 
         Raises:
-            ImageError: the batch has another dtype, rank, size or number of images, or values that are not finite.
+            ImageError: the dtype, rank, size or number of images is wrong, or a value is not finite.
             BundleError: the model does not fit the manifest.
 
         Examples:
@@ -400,13 +400,14 @@ class Classifier:
             return self._outputs(np.stack(images) if len(images) > 1 else images[0][np.newaxis])
         outputs = []
         for part in _batches(images, fixed):
-            # A model of fixed batch size takes no less: the rest is padded with the last image and dropped again.
+            # A model of fixed batch size takes exactly that many: pad with the last image, and drop the surplus
+            # outputs.
             padded = np.stack(part + [part[-1]] * (fixed - len(part)))
             outputs.append(self._outputs(padded)[: len(part)])
         return np.concatenate(outputs)
 
     def _outputs(self, batch: InputArray) -> NDArray[np.float32]:
-        """Run what :meth:`preprocess` made, or :meth:`logits` has checked."""
+        """Run a batch made by :meth:`preprocess` or checked by :meth:`logits`."""
         outputs = self._open_backend().run(np.ascontiguousarray(batch))
         expected = (len(batch), self.manifest.output.classes)
         if outputs.shape != expected:
@@ -431,8 +432,8 @@ class Classifier:
 
     def __reduce__(self) -> NoReturn:
         raise UsageError(
-            "a classifier cannot be pickled, and so not be sent to another process.",
-            hint="Open one in each process; they share the memory of float weights, which stay the mapped file.",
+            "a classifier cannot be pickled, so it cannot be sent to another process.",
+            hint="Open one in each process; they share the memory of float weights, which are a mapped file.",
         )
 
     def __enter__(self) -> Self:
@@ -443,7 +444,7 @@ class Classifier:
 
 
 def _raise_errors(results: Generator[list[Prediction] | ImageError]) -> Iterator[list[Prediction]]:
-    with closing(results):  # ends its threads, whatever keeps the error alive
+    with closing(results):  # ends its threads, even if something keeps the error alive
         for result in results:
             if isinstance(result, ImageError):
                 raise result

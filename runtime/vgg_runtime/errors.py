@@ -1,4 +1,4 @@
-"""Every error that vgg-deploy raises on purpose, and the exit code that each stands for.
+"""Every error that vgg-deploy raises on purpose, and its exit code.
 
     VggDeployError                    1  internal error
     ├── UsageError                    2  the call itself is wrong: an option, an argument, a combination
@@ -8,17 +8,17 @@
     │   │   └── ArchitectureError        ... whose architecture is unknown, ambiguous or does not fit
     │   ├── ImageError                   an image
     │   ├── LabelsError                  a file of labels
-    │   ├── CalibrationError             calibration images, or a network that cannot be quantized so
+    │   ├── CalibrationError             calibration images, or a network that cannot be quantized that way
     │   ├── PreprocessingError           a description of preprocessing
     │   └── BundleError                  a bundle
-    ├── VerificationError             4  something differs from what it must equal
+    ├── VerificationError             4  two things that must agree differ
     │   ├── ParityError                  a variant and eager PyTorch
     │   ├── ChecksumError                a file and the checksum in the manifest
     │   └── SelfTestError                this machine's outputs and the golden ones
-    └── MissingCapabilityError        5  this machine lacks what was asked: CUDA, onnxruntime, an extra
+    └── MissingCapabilityError        5  this machine lacks something: CUDA, onnxruntime, an extra
         └── OutOfMemoryError             ... or the memory for it; the next, smaller call may work
 
-A message says what was found and what is accepted; the hint says what to do next.
+A message says what is wrong and what is accepted; the hint says what to do next.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class VggDeployError(Exception):
     """The root of the tree.
 
     Args:
-        message: what was found, and what is accepted.
+        message: what is wrong, and what is accepted.
         hint: what to do next; shown on a line of its own.
 
     Examples:
@@ -98,7 +98,7 @@ class ArchitectureError(CheckpointError):
 
 
 class ImageError(RefusedInputError):
-    """An image, or an array in its place, was refused."""
+    """An image, or an array given as one, was refused."""
 
 
 class LabelsError(RefusedInputError):
@@ -110,7 +110,7 @@ class PreprocessingError(RefusedInputError):
 
 
 class CalibrationError(RefusedInputError):
-    """Calibration images were refused, or a network that cannot be quantized in the way that was asked for."""
+    """Calibration images were refused, or a network that cannot be quantized as requested."""
 
 
 class BundleError(RefusedInputError):
@@ -118,7 +118,7 @@ class BundleError(RefusedInputError):
 
 
 class VerificationError(VggDeployError):
-    """Something differs from what it must equal."""
+    """Two things that must agree differ."""
 
     exit_code = 4
 
@@ -136,10 +136,10 @@ class SelfTestError(VerificationError):
 
 
 class MissingCapabilityError(VggDeployError):
-    """This machine lacks what was asked for."""
+    """This machine lacks something that was asked for."""
 
     exit_code = 5
 
 
 class OutOfMemoryError(MissingCapabilityError):
-    """The memory of this machine, or of its GPU, does not suffice for what was asked."""
+    """This machine, or its GPU, does not have enough memory for the call."""

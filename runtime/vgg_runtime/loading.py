@@ -1,4 +1,4 @@
-"""Loading what a classifier runs: a variant of a bundle, or a lone file that vgg-export wrote."""
+"""Loading the model of a classifier: a variant of a bundle, or a lone file that vgg-export wrote."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ __all__ = [
 # Whether files are compared with their checksums: once on this machine until they change, "always", or not at all.
 Verify = bool | Literal["always"]
 
-# The backend that runs a format, where the caller names none.
+# The backend that runs a format by default.
 ENGINES = {"onnx": "onnxruntime", "torchscript": "torchscript"}
 
-# Stands for the variant that was the best one on the machine that exported.
+# The name that stands for the best variant on the machine that exported.
 RECOMMENDED = "recommended"
 
-# The format that a backend runs; what plugs in from elsewhere may run any.
+# The format that a backend runs; backends that plug in may run any.
 _RUNS = {"onnxruntime": "onnx", "openvino": "onnx", "torchscript": "torchscript"}
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model that is loaded, and what is known of it.
+    """A loaded model, and what is known about it.
 
     Attributes:
-        variant: its name; of a lone file, the name of the file.
-        variant_reason: why it is that one.
+        variant: its name; for a lone file, the name of the file.
+        variant_reason: why this one was chosen.
         choice: the backend that loaded it.
-        load: loads it once more, as a forked process has to.
+        load: loads it again, as a forked process must.
     """
 
     manifest: Manifest
@@ -71,7 +71,7 @@ def open_model(
 
     Raises:
         BundleError, MissingCapabilityError: as :func:`open_in_bundle` and :func:`open_lone_file`.
-        UsageError: ``verify`` is something else, or a variant was named and ``path`` is a file.
+        UsageError: ``verify`` has another value, or a variant was named although ``path`` is a file.
     """
     if verify not in (True, False, "always"):
         raise UsageError(f"`verify` must be True, False or 'always', got {verify!r}.")
@@ -91,7 +91,7 @@ def open_in_bundle(
 
     Args:
         variant: its name, or "recommended"; by default float32 ONNX, or the first ONNX variant.
-        backend: its name; by default that of :data:`ENGINES`. "auto" tries those that are installed.
+        backend: its name; by default that of :data:`ENGINES`. "auto" tries all that are installed.
 
     Raises:
         BundleError: the bundle is damaged or lacks the variant.
@@ -114,7 +114,7 @@ def open_in_bundle(
     try:
         check_manifest_unchanged(bundle.manifest, checked.metadata, source=entry.file, as_error=BundleError)
     except BundleError:
-        checksums.require_digests()  # a model that was changed is the better reason
+        checksums.require_digests()  # if the model was changed, that is the better error
         raise
     return OpenedModel(bundle.manifest, entry.name, reason, choice, load_checked, checked)
 
@@ -128,7 +128,7 @@ def open_lone_file(path: Path, backend: str | None, placement: SessionConfig) ->
     """
     format_ = "torchscript" if path.suffix == ".pt" else "onnx"
     if backend == "auto":
-        choice = BackendChoice(ENGINES[format_], "a lone file has no golden outputs to hold another backend to")
+        choice = BackendChoice(ENGINES[format_], "a lone file has no golden outputs to check another backend against")
     else:
         choice = _named_backend(backend, format_)
     load = partial(open_backend, choice.backend, path, placement)
@@ -150,7 +150,7 @@ def _choice(
     from vgg_runtime.autoselect import choose_backend
 
     if checksums is not None:
-        checksums.require_digests()  # what is found out on a changed file would be remembered
+        checksums.require_digests()  # the trial of a changed file would be remembered
     return choose_backend(bundle, variant, placement)
 
 
@@ -159,12 +159,12 @@ def _named_backend(name: str | None, format_: str) -> BackendChoice:
     if name is None:
         return BackendChoice(default, "runs files of this format by default")
     if _RUNS.get(name, format_) != format_:
-        raise UsageError(f"{name} does not run {format_} files.", hint=f"Leave the backend to the format: {default}.")
+        raise UsageError(f"{name} does not run {format_} files.", hint=f"Omit `backend`; {default} runs this format.")
     return BackendChoice(name, "as asked")
 
 
 def _choose_variant(bundle: Bundle, name: str | None) -> tuple[Variant, str]:
-    """Return the variant and why it is that one."""
+    """Return the variant and why it was chosen."""
     if name is None:
         default = _default_variant(bundle.manifest)
         return default, _default_reason(bundle, default)
@@ -173,7 +173,7 @@ def _choose_variant(bundle: Bundle, name: str | None) -> tuple[Variant, str]:
     recommendation = read_recommendation(bundle)
     if recommendation is None:
         return _default_variant(bundle.manifest), "default, because no variant was timed when the bundle was exported"
-    from vgg_runtime._internal.cpu import cpu_model_name  # a prediction by the default variant does without
+    from vgg_runtime._internal.cpu import cpu_model_name  # not needed for the default variant
 
     reason = "recommended on the machine that exported"
     if recommendation.processor not in (None, cpu_model_name()):
@@ -184,7 +184,7 @@ def _choose_variant(bundle: Bundle, name: str | None) -> tuple[Variant, str]:
 def _default_reason(bundle: Bundle, default: Variant) -> str:
     try:
         recommendation = read_recommendation(bundle)
-    except BundleError:  # nobody asked for a recommendation, so the default does without
+    except BundleError:  # nobody asked for the recommendation, so do without it
         recommendation = None
     if recommendation is None:
         return "default"
@@ -207,7 +207,7 @@ class CheckedBackend:
     """Loads a backend while ``checksums`` are computed beside it.
 
     Raises:
-        BundleError: the files were changed. Where the engine can load them all the same, the first ``run`` says so.
+        BundleError: the files were changed. If the engine can load them all the same, the first ``run`` raises.
     """
 
     def __init__(self, load: Callable[[], Backend], checksums: PendingChecksums) -> None:
@@ -215,7 +215,7 @@ class CheckedBackend:
         try:
             self._backend = load()
         except Exception:
-            checksums.require_digests()  # a file that was changed is the better reason
+            checksums.require_digests()  # if a file was changed, that is the better error
             raise
         checksums.require_same_files()
         self.device, self.device_reason = self._backend.device, self._backend.device_reason

@@ -13,12 +13,12 @@ __all__ = ["compare", "probabilities", "snr_db"]
 
 
 # Two classes of one sample whose reference outputs differ by less than this share of its largest output are tied:
-# some ten times the error that reordering the sums of a deep float32 network makes.
+# about ten times the error from reordering the sums in a deep float32 network.
 TIE = 1e-5
 
 
 def snr_db(reference: NDArray[Any], actual: NDArray[Any]) -> float:
-    """Return the signal-to-noise ratio 10 log10(sum r^2 / sum (a - r)^2) in dB; infinity where both are equal."""
+    """Return the signal-to-noise ratio 10 log10(sum r^2 / sum (a - r)^2) in dB; infinity if both are equal."""
     reference, actual = np.asarray(reference, np.float64), np.asarray(actual, np.float64)
     noise = float(np.sum((actual - reference) ** 2))
     signal = float(np.sum(reference**2))
@@ -35,11 +35,11 @@ def compare(
     batch_sizes: Sequence[int] = (),
     tie: float = 0.0,
 ) -> ParityFigures:
-    """Compare ``actual`` with ``reference``, both float32 (samples, classes); ``names`` are those of the samples.
+    """Compare ``actual`` with ``reference``, both float32 (samples, classes); ``names`` are the names of the samples.
 
     The relative error divides by the largest absolute reference output of the sample, so that outputs near zero
-    do not blow it up. Agreements count a class as the same where the reference itself ties (:data:`TIE`);
-    ``top1_agreement_with_ties`` also where it separates both by less than ``tie`` standard deviations of the sample.
+    do not inflate it. Agreements count a class as the same if the reference itself ties (:data:`TIE`);
+    ``top1_agreement_with_ties`` also if it separates the two by less than ``tie`` standard deviations of the sample.
     An output that is not finite makes every figure a miss.
     """
     if reference.shape != actual.shape or reference.ndim != 2 or len(names) != len(reference):
@@ -70,14 +70,14 @@ def compare(
 
 
 def _storable(decibels: float) -> float | None:
-    """JSON has no infinity: None of equal outputs, -999 of no signal at all."""
+    """JSON has no infinity: None stands for equal outputs, -999 for no signal at all."""
     return None if decibels == math.inf else max(decibels, -999.0)
 
 
 def _centered_snr_db(r: NDArray[np.float64], a: NDArray[np.float64]) -> float | None:
     """The signal-to-noise ratio 10 log10(sum (r - m)^2 / sum (a - r)^2), where m is the mean of r over the samples.
 
-    Outputs that are nearly the same for every sample have a large signal that tells no sample from another.
+    Outputs that are nearly the same for every sample have a large signal that does not distinguish the samples.
     """
     if len(r) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The golden self-test: does this machine give the outputs that eager PyTorch gave on the build machine?"""
+"""The golden self-test: does this machine reproduce the outputs of eager PyTorch on the build machine?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vgg_runtime.metrics import compare
 
 __all__ = ["golden_mismatches", "verify_bundle"]
 
-_Golden = tuple[np.ndarray, np.ndarray]  # inputs as the network takes them, outputs of eager PyTorch
+_Golden = tuple[np.ndarray, np.ndarray]  # inputs of the network, outputs of eager PyTorch
 
 
 def verify_bundle(
@@ -25,8 +25,8 @@ def verify_bundle(
 ) -> dict[str, ParityFigures]:
     """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
 
-    The manifest has no checksum; it is compared with the one inside each model file, which knows all but what was
-    measured: the variants' figures and tolerances.
+    The manifest has no checksum; it is compared with its copy inside each model file, which has everything but what was
+    measured afterwards: the figures and tolerances of the variants.
 
     Args:
         path: directory of the bundle.
@@ -34,12 +34,12 @@ def verify_bundle(
         backend: engine that runs the variants; by default that of their format.
 
     Returns:
-        the figures of each variant that was run; empty where the bundle was exported without verification, or has
+        the figures of each variant that was run; empty if the bundle was exported without verification, or has
         no ONNX variant.
 
     Raises:
         BundleError: the bundle is incomplete or unreadable.
-        ChecksumError: a file has changed, the manifest included.
+        ChecksumError: a file, possibly the manifest, has changed.
         SelfTestError: a variant misses its tolerance on this machine.
 
     Examples:
@@ -52,7 +52,7 @@ def verify_bundle(
     if changed := bundle.changed_files():
         for variant in bundle.manifest.variants:
             if not variant.sha256.keys().isdisjoint(changed):
-                forget_verified(bundle.directory, variant.sha256)  # or the next classifier would trust its cache
+                forget_verified(bundle.directory, variant.sha256)  # or the next classifier would trust the cache
         raise ChecksumError(
             f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
             hint="Copy the bundle again from where it was exported.",
@@ -77,7 +77,7 @@ def verify_bundle(
 
 
 def golden_mismatches(bundle: Bundle, classifier: Classifier) -> list[str]:
-    """Return in words what the outputs of ``classifier``, a variant of ``bundle``, fall short of; empty if nothing.
+    """Return in words which tolerances the outputs of ``classifier``, a variant of ``bundle``, miss.
 
     Raises:
         BundleError: the bundle has no golden outputs, or unreadable ones.
@@ -91,7 +91,7 @@ def _read_golden(bundle: Bundle) -> _Golden:
     try:
         with bundle.path(GOLDEN).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             inputs, outputs = arrays["input"], arrays["output"]
-    except Exception as error:  # numpy and zipfile raise many kinds on a file that is no archive
+    except Exception as error:  # numpy and zipfile raise many kinds of errors on a damaged archive
         raise BundleError(f"{bundle.path(GOLDEN)} is unreadable: {error}.") from error
     input_spec, output_spec = bundle.manifest.input, bundle.manifest.output
     if (
@@ -125,5 +125,5 @@ def _refuse_misses(bundle: Bundle, figures: dict[str, ParityFigures]) -> None:
     if misses:
         raise SelfTestError(
             f"outputs on this machine differ from those of the build machine: {'; '.join(misses)}.",
-            hint="Another onnxruntime release or CPU may be at fault: compare vgg-run info with pip list.",
+            hint="A different onnxruntime release or CPU may be the cause: compare vgg-run info with pip list.",
         )

@@ -77,7 +77,7 @@ class TestFolderWatcher:
         lines, said = run(self.PROGRAM, example_bundle.directory, tmp_path, "--once")
         assert said == ""
         assert [line["image"] for line in lines] == ["bag.png", "broken.png", "sandal.png"]
-        assert "no image format" in lines[1]["error"]
+        assert "not in an image format" in lines[1]["error"]
         for line in (lines[0], lines[2]):
             best = classifier.predict(tmp_path / line["image"])[0]
             assert (line["label"], line["probability"]) == (best.label, pytest.approx(best.probability, abs=1e-4))
@@ -154,7 +154,7 @@ class TestHttpEndpoint:
     @pytest.mark.parametrize(
         ("changes", "status", "message"),
         [
-            ({"body": b"no image"}, 400, "no image format"),
+            ({"body": b"no image"}, 400, "not in an image format"),
             ({"body": b""}, 400, "empty"),
             ({"top_k": "0"}, 400, "an integer >= 1"),
             ({"top_k": "many"}, 400, "not a whole number"),

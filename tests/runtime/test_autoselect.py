@@ -84,7 +84,7 @@ class TestTheFastest:
 class TestWhatNeedsNoTrial:
     def test_one_engine(self, bundle: Path, trials: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(autoselect, "installed_engines", lambda: {"onnxruntime": "onnxruntime 1"})
-        assert choose(bundle) == BackendChoice("onnxruntime", "no other is installed")
+        assert choose(bundle) == BackendChoice("onnxruntime", "no other backend is installed")
         assert trials == []
 
     def test_nothing_to_hold_another_backend_to(
@@ -102,7 +102,8 @@ class TestWhatNeedsNoTrial:
         assert trials == []
 
     def test_cuda(self, bundle: Path, trials: list[list[str]]) -> None:
-        assert choose(bundle, SessionConfig("cuda", 1)) == BackendChoice("onnxruntime", "it alone runs on CUDA")
+        alone = BackendChoice("onnxruntime", "the only one that runs on CUDA")
+        assert choose(bundle, SessionConfig("cuda", 1)) == alone
         assert trials == []
 
     def test_a_program_without_a_python(

@@ -245,7 +245,7 @@ def test_each_image_is_predicted_or_refused_in_its_turn(bundle: Path, photos: Pa
         assert [isinstance(each, ImageError) for each in predictions] == [False, True, False, True, True, False]
         assert predictions[2] == classifier.predict(photos / "red.png")
         assert "there is no file" in str(predictions[3])
-        with pytest.raises(ImageError, match="in no image format"):
+        with pytest.raises(ImageError, match="not in an image format"):
             classifier.predict_batch(images, batch_size=batch_size)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("vgg-")]
 
@@ -254,7 +254,7 @@ def test_a_refused_image_is_raised_after_those_before_it(bundle: Path) -> None:
     with Classifier(bundle, device="cpu", threads=1) as classifier:
         results = classifier.predict_iter([RANDOM[0], RANDOM[1], b"no image", RANDOM[2]], batch_size=4)
         assert [next(results), next(results)] == [classifier.predict(image) for image in RANDOM[:2]]
-        with pytest.raises(ImageError, match="in no image format"):
+        with pytest.raises(ImageError, match="not in an image format"):
             next(results)
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("vgg-")]
         assert list(results) == []
@@ -283,7 +283,7 @@ def test_files_and_the_images_below_folders_are_predicted(bundle: Path, photos: 
         assert predictions == {file: classifier.predict(file, top_k=1) for file in predictions}
         with pytest.raises(ImageError, match="there is no file"):
             classifier.predict_batch([photos / "none.png"])
-        with pytest.raises(ImageError, match="holds no image"):
+        with pytest.raises(ImageError, match="contains no images"):
             classifier.predict_files([bundle])
 
 

@@ -1,4 +1,4 @@
-"""The one import of SciPy: what measures needs it, what predicts does not."""
+"""The only import of SciPy, which measuring needs and predicting does not."""
 
 from __future__ import annotations
 

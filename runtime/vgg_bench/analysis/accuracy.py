@@ -51,17 +51,17 @@ def read_labelled(folder: Path, manifest: Manifest, *, size: int | None = None, 
         labels = "none" if manifest.labels is None else ", ".join(manifest.labels[:5])
         raise UsageError(
             f"the folders in {folder} are not named after the bundle's labels ({labels}).",
-            hint="Accuracy needs one folder of images per class; export with `labels` where the bundle has none.",
+            hint="Accuracy needs one folder of images per class; export with `labels` if the bundle has none.",
         )
-    for file in files:  # what cannot be used is refused before anything is measured
+    for file in files:  # refuse unusable images before anything is measured
         manifest.prepare(read_image(file), name=str(file))
     return LabelledImages(tuple(files), tuple(classes))
 
 
 def quality_from_manifest(variant: str, manifest: Manifest) -> Quality:
-    """Return what the manifest tells of a variant; nothing of a name that it does not know."""
+    """Return the figures that the manifest has for a variant; none for a name that it does not know."""
     if variant == "eager":
-        return Quality(top1_agreement=1.0)  # it is what the others are held against
+        return Quality(top1_agreement=1.0)  # the others are compared with it
     parity = next((entry.parity for entry in manifest.variants if entry.name == variant), None)
     return Quality() if parity is None else Quality(parity.top1_agreement, parity.snr_db)
 
@@ -71,5 +71,5 @@ def accuracy_with_interval(answers: Sequence[int], classes: Sequence[int]) -> Es
     right = sum(a == b for a, b in zip(answers, classes, strict=True))
     interval = import_scipy_stats().binomtest(right, len(classes)).proportion_ci(method="wilson")
     share = right / len(classes)
-    # Rounding may take the end that is the share itself, at 0 and at 1, past it.
+    # At a share of 0 or 1 one end equals the share, and rounding may move it past that.
     return Estimate(share, min(float(interval.low), share), max(float(interval.high), share))

@@ -21,10 +21,10 @@ class Comparison:
     Attributes:
         names: of the first and the second run.
         same_machine: whether latencies that moved together with the baseline's count as equal.
-        noise: least share by which a latency must differ: the noise of both runs together.
-        notes: how the runs differ otherwise: machine, versions, checkpoint, failures, what is recommended.
+        noise: smallest relative difference of a latency that counts: the noise of both runs together.
+        notes: other differences of the runs: machine, versions, checkpoint, failures, recommendation.
         differences: every quantity of every row that both runs measured.
-        only_before, only_after: what one run alone has.
+        only_before, only_after: what only one of the runs has.
     """
 
     names: tuple[str, str]
@@ -48,9 +48,9 @@ class Comparison:
 def compare(before: Results, after: Results, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
     """Return what differs in ``after``.
 
-    A difference counts where the intervals do not overlap and the values differ by more than the noise that either
-    run states. On one machine a baseline that has moved shows that the machine has; latencies then count only where
-    their ratio to it differs as well.
+    A difference counts if the intervals do not overlap and the values differ by more than the noise that either
+    run states. If the baseline has moved on the same machine, it is the machine that has changed; a latency then counts
+    only if its ratio to the baseline differs as well.
     """
     same_machine = _machine(before) == _machine(after)
     noise = max(NOISE, before.machine.noise or 0, after.machine.noise or 0)
@@ -76,7 +76,7 @@ def compare(before: Results, after: Results, *, names: tuple[str, str] = ("A", "
 
 
 def as_text(comparison: Comparison) -> str:
-    """Return the comparison for people, changes first."""
+    """Return the comparison as readable text, changes first."""
     first, second = comparison.names
     lines = [f"{first} -> {second}", *comparison.notes, ""]
     if comparison.changes:
@@ -98,9 +98,9 @@ def _starts(before: Results, after: Results) -> int:
 
 
 def _by_subject(before: Results, after: Results) -> tuple[dict[BenchmarkCase, Row], dict[BenchmarkCase, Row]]:
-    """Return the rows of both that did not fail, by what they are matched on.
+    """Return the rows of both that did not fail, by the key that they are matched on.
 
-    Where each run has one number of threads, such as all that its machine has, that number is no part of it.
+    If each run has a single number of threads, such as all of its machine's, the key leaves it out.
     """
     one = all(len({row.subject.threads for row in results.rows}) == 1 for results in (before, after))
 
@@ -123,7 +123,7 @@ def _notes(before: Results, after: Results, names: tuple[str, str]) -> Iterator[
         unfinished = "" if results.method.finished else "; it was interrupted"
         yield f"Noise of {name}: {noise}{unfinished}."
     if _starts(before, after) < 2:
-        yield "Cold starts are not compared: one start tells no interval."
+        yield "Cold starts are not compared: a single start has no interval."
     about = (("checkpoint", before.source, after.source), ("bundle", before.bundle, after.bundle))
     yield from (f"The {name} differs: {a} -> {b}." for name, a, b in about if a != b)
     for name, a, b in _unequal(_machine(before), _machine(after)):
@@ -158,9 +158,9 @@ class Quantity:
     """Something that both runs measured of a row.
 
     Attributes:
-        margin: a change within this share is none, however narrow the intervals are.
-        more, less: what a row is that has become more, or less.
-        timed: whether the noise of the runs is its noise too.
+        margin: smallest relative change that counts, however narrow the intervals are.
+        more, less: words for an increase and for a decrease.
+        timed: whether the noise of the runs applies to it.
     """
 
     name: str
@@ -172,12 +172,12 @@ class Quantity:
     timed: bool = False
 
     def estimate(self, row: Row) -> Estimate | None:
-        """Return the value in ``row``; one without an interval is its own."""
+        """Return the value in ``row``; a plain number is its own interval."""
         value = self.of(row)
         return Estimate(value, value, value) if isinstance(value, int | float) else value
 
     def verdict(self, before: Row, after: Row, noise: float) -> str:
-        """Return in which way ``after`` differs by more than ``noise`` and beyond the intervals, or "equal"."""
+        """Return how ``after`` differs by more than ``noise`` and beyond the intervals, or "equal"."""
         a, b = self.estimate(before), self.estimate(after)
         if a is None or b is None or not _apart(a, b, max(self.margin, noise) if self.timed else self.margin):
             return EQUAL
@@ -188,7 +188,7 @@ LATENCY = Quantity(
     "latency", "ms", lambda row: row.latency.p50 if row.latency else None, NOISE, "slower", "faster", timed=True
 )
 
-# A process starts, and takes memory, less evenly than it computes.
+# Start-up and memory of a process vary more than its computing.
 COLD_START = Quantity(
     "cold start", "s", lambda row: row.cold_start_s, 0.2, "slower to start", "faster to start", timed=True
 )
@@ -208,7 +208,7 @@ class Difference:
     """A quantity of one row in both runs.
 
     Attributes:
-        verdict: "equal", or in which way the second run differs beyond noise.
+        verdict: "equal", or how the second run differs beyond noise.
     """
 
     subject: BenchmarkCase
@@ -220,10 +220,10 @@ class Difference:
 
     @classmethod
     def of(cls, before: Row, after: Row, quantity: Quantity, noise: float, *, by_ratio: bool) -> Difference | None:
-        """Return how ``quantity`` differs, None where a row has none.
+        """Return how ``quantity`` differs, None if a row has none.
 
         Args:
-            by_ratio: a latency counts as equal where its ratio to the baseline is.
+            by_ratio: a latency counts as equal if its ratio to the baseline does.
         """
         a, b = quantity.estimate(before), quantity.estimate(after)
         if a is None or b is None:

@@ -1,4 +1,4 @@
-"""What each measured thing is worth on this machine: ranks, and the Pareto front of size, latency and agreement."""
+"""Which variants are worth using on this machine: ranks, and the Pareto front of size, latency and agreement."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = [
     "recommended",
 ]
 
-# A difference of latency within this share is no reason to prefer a variant: timings of one machine repeat no better.
+# A smaller relative difference of latency is no reason to prefer a variant: timings on one machine repeat no better.
 NOISE = 0.05
 
-# A variant that answers differently more often than this may be acceptable, but is not recommended unasked.
+# A variant that agrees less often may be acceptable, but is not recommended unless asked for.
 MIN_AGREEMENT = 0.98
 
-# Files of one precision in two formats differ by less than this share, which is no reason to prefer either.
+# Files of one precision in two formats differ in size by less than this share: no reason to prefer either.
 SAME_SIZE = 0.01
 
-# Variants of a bundle that run without PyTorch begin so. What else is measured is there to compare with.
+# The prefix of variants that run without PyTorch. All others are measured for comparison only.
 DEPLOYABLE = "onnx-"
 
 Rank = Literal["recommended", "acceptable", "not worthwhile"]
@@ -43,12 +43,12 @@ NOT_WORTHWHILE: Rank = "not worthwhile"
 
 @dataclass(frozen=True)
 class Assessment:
-    """What a measured row is worth.
+    """The verdict on a measured row.
 
     Attributes:
         rank: "recommended" for at most one row of a run.
-        beaten_by: the fastest of those at the same batch size and threads that are no worse in size, latency and
-            agreement and better in one of them.
+        beaten_by: the fastest row at the same batch size and threads that is no worse in size, latency and agreement
+            and better in at least one of them.
         why: size and latency against the baseline, in words.
     """
 
@@ -58,12 +58,12 @@ class Assessment:
 
     @property
     def on_front(self) -> bool:
-        """Whether it is on the Pareto front of what is worthwhile."""
+        """Whether it is on the Pareto front of the worthwhile rows."""
         return self.beaten_by is None and self.rank != NOT_WORTHWHILE
 
     @property
     def label(self) -> str:
-        """The rank, or where that says little, the place on the Pareto front."""
+        """The rank; if that says little, the place on the Pareto front."""
         if self.rank != "acceptable":
             return self.rank
         return "on the front" if self.on_front else "dominated"
@@ -72,9 +72,9 @@ class Assessment:
 def rank_results(results: Results) -> dict[BenchmarkCase, Assessment]:
     """Return a verdict on every row that did not fail.
 
-    Recommended is, of the rows at the smallest batch size that run without PyTorch and answer as eager PyTorch does,
-    the fastest; of equally fast ones the smallest. A variant of lower precision whose ratio to the float32 baseline has
-    an interval above 1, and is above 1 by more than :data:`NOISE`, is not worthwhile.
+    Recommended is the fastest of the rows at the smallest batch size that run without PyTorch and agree with eager
+    PyTorch; of equally fast ones the smallest. A variant of lower precision is not worthwhile if its ratio to the
+    float32 baseline exceeds 1 by more than :data:`NOISE`, and the whole interval of that ratio is above 1.
     """
     measured = results.measured
     best = preferred(row for row in candidates(results) if _agreement(row) >= MIN_AGREEMENT)
@@ -90,21 +90,21 @@ def rank_results(results: Results) -> dict[BenchmarkCase, Assessment]:
 
 
 def recommended(results: Results) -> BenchmarkCase | None:
-    """Return the row to take where nothing else is asked for; None where no row can be taken into use."""
+    """Return the row to use if nothing else is required; None if no row can be deployed."""
     return next((subject for subject, verdict in rank_results(results).items() if verdict.rank == "recommended"), None)
 
 
 def candidates(results: Results) -> list[Row]:
-    """Return the rows that can be taken into use: of the bundle, without PyTorch, at the smallest batch size."""
+    """Return the rows that can be deployed: of the bundle, without PyTorch, at the smallest batch size."""
     rows = [row for row in results.measured if row.subject.variant.startswith(DEPLOYABLE)]
     smallest = min((row.subject.batch_size for row in rows), default=0)
     return [row for row in rows if row.subject.batch_size == smallest]
 
 
 def preferred(rows: Iterable[Row]) -> Row | None:
-    """Return the fastest of ``rows``, of equally fast ones the smallest, of these the one that needs least memory.
+    """Return the fastest of ``rows``; of equally fast ones the smallest, then the one that needs the least memory.
 
-    None where there are none.
+    None if there are none.
     """
     by_latency = sorted(rows, key=_latency)
     equal = [row for row in by_latency if equally_fast(row, by_latency[0])]
@@ -119,8 +119,8 @@ def equally_fast(row: Row, other: Row) -> bool:
 def describe_vs_baseline(baseline: str, *, size: float, latency: Estimate) -> str:
     """Return size and latency in units of those of ``baseline``, in words.
 
-    It is faster or slower only where the interval does not contain 1; "as fast" only where all of the interval is
-    within twice :data:`NOISE` of 1, otherwise the two cannot be told apart.
+    It is faster or slower only if the interval does not contain 1, and "as fast" only if the whole interval is within
+    twice :data:`NOISE` of 1; otherwise the two cannot be told apart.
     """
     share = f"{size:.0%} of the size of {baseline}"
     if latency.interval is None:
@@ -135,7 +135,7 @@ def describe_vs_baseline(baseline: str, *, size: float, latency: Estimate) -> st
 
 
 def _p50(row: Row) -> Estimate:
-    assert row.latency is not None  # failed rows are left out before
+    assert row.latency is not None  # failed rows were left out before
     return row.latency.p50
 
 
@@ -148,7 +148,7 @@ def _equal(a: Estimate, b: Estimate) -> bool:
 
 
 def _agreement(row: Row) -> float:
-    """The share that agrees with eager PyTorch; a variant that was not verified passes, as at the export."""
+    """The agreement with eager PyTorch; a variant that was not verified passes, as it did at export."""
     return 1.0 if row.quality.top1_agreement is None else row.quality.top1_agreement
 
 
@@ -166,7 +166,7 @@ def _beaten_by(row: Row, measured: list[Row]) -> BenchmarkCase | None:
 
 
 def _dominates(row: Row, other: Row) -> bool:
-    """Whether ``row`` is better than ``other`` in one of size, latency and agreement, and worse in none."""
+    """Whether ``row`` is better than ``other`` in size, latency or agreement, and worse in none of them."""
     smaller, larger = (a.bytes * (1 + SAME_SIZE) < b.bytes for a, b in ((row, other), (other, row)))
     equal = equally_fast(row, other)
     faster, slower = (not equal and _latency(a) < _latency(b) for a, b in ((row, other), (other, row)))

@@ -1,4 +1,4 @@
-"""How far from this machine's limit a call is (S. Williams, A. Waterman, D. Patterson, CACM 52 (2009), 65-76)."""
+"""The distance of a call from this machine's limit (S. Williams, A. Waterman, D. Patterson, CACM 52 (2009), 65-76)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ FLOAT32 = 4
 
 
 def roofline(manifest: Manifest, weight_bytes: int, batch_size: int, peaks: Peaks, p50_ms: float) -> Roofline | None:
-    """Return the roofline of a call, None where the manifest does not tell what the network costs.
+    """Return the roofline of a call, None if the manifest does not state what the network costs.
 
-    A call has to read the weights, as they are stored, and to write and read each activation, in float32. The limit
-    of arithmetic is float32's: 8-bit variants may pass it.
+    A call has to read the weights, in their stored precision, and to write and read each activation, in float32. The
+    limit of arithmetic is that of float32: 8-bit variants may exceed it.
     """
     macs, activations = manifest.architecture.macs, manifest.architecture.activations
     if macs is None or activations is None:

@@ -1,4 +1,4 @@
-"""The best that satisfies constraints, and the line that puts it to use."""
+"""The best row that satisfies constraints, and the commands that use it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Constraints", "Selection", "best"]
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a row must satisfy; None does not constrain.
+    """What a row must satisfy; None is no constraint.
 
     Attributes:
         max_latency_ms: median of one call, in milliseconds.
         max_size_mb: files of the variant, in MB (10^6 bytes).
-        min_agreement: share of samples with the best class of eager PyTorch, 0 to 1. None asks for
-            :data:`MIN_AGREEMENT` where the variant was verified; a number, for a variant that was.
+        min_agreement: share of samples with the best class of eager PyTorch, 0 to 1. None requires
+            :data:`MIN_AGREEMENT` if the variant was verified; a number requires that it was.
 
     Raises:
         UsageError: a limit is out of range.
@@ -52,7 +52,7 @@ class Constraints:
 
     def misses(self, row: Row) -> list[Miss]:
         """Return the constraints that ``row`` does not satisfy."""
-        assert row.latency is not None  # only what was measured is a candidate
+        assert row.latency is not None  # only measured rows are candidates
         latency, size, agreement = row.latency.p50.value, row.bytes / 1e6, row.quality.top1_agreement
         texts = []
         if self.max_latency_ms is not None and latency > self.max_latency_ms:
@@ -73,7 +73,7 @@ class Miss:
 
     Attributes:
         share: by how much, as a share of the limit.
-        message: the same for people.
+        message: the same in words.
     """
 
     share: float
@@ -82,11 +82,11 @@ class Miss:
 
 @dataclass(frozen=True)
 class Selection:
-    """The row to take into use.
+    """The row to deploy.
 
     Attributes:
-        why: what it was chosen for, and what is as fast.
-        command: the shell's line that uses it.
+        why: the reason for it, and the rows that are as fast.
+        command: the shell command that uses it.
         python: the line of Python that opens it.
     """
 
@@ -104,10 +104,10 @@ def best(
     Rows are those at the smallest batch size that run without PyTorch. Without constraints it is the recommended one.
 
     Args:
-        bundle: path that the lines name; by default the name in ``results``.
+        bundle: path in these lines; by default the name in ``results``.
 
     Raises:
-        VerificationError: nothing satisfies them; the hint names the nearest miss.
+        VerificationError: no row satisfies them; the hint names the nearest miss.
     """
     constraints = constraints or Constraints()
     rows = candidates(results)
@@ -128,9 +128,9 @@ def _excess(quantity: str, value: float, limit: float, unit: str) -> Miss:
 def _nothing(rows: list[Row], constraints: Constraints) -> VerificationError:
     if not rows:
         return VerificationError(
-            "nothing was measured that runs without PyTorch.", hint="Measure an ONNX variant with onnxruntime."
+            "nothing that runs without PyTorch was measured.", hint="Measure an ONNX variant with onnxruntime."
         )
-    # Nearest is the row whose greatest miss is the least, each as a share of its limit.
+    # The nearest row is the one whose largest miss, as a share of its limit, is the smallest.
     nearest = min(rows, key=lambda row: max(miss.share for miss in constraints.misses(row)))
     missed = " and ".join(miss.message for miss in constraints.misses(nearest))
     return VerificationError(
@@ -151,7 +151,7 @@ def _rival(other: Row, row: Row) -> str:
 
 
 def _placement(row: Row) -> tuple[str, str | None]:
-    """Return the device, and the engine where it is not the one that the runtime takes by itself."""
+    """Return the device, and the engine unless it is the runtime's default."""
     engine = row.subject.backend.removesuffix("-cuda")
     return "cuda" if engine != row.subject.backend else "cpu", None if engine == "onnxruntime" else engine
 
@@ -177,5 +177,5 @@ def _python(row: Row, bundle: str) -> str:
 
 
 def _source(value: str | int) -> str:
-    """Return ``value`` as Python, text in double quotes where it needs no escapes."""
+    """Return ``value`` as Python, with text in double quotes unless it needs escapes."""
     return f'"{value}"' if repr(value) == f"'{value}'" and '"' not in repr(value) else repr(value)

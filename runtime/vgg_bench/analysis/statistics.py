@@ -4,9 +4,9 @@ Calls of one round share the state of the machine, so they are not independent s
 hierarchical: it draws rounds, then calls within each. Percentile intervals of few rounds are too narrow; they are
 widened as Hesterberg's expanded percentile interval (The American Statistician 69 (2015), 371-386).
 
-A bootstrap never leaves the span of what was measured, and of fewer than six rounds even that span holds the true
-median less often than 95 % of the time (1 - 2^(1 - n) of n rounds). There the interval is Student's, on the logarithms
-of the rounds' figures. One round tells nothing of how rounds differ, so it has no interval.
+A bootstrap never leaves the span of the measurements, and with n < 6 rounds even that span holds the true median less
+than 95 % of the time (1 - 2^(1 - n)). The interval is then Student's, on the logarithms of the rounds' figures. One
+round says nothing about how rounds differ, so it has no interval.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Statistics = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
 
 RESAMPLES = 1000
 
-# Rounds whose span holds the true median 95 % of the time; with fewer, a bootstrap is too sure of itself.
+# With this many rounds their span holds the true median 95 % of the time; with fewer, a bootstrap is overconfident.
 ROUNDS_FOR_BOOTSTRAP = 6
 
-# Calls of which one is expected beyond the 99th percentile.
+# Of this many calls one is expected beyond the 99th percentile.
 CALLS_FOR_P99 = 100
 
 
@@ -62,7 +62,7 @@ def latency(rounds: Rounds, batch_size: int, copies: Sequence[float] = ()) -> La
 def ratio(rounds: Rounds, baseline: Rounds) -> Estimate:
     """Return the latency in units of the baseline's: the median over rounds of the ratio of both medians in a round.
 
-    A drift of the machine between rounds cancels out. Rounds that only one of the two has are left out.
+    A drift of the machine between rounds cancels out. Rounds that only one of the two took part in are left out.
     """
     pairs = list(zip(rounds, baseline, strict=False))
     generator = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def ratio(rounds: Rounds, baseline: Rounds) -> Estimate:
 
 
 def noise(rounds: Rounds, again: Rounds) -> float:
-    """Return by what share two measurements of the same thing differ in a round: the median over rounds."""
+    """Return the relative difference of two measurements of the same thing in a round: the median over rounds."""
     ratios = [float(np.median(b) / np.median(a)) for a, b in zip(rounds, again, strict=False)]
     return float(np.median(np.abs(np.array(ratios) - 1)))
 
@@ -121,7 +121,7 @@ def _with_interval(value: float, resampled: NDArray[np.float64], by_round: NDArr
     if len(by_round) < 2:
         return Estimate(value, None, None)
     low, high = _student(by_round) if len(by_round) < ROUNDS_FOR_BOOTSTRAP else _expanded(resampled, len(by_round))
-    # Of a skewed sample the interval may miss the value by a hair, as that of a minimum does.
+    # The interval of a skewed sample may just miss the value, as that of a minimum does.
     return Estimate(value, min(low, value), max(high, value))
 
 
@@ -136,7 +136,7 @@ def _student(by_round: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _expanded(resampled: NDArray[np.float64], rounds: int) -> tuple[float, float]:
-    """The percentile interval that cuts off less than 2.5 % of the resamples at each end where there are few rounds."""
+    """The percentile interval, which cuts off less than 2.5 % of the resamples at each end if rounds are few."""
     stats = import_scipy_stats()
     tail = stats.norm.cdf(-stats.t.ppf(0.975, rounds - 1) * (rounds / (rounds - 1)) ** 0.5)
     low, high = np.quantile(resampled, (tail, 1 - tail))

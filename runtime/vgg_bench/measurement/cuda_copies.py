@@ -12,10 +12,10 @@ __all__ = ["copies_of"]
 
 
 def copies_of(batch: InputArray, classes: int) -> Callable[[], object]:
-    """Return a function that makes them; it returns once they are done, as a call of the model does.
+    """Return a function that makes them and waits until they are done, as a call of the model does.
 
     Args:
-        classes: of the outputs, float32 (batch, classes).
+        classes: number of classes; the outputs are float32 (batch, classes).
     """
     import numpy as np
 

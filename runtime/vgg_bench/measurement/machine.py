@@ -1,4 +1,4 @@
-"""What the figures hold for: the machine and the packages."""
+"""The machine and the packages that the figures hold for."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def describe_machine(peaks: Mapping[int, Peaks], noise: float | None) -> Machine
 
 
 def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Return the version of each of ``packages`` that is installed; by default of those that may take part in a run."""
+    """Return the versions of the installed ``packages``; by default those that may take part in a run."""
     versions = {}
     for name in packages:
         try:

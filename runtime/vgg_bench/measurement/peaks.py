@@ -1,4 +1,4 @@
-"""The measured peaks of this machine's CPU: float32 multiply-accumulates, and reading memory.
+"""The measured peaks of this machine's CPU: float32 multiply-accumulates, and memory reads.
 
 python -m vgg_bench.measurement.peaks THREADS      prints ``{"gmac_per_s": ..., "gigabytes_per_s": ...}``
 """
@@ -17,14 +17,14 @@ from pathlib import Path
 
 __all__ = ["Peaks", "measure_peaks"]
 
-MODULE = "vgg_bench.measurement.peaks"  # not __name__, which is another where it runs as a script
+MODULE = "vgg_bench.measurement.peaks"  # not __name__, which is "__main__" in a script
 
 SIDE, FLOATS, REPEATS = 2048, 2**26, 8
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Of a number of threads.
+    """The peak rates at a number of threads.
 
     Attributes:
         gmac_per_s: 10^9 multiply-accumulates per second.
@@ -36,13 +36,13 @@ class Peaks:
 
 
 def measure_peaks(threads: int) -> Peaks | None:
-    """Measure in a process of its own, as the number of threads of a BLAS is settled at its import.
+    """Measure in a separate process, because a BLAS fixes its number of threads when it is imported.
 
     Returns:
-        None where that fails, for want of memory as a rule: it takes 300 MB.
+        None if that fails, usually for lack of memory: it takes 300 MB.
     """
     sizes = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), str(threads))
-    # OpenBLAS, which comes with numpy, takes its AVX2 kernels on AMD's processors that have AVX-512 too.
+    # numpy's OpenBLAS uses its AVX2 kernels on AMD processors even if they have AVX-512.
     wide = {"OPENBLAS_CORETYPE": "SkylakeX"} if _has_avx512() else {}
     command = [sys.executable, "-P", "-m", MODULE, str(threads)]
     done = subprocess.run(command, check=False, env=os.environ | sizes | wide, capture_output=True, text=True)
@@ -57,7 +57,7 @@ def _has_avx512() -> bool:
 
 
 def _gmac_per_s() -> float:
-    """By the product of two square matrices."""
+    """Measured by a product of two square matrices."""
     import numpy as np
 
     a = np.random.default_rng(0).random((SIDE, SIDE), dtype=np.float32)
@@ -66,7 +66,7 @@ def _gmac_per_s() -> float:
 
 
 def _gigabytes_per_s(threads: int) -> float:
-    """By the maximum of an array that no cache holds, a part per thread; numpy lets go of its lock meanwhile."""
+    """Measured by the maximum of an array too large for any cache, one part per thread; numpy releases the GIL."""
     import numpy as np
 
     parts = np.array_split(np.ones(FLOATS, np.float32), threads)

@@ -1,4 +1,4 @@
-"""The checkpoint itself in PyTorch, through what plugs in from the torch side."""
+"""The checkpoint itself in PyTorch, by backends that plug in through entry points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CHECKPOINT_BACKENDS", "IN_PYTORCH", "open_checkpoint", "require_chec
 # A function of the checkpoint's path, the session config and the manifest.
 CHECKPOINT_BACKENDS = "vgg_deploy.checkpoint_backends"
 
-# How the checkpoint's module is run, by the name that takes the place of a variant's.
+# The ways to run the checkpoint's module; these names stand in for the names of variants.
 IN_PYTORCH = ("eager", "compiled")
 
 
@@ -24,24 +24,24 @@ def open_checkpoint(how: str, checkpoint: Path, config: SessionConfig, manifest:
     """Run the network that ``manifest`` describes from its checkpoint, ``how`` being "eager" or "compiled".
 
     Raises:
-        MissingCapabilityError: what runs it is not installed.
+        MissingCapabilityError: nothing that runs it is installed.
     """
     plugged = {point.name: point for point in entry_points(group=CHECKPOINT_BACKENDS)}
     if how not in plugged:
-        raise MissingCapabilityError(f"nothing that is installed runs a checkpoint {how}.")
+        raise MissingCapabilityError(f"nothing that is installed can run a checkpoint as {how!r}.")
     backend: Backend = plugged[how].load()(checkpoint, config, manifest)
     return backend
 
 
 def require_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
-    """Refuse what cannot be run beside the bundle of ``manifest``.
+    """Refuse a checkpoint that cannot be measured beside the bundle of ``manifest``.
 
     Raises:
         MissingCapabilityError: PyTorch is not installed.
-        CheckpointError: the file cannot be read, or is another than the bundle was exported from.
+        CheckpointError: the file cannot be read, or the bundle was exported from another one.
     """
     if (why := why_no_torch()) is not None:
-        raise MissingCapabilityError(f"this machine lacks what runs a checkpoint: {why}")
+        raise MissingCapabilityError(f"a checkpoint cannot be run here: {why}")
     try:
         digest = sha256_of(checkpoint)
     except OSError as error:
@@ -49,5 +49,5 @@ def require_checkpoint(checkpoint: Path, manifest: Manifest) -> None:
     if manifest.source.sha256 not in (None, digest):
         raise CheckpointError(
             f"{checkpoint} is not the checkpoint that the bundle was exported from (SHA-256 differs).",
-            hint="Name that one, or export this one.",
+            hint="Name that checkpoint, or export this one.",
         )

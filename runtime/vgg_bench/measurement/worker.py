@@ -36,7 +36,7 @@ Run = Callable[["InputArray"], "NDArray[np.float32]"]
 
 
 def _classes(run: Run, file: str, batch_size: int) -> list[int]:
-    """The best class of each image in ``file``, in batches of the one size that the model may be fixed to."""
+    """The best class of each image in ``file``, run in batches of the model's size."""
     import numpy as np
 
     images = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -58,7 +58,7 @@ def _open(
     device: Literal["cpu", "cuda"],
     threads: int,
 ) -> Run:
-    """Open one of the three; a variant by the class that users open it by, so that its checks are in the figures."""
+    """Open one of the three; a variant through ``Classifier``, so that the figures include its checks."""
     from vgg_bench.measurement.pytorch import open_checkpoint
     from vgg_runtime.backends.base import SessionConfig
     from vgg_runtime.backends.registry import open_backend
@@ -90,8 +90,8 @@ def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: Inp
 @click.command()
 @click.argument("bundle")
 @click.option("--variant")
-@click.option("--file", type=click.Path(path_type=Path), help="A lone model in place of a variant.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="The bundle's checkpoint in place of a variant.")
+@click.option("--file", type=click.Path(path_type=Path), help="A model file instead of a variant.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="The bundle's checkpoint instead of a variant.")
 @click.option("--backend", help="By default that of the variant's format.")
 @click.option("--batch-size", type=int, default=1)
 @click.option("--threads", type=int)
@@ -129,5 +129,5 @@ if __name__ == "__main__":
     try:
         main(standalone_mode=False)
     except VggDeployError as error:
-        sys.stderr.write(error.message)  # without its hint: who started this process shows the last line
+        sys.stderr.write(error.message)  # without its hint: the parent process shows the last line
         sys.exit(error.exit_code)

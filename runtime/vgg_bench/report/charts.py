@@ -1,6 +1,6 @@
 """Latencies, memory and cold starts, one strip per row under its name, on one scale.
 
-As in the Pareto plot, places along the scale are percentages, and colours are classes of ``page.css``.
+As in the Pareto plot, positions along the scale are percentages, and colours are classes of ``page.css``.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def latency_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
     return _chart(
         strips,
         axis,
-        "Every timed call, in percent of the row's own median; what is slower than the scale is left out. The long "
-        "mark is the median, the short one the 99th percentile where there were 100 calls or more.",
+        "Every timed call, in percent of the row's own median; slower calls than the scale shows are left out. The "
+        "long mark is the median, the short one the 99th percentile if there were at least 100 calls.",
     )
 
 
@@ -57,13 +57,13 @@ def memory_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
     return _chart(
         strips,
         axis,
-        "MB of the process. The thin bar is the peak, the middle one what stays resident, the thick one the part of "
-        "that which no file backs.",
+        "MB of the process. The thin bar is the peak, the middle one the resident memory after the calls, the thick "
+        "one the part of that which no file backs.",
     )
 
 
 def cold_start_chart(rows: Sequence[Row], numbers: Numbers) -> Element:
-    """Return the time from process start to the first answer of each of ``rows``, and the loading in it."""
+    """Return the time from process start to the first answer of each of ``rows``, with loading as a part of it."""
     drawn = [(row, row.cold_start_s) for row in rows if row.cold_start_s is not None]
     axis = Scale.from_zero(start.greatest for _, start in drawn)
     strips = []
@@ -148,7 +148,7 @@ def _chart(strips: Sequence[Element], axis: Scale, caption: str) -> Element:
     return element("figure", element("ul", *strips, class_="strips"), scale, element("figcaption", caption))
 
 
-# From a spread of this many times on, a linear axis presses the smaller values together.
+# With a ratio of largest to smallest value above this, a linear axis would squeeze the small ones together.
 LOGARITHMIC_FROM = 5.0
 
 
@@ -167,7 +167,7 @@ class Scale:
 
     @classmethod
     def around(cls, values: Iterable[float], *, margin: float = 0.08) -> Scale:
-        """Return a scale for positions, with ``margin`` of its length free at either end."""
+        """Return a scale for positions, with a ``margin`` at either end, as a share of its length."""
         positive = [value for value in values if value > 0] or [1.0]
         low, high = min(positive), max(positive)
         if high / low >= LOGARITHMIC_FROM:
@@ -177,7 +177,7 @@ class Scale:
         return cls(low - space, high + space)
 
     def percent(self, value: float) -> float:
-        """Return the place of ``value``: 0 at the low end, 100 at the high one; what lies outside, at that end."""
+        """Return the position of ``value``: 0 at the low end, 100 at the high end, clipped to these."""
         value = min(max(value, self.low), self.high)
         if self.logarithmic:
             return 100 * math.log(value / self.low) / math.log(self.high / self.low)
@@ -204,6 +204,6 @@ class Scale:
 
 
 def _round_steps(length: float) -> Iterable[float]:
-    """Yield the round steps, smallest first, that divide ``length`` into six parts at most."""
+    """Yield the round steps, smallest first, that divide ``length`` into at most six parts."""
     power = math.floor(math.log10(length))
     return (m * 10.0**e for e in (power - 1, power, power + 1) for m in (1, 2, 5) if length / (m * 10.0**e) <= 6)

@@ -1,4 +1,4 @@
-"""What is shown of a row, on the terminal and on the page: one line per column."""
+"""The columns of the table on the terminal and on the page, one line each."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Column:
 
     Attributes:
         title: with its unit.
-        about: what it is, in a sentence.
-        value: to sort by; None where the row has no such figure.
-        text: as it is shown where there is a value.
-        detail: whether the terminal, where space is scarce, goes without it.
+        about: its meaning, in a sentence.
+        value: to sort by; None if the row has no such figure.
+        text: how a value is shown.
+        detail: whether the terminal, where space is scarce, leaves it out.
     """
 
     title: str
@@ -63,7 +63,7 @@ def _percent(share: float) -> str:
 
 
 def _accuracy(accuracy: Estimate) -> str:
-    assert accuracy.interval is not None  # Wilson's needs one image
+    assert accuracy.interval is not None  # Wilson's interval needs one image only
     low, high = accuracy.interval
     return f"{accuracy.value:.1%} ({low:.1%}-{high:.1%})"
 
@@ -76,7 +76,7 @@ def _whole_percent(share: float) -> str:
     return f"{share:.0%}"
 
 
-# Shown only where a run has several of them.
+# Shown only if a run has more than one of them.
 SETTINGS: tuple[Column, ...] = (
     _number("batch", "Images per call.", lambda row: row.subject.batch_size, str),
     _number("threads", "CPU threads of one call.", lambda row: row.subject.threads, str),
@@ -89,7 +89,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("agrees", "Same best class as eager PyTorch.", lambda row: row.quality.top1_agreement, _percent),
     _estimate("accuracy", "Right answers on the labelled samples.", lambda row: row.quality.accuracy, _accuracy),
     _number("start s", "Until the first answer.", lambda row: row.cold_start_s.value if row.cold_start_s else None),
-    _number("peak MB", "Greatest resident memory.", lambda row: row.memory.peak if row.memory else None),
+    _number("peak MB", "Peak resident memory.", lambda row: row.memory.peak if row.memory else None),
     _number(
         "private MB",
         "Memory after the last call that no file backs.",
@@ -99,7 +99,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("GPU MB", "Memory of the device.", lambda row: row.memory.gpu if row.memory else None),
     _number(
         "of limit",
-        "Roofline for float32 over the median latency; 8-bit arithmetic may pass 100%.",
+        "Roofline for float32 over the median latency; 8-bit arithmetic may exceed 100%.",
         lambda row: row.roofline.share if row.roofline else None,
         _whole_percent,
     ),
@@ -111,7 +111,7 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def visible_columns(results: Results) -> tuple[Column, ...]:
-    """Return the columns that tell something: settings that differ, and figures that a row has."""
+    """Return the columns worth showing: settings that differ, and figures that at least one row has."""
     rows = results.measured
     settings = [column for column in SETTINGS if len({column.value(row) for row in rows}) > 1]
     return (*settings, *(column for column in COLUMNS if any(column.value(row) is not None for row in rows)))

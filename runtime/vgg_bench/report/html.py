@@ -8,7 +8,7 @@ __all__ = ["Element", "as_html", "element"]
 
 
 def element(tag: str, *children: Element | str, **attributes: str | float) -> Element:
-    """Return an element; ``class_`` stands for "class", ``aria_label`` for "aria-label", a number for its digits."""
+    """Return an element; the attribute ``class_`` becomes "class", ``aria_label`` "aria-label", a number its digits."""
     result = Element(tag, {name.strip("_").replace("_", "-"): _text(value) for name, value in attributes.items()})
     for child in children:
         if not isinstance(child, str):
@@ -21,9 +21,9 @@ def element(tag: str, *children: Element | str, **attributes: str | float) -> El
 
 
 def as_html(root: Element) -> str:
-    """Return a document; what <script> and <style> hold stands there as it is."""
+    """Return a document; the contents of <script> and <style> are not escaped."""
     text = "<!doctype html>\n" + tostring(root, encoding="unicode", method="html") + "\n"
-    return text.encode("utf-8", "backslashreplace").decode()  # file names may be no text
+    return text.encode("utf-8", "backslashreplace").decode()  # a file name may not be valid UTF-8
 
 
 def _text(value: str | float) -> str:

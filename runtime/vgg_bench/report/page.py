@@ -26,7 +26,7 @@ def page(results: Results, *, choice: Selection | None = None) -> str:
     It adapts to the width (from 360 px), to light and dark, and to paper.
 
     Args:
-        choice: the best row, which is named first, with the line that uses it.
+        choice: the best row, shown first, with the commands that use it.
     """
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     rows, verdicts = sorted_rows(results.rows), rank_results(results)
@@ -49,7 +49,7 @@ def page(results: Results, *, choice: Selection | None = None) -> str:
 
 
 def _policy(style: str, script: str) -> Element:
-    """Forbid the browser every source but the page's own style and script, whatever a label may hold."""
+    """Forbid the browser every source but the page's own style and script, whatever a label contains."""
     allowed = f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}"
     return element("meta", http_equiv="Content-Security-Policy", content=allowed)
 
@@ -98,7 +98,7 @@ def _recommendation(choice: Selection, verdicts: Mapping[BenchmarkCase, Assessme
 def _charts(
     rows: Sequence[Row], verdicts: Mapping[BenchmarkCase, Assessment], numbers: Mapping[BenchmarkCase, int]
 ) -> Iterator[Element]:
-    """Yield the plots for each batch size and number of threads, whose rows compare with one another."""
+    """Yield the plots for each batch size and number of threads; rows are comparable within one."""
     settings = list(dict.fromkeys((row.subject.batch_size, row.subject.threads) for row in rows))
     for batch_size, threads in settings:
         same = [row for row in rows if (row.subject.batch_size, row.subject.threads) == (batch_size, threads)]
@@ -142,7 +142,7 @@ def _table_row(
 
 
 def _by(verdict: Assessment, numbers: Mapping[BenchmarkCase, int]) -> Iterator[Element]:
-    """Yield what dominates a row, by its number."""
+    """Yield a note with the number of the row that dominates this one, if any."""
     if verdict.label == "dominated" and verdict.beaten_by is not None:
         yield element("small", f"by {numbers[verdict.beaten_by]} {verdict.beaten_by.variant}")
 
@@ -166,7 +166,7 @@ def _compression(curve: Sequence[CompressionPoint]) -> Element:
 
 
 def _figure(text: str, value: float) -> Element:
-    """Return a cell with the interval, where there is one, below the value."""
+    """Return a cell with the interval, if any, below the value."""
     main, _, interval = text.partition(" (")
     below = [element("small", interval.rstrip(")"))] if interval else []
     return element("td", main, *below, data_value=repr(value))

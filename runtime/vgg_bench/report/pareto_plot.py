@@ -1,4 +1,4 @@
-"""Size against latency, as SVG whose places are percentages: it fills a phone and a desk without scaling its text."""
+"""Size against latency, as SVG with positions in percent: it fits a phone and a desktop without scaling its text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Point:
 def pareto_plot(
     rows: Sequence[Row], verdicts: Mapping[BenchmarkCase, Assessment], numbers: Mapping[BenchmarkCase, int]
 ) -> Element:
-    """Return the plot of ``rows``: shape by backend, hollow where agreement is low, the Pareto front joined."""
+    """Return the plot of ``rows``: shape by backend, hollow if agreement is low, with the Pareto front joined."""
     sizes = Scale.around(_size(row) for row in rows)
     latencies = Scale.around(_latency(row) for row in rows)
     outlines = dict(zip(dict.fromkeys(row.subject.backend for row in rows), cycle(SHAPES), strict=False))
@@ -69,7 +69,7 @@ def pareto_plot(
         _front_list(points),
         element(
             "figcaption",
-            "Lower left is better; both scales are those of the points, not from zero. The numbers are those of the "
+            "Lower left is better; both scales fit the points and do not start at zero. The numbers are those of the "
             f"table. {_front_note(points)}",
         ),
     )
@@ -150,12 +150,12 @@ def _marker(point: _Point) -> Element:
     parts = [element("title", title), element("path", d=point.outline)]
     if point.verdict.rank == "recommended":
         parts.append(element("circle", r="11", class_="ring"))
-    # A group cannot be placed in percent; a drawing inside the drawing can.
+    # A <g> cannot be positioned in percent; a nested <svg> can.
     return element("svg", *parts, x=f"{point.x:.2f}%", y=point.y, overflow="visible", class_=" ".join(classes))
 
 
 def _labels(points: Iterable[_Point]) -> Iterator[Element]:
-    """Yield a number by each point, below the front and above the rest; points close together share one."""
+    """Yield the number of each point, below the front and above the rest; points close together share one label."""
     groups: list[list[_Point]] = []
     for point in points:
         group = next((group for group in groups if _near(point, group[0])), None)

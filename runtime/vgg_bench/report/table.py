@@ -25,10 +25,10 @@ STYLES = {"recommended": "bold green", NOT_WORTHWHILE: "red", "dominated": "dim"
 
 
 def show(results: Results, console: Console, *, choice: Selection | None = None) -> None:
-    """Print ``results`` on ``console``, as several tables below one another where it is too narrow for one.
+    """Print ``results`` on ``console``, split into several tables if it is too narrow for one.
 
     Args:
-        choice: the best row, which is named with the line that uses it.
+        choice: the best row, shown with the commands that use it.
 
     Raises:
         MissingCapabilityError: rich is not installed.
@@ -46,34 +46,34 @@ def show(results: Results, console: Console, *, choice: Selection | None = None)
         for panel in _panels(names, figures, console.width):
             console.print(_table(names, panel, styles))
             console.print()
-    # Text, because what stands in brackets is no markup; unwrapped, so that a command is copied as one line.
+    # Text, so that brackets are not markup; unwrapped, so that a command can be copied as one line.
     for line in [*notes(results), *_use(choice)]:
         console.print(Text(line), soft_wrap=True)
 
 
 def notes(results: Results) -> list[str]:
-    """Return what the figures hold for, how sure they are, and what there are none of, one line each."""
+    """Return lines on what the figures hold for, how certain they are, and which are missing."""
     machine, method = results.machine, results.method
     lines = [f"{results.bundle} ({results.architecture}) on {machine.processor}, {machine.cpus} CPUs{_gpu(results)}."]
     settings = {(row.subject.batch_size, row.subject.threads) for row in results.rows}
     if len(settings) == 1:
         lines.append("Batch {}, threads {}.".format(*settings.pop()))
-    lines.append(f"In parentheses: 95% intervals. Latencies count as equal where these overlap, or within {NOISE:.0%}.")
+    lines.append(f"In parentheses: 95% intervals. Latencies count as equal if these overlap, or within {NOISE:.0%}.")
     if any(row.latency and row.latency.p50.interval is None for row in results.rows):
-        lines.append("No interval: one round tells nothing of how rounds differ; such latencies count as equal.")
+        lines.append("No interval: one round says nothing about how rounds differ; such latencies count as equal.")
     if any(results.is_baseline(row) for row in results.measured):
         lines.append("Ratios are relative to {} on {} at the same batch size and threads.".format(*results.baseline))
     lines += _dominated(results)
     if machine.noise is not None:
         lines.append(f"Noise: the same thing measured again differed by {machine.noise:.1%} in this run.")
     if not method.finished:
-        lines.append("The run was interrupted: this is what was measured until then.")
+        lines.append("The run was interrupted: these are the measurements up to then.")
     lines += [f"Failed: {row.subject.name}: {row.failure}" for row in results.rows if row.latency is None]
     return lines + [f"Absent: {backend}: {reason}" for backend, reason in results.absent.items()]
 
 
 def _dominated(results: Results) -> Iterator[str]:
-    """Yield what "dominated" means and by what each such row is, where there is one."""
+    """Yield what "dominated" means and which row dominates each dominated one, if there are any."""
     verdicts = rank_results(results)
     one_setting = len({subject.setting for subject in verdicts}) == 1
 
@@ -88,7 +88,7 @@ def _dominated(results: Results) -> Iterator[str]:
     if pairs:
         yield (
             "Dominated: another row of the same batch size and threads is better in size, latency or agreement and "
-            f"worse in none: {'; '.join(pairs)}."
+            f"worse in none of them: {'; '.join(pairs)}."
         )
 
 
@@ -114,7 +114,7 @@ def _figures(results: Results, rows: Sequence[Row], verdicts: Mapping[BenchmarkC
 
 
 def _panels(names: Sequence[Cells], figures: Sequence[Cells], width: int) -> Iterator[list[Cells]]:
-    """Yield the figures of each table: as many as ``width`` characters hold beside the names, at least one."""
+    """Yield the figures of each table: as many as fit in ``width`` characters beside the names, at least one."""
     room = width + GAP - sum(map(_width, names))  # no gap follows the last one
     panel: list[Cells] = []
     for cells in figures:

@@ -1,1 +1,1 @@
-"""Timing calls in processes of their own, in turns: what the choice of a backend and vgg-bench share."""
+"""Timing calls in separate processes that take turns."""

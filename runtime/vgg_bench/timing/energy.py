@@ -1,4 +1,4 @@
-"""Counters of energy: RAPL of the processor, NVML of an NVIDIA GPU; read where the machine lets this process."""
+"""Energy counters, if this process may read them: RAPL of the processor, NVML of an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class EnergyReading:
     """A counter at one moment.
 
     Attributes:
-        joules: since the counter last began at 0.
-        wraps_at: joules at which it begins again.
+        joules: since the counter last started at 0.
+        wraps_at: joules at which it wraps around to 0.
     """
 
     joules: float
@@ -27,21 +27,21 @@ class EnergyReading:
 
 
 def read_counters(device: Literal["cpu", "cuda"], *, powercap: Path = POWERCAP) -> tuple[EnergyReading, ...]:
-    """Return the counters of the processor's packages, or of the GPU; none where they are absent or not readable.
+    """Return the counters of the processor's packages, or of the GPU; none if they are absent or unreadable.
 
-    They count the whole package or board, idle power and other processes included.
+    They count the whole package or board, including idle power and other processes.
     """
     if device == "cuda":
         joules = nvml.energy_joules()
         return () if joules is None else (EnergyReading(joules, float("inf")),)
-    # "intel-rapl:0" is a package, on AMD too; "intel-rapl:0:0" is a part of it.
+    # "intel-rapl:0" is a package, also on AMD; "intel-rapl:0:0" is a part of it.
     packages = sorted(zone for zone in powercap.glob("intel-rapl:*") if zone.name.count(":") == 1)
     try:
         return tuple(
             EnergyReading(_microjoules(zone / "energy_uj") / 1e6, _microjoules(zone / "max_energy_range_uj") / 1e6)
             for zone in packages
         )
-    except (OSError, ValueError):  # only root may read it, as a rule
+    except (OSError, ValueError):  # usually only root may read it
         return ()
 
 

@@ -1,4 +1,4 @@
-"""What the driver of an NVIDIA GPU tells through NVML, by the package nvidia-ml-py; None where either is missing."""
+"""Figures from the driver of an NVIDIA GPU, through NVML and the package nvidia-ml-py; None if either is missing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 def energy_joules() -> float | None:
-    """Return the joules that the first GPU spent since its driver was loaded."""
+    """Return the joules that the first GPU has used since its driver was loaded."""
     return _ask(lambda nvml, gpu: float(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)) / 1e3)
 
 
 def used_megabytes() -> float | None:
-    """Return the memory of the first GPU that is taken, by whoever it is, in MB."""
+    """Return the used memory of the first GPU, by all processes, in MB."""
     return _ask(lambda nvml, gpu: float(nvml.nvmlDeviceGetMemoryInfo(gpu).used) / 1e6)
 
 
@@ -33,5 +33,5 @@ def _ask(question: Callable[[Any, Any], T]) -> T | None:
     try:
         pynvml.nvmlInit()
         return question(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
-    except pynvml.NVMLError:  # no driver, no GPU, or one that does not tell
+    except pynvml.NVMLError:  # no driver, no GPU, or no such figure
         return None

@@ -20,11 +20,11 @@ __all__ = ["Failure", "Start", "Turn", "Worker", "WorkerEndedError"]
 
 @dataclass(frozen=True)
 class Start:
-    """Of a process, in seconds.
+    """Start-up times of a process, in seconds.
 
     Attributes:
         cold_start_s: until its first answer was received.
-        load_s: until the model was open, counted from when everything of ours was imported.
+        load_s: opening the model, counted from when all imports were done.
     """
 
     cold_start_s: float
@@ -33,14 +33,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Turn:
-    """What a subject's process told of one turn.
+    """One turn, as reported by the subject's process.
 
     Attributes:
         latencies: in seconds.
-        start: where the process was started for this turn.
+        start: None if the process was started for an earlier turn.
         copies_s: seconds that copying to and from the device takes, None on the CPU.
         energy_j: joules per call.
-        gpu_mb: memory that the device gave out since before the model was opened.
+        gpu_mb: memory of the device allocated since before the model was opened.
     """
 
     latencies: tuple[float, ...]
@@ -53,14 +53,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a subject cannot be measured; ``exit_code`` is that of the design."""
+    """Why a subject cannot be measured; ``exit_code`` is that of the commands."""
 
     message: str
     exit_code: int
 
 
 class WorkerEndedError(Exception):
-    """A worker's process ended instead of giving an answer."""
+    """A worker's process ended instead of answering."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -68,7 +68,7 @@ class WorkerEndedError(Exception):
 
 
 class Worker:
-    """A context in which a worker's process answers; it is started with the first request.
+    """A worker's process as a context; the first request starts it.
 
     Args:
         command: to run.
@@ -87,7 +87,7 @@ class Worker:
         self.end()
 
     def turn(self, *, seconds: float, min_calls: int, max_calls: int) -> Turn:
-        """Have calls timed until they took ``seconds`` together, but at least and at most so many.
+        """Time calls until they took ``seconds`` together, within the given bounds on their number.
 
         Raises:
             WorkerEndedError: the process ended.
@@ -105,7 +105,7 @@ class Worker:
         )
 
     def classify(self, images: str) -> list[int]:
-        """Return the best class of each image in the ``.npy`` file ``images``, each as the variants take it.
+        """Return the best class of each image in the ``.npy`` file ``images``, which are as the variants take them.
 
         Raises:
             WorkerEndedError: the process ended.
@@ -116,16 +116,16 @@ class Worker:
         return classes
 
     def end(self) -> None:
-        """End the process, where it runs."""
+        """End the process if it is running."""
         if self._process is not None:
             self._process.kill()
-            with suppress(BrokenPipeError):  # leaving closes its stdin, which flushes what it did not read
+            with suppress(BrokenPipeError):  # leaving closes its stdin, which flushes unread requests
                 self._process.__exit__(None, None, None)
             self._process = None
             self._said.close()
 
     def _start(self) -> Start:
-        # A file and not a pipe: whoever fills a pipe that nobody reads is stuck.
+        # A file rather than a pipe: a process that fills a pipe nobody reads is stuck.
         self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  closed by end()
         begun = time.perf_counter()
         self._process = subprocess.Popen(
@@ -134,7 +134,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
-            start_new_session=True,  # Ctrl-C is for us: what was measured is kept
+            start_new_session=True,  # Ctrl-C is for this process, which keeps the measurements
         )
         load_s = self._answer()["load_s"]
         return Start(time.perf_counter() - begun, load_s)
@@ -142,7 +142,7 @@ class Worker:
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended; what it said comes as its answer
+        with suppress(BrokenPipeError):  # it has ended; the reason follows in place of its answer
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         return self._answer()
@@ -159,6 +159,6 @@ class Worker:
     def _failure(self, code: int) -> Failure:
         self._said.seek(0)
         lines = self._said.read().strip().splitlines()
-        if code < 0:  # the system ends whoever takes the memory of others
+        if code < 0:  # most likely the system, for lack of memory
             return Failure(f"its process was ended by signal {-code}", MissingCapabilityError.exit_code)
-        return Failure(lines[-1] if lines else f"its process ended with {code} and no word", max(code, 1))
+        return Failure(lines[-1] if lines else f"its process exited with code {code} and no message", max(code, 1))

@@ -1,4 +1,4 @@
-"""Interleaved rounds over subjects that each live in a process of their own."""
+"""Interleaved rounds over subjects, each in its own process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vgg_bench.timing.process import Failure, Turn, Worker, WorkerEndedError
 
 __all__ = ["Schedule", "turns"]
 
-# A process is kept for its next turn while this share of the machine's memory is left.
+# A process is kept for its next turn while this share of the machine's memory is available.
 MIN_AVAILABLE = 0.25
 
 
@@ -20,12 +20,12 @@ class Schedule:
     """How much is measured.
 
     Attributes:
-        rounds: turns of each subject.
-        seconds: that the calls of a turn take together at least, where that is no more than ``max_calls``.
-        min_calls: of a turn.
-        max_calls: of a turn.
-        starts: processes that each subject is started in anew, one a round; the last of them is kept for the rounds
-            that remain.
+        rounds: number of turns of each subject.
+        seconds: duration of a turn at least, unless ``max_calls`` end it earlier.
+        min_calls: calls per turn at least.
+        max_calls: calls per turn at most.
+        starts: number of first rounds in which each subject gets a new process; the last of these is kept for the
+            remaining rounds.
     """
 
     rounds: int
@@ -36,7 +36,7 @@ class Schedule:
 
 
 def turns(subjects: Mapping[str, Sequence[str]], schedule: Schedule) -> Generator[tuple[str, Turn | Failure]]:
-    """Yield each turn as it is done: every subject once a round, one after another.
+    """Yield each turn as it completes: every subject once per round, one after another.
 
     A subject that fails has no more turns. Closing the generator ends every process.
 
@@ -47,7 +47,7 @@ def turns(subjects: Mapping[str, Sequence[str]], schedule: Schedule) -> Generato
     with ExitStack() as stack:
         kept: dict[str, Worker] = {}
         for number in range(schedule.rounds):
-            # Every other round backwards, so that nobody always follows the same neighbour.
+            # Every other round backwards, so that no subject always follows the same neighbour.
             for name in list(running)[:: 1 if number % 2 == 0 else -1]:
                 worker = kept.pop(name, None) or stack.enter_context(Worker(running[name]))
                 try:

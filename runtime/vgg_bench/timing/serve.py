@@ -12,8 +12,8 @@ from typing import Any, Literal
 __all__ = ["image_like_batch", "serve"]
 
 
-# A subject is steady once this many calls in a row were no faster than the fastest so far, by more than this share,
-# and the processor had this many seconds to raise its frequency.
+# A subject is steady once this many calls in a row were not faster than the fastest so far by more than this share, and
+# the processor has had this many seconds to raise its frequency.
 STEADY_CALLS, STEADY_SHARE, MIN_WARM_UP_S = 2, 0.02, 0.05
 
 
@@ -29,11 +29,11 @@ def serve(
     """Answer requests on stdin until it closes, timing ``call``.
 
     Args:
-        load_s: seconds that opening took.
-        device: whose energy and memory are counted.
-        gpu_before: MB of the device that were taken before opening.
-        copy: copies what one call copies to and from the device, and nothing else.
-        classify: the best class of each image in a file.
+        load_s: seconds that opening the model took.
+        device: the device to measure energy and memory of.
+        gpu_before: MB of the device in use before opening.
+        copy: only the copies of one call to and from the device.
+        classify: returns the best class of each image in a file.
     """
     call()
     _reply({"load_s": load_s})
@@ -46,7 +46,7 @@ def serve(
 
 
 def image_like_batch(shape: tuple[int, ...], dtype: str = "float32") -> Any:
-    """Return a seeded batch with the spread of normalized images, or of pixels where ``dtype`` is "uint8".
+    """Return a seeded batch with the spread of normalized images, or of pixels if ``dtype`` is "uint8".
 
     Latency does not depend on the values.
     """

@@ -1,1 +1,1 @@
-"""What the rest of the package is built with; nothing here is public."""
+"""Building blocks of the packages; nothing here is public."""

@@ -1,4 +1,4 @@
-"""What was found out once at some cost, kept in readable files: one for each key, in a folder for each kind."""
+"""A cache of JSON files: one file per key, in one folder per kind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cache_directory() -> Path:
     """Return $VGG_DEPLOY_CACHE, or the platform's directory for caches.
 
     Raises:
-        RuntimeError: this user has no home directory, as in containers of any user's number.
+        RuntimeError: this user has no home directory, as in containers that run under an arbitrary user id.
     """
     if directory := os.environ.get("VGG_DEPLOY_CACHE"):
         return Path(directory)
@@ -34,12 +34,12 @@ def cache_directory() -> Path:
 
 
 def load_entry(kind: str, key: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return what was stored under ``key``; None where there is nothing, or nothing readable."""
+    """Return the entry stored under ``key``; None if there is none, or it is unreadable."""
     try:
         stored = json.loads(_file(kind, key).read_text(encoding="utf-8"))
         return stored if stored["key"] == dict(key) else None
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
-        return None  # absent or damaged: it is found out again
+        return None  # absent or damaged: computed again
 
 
 def store_entry(kind: str, key: Mapping[str, str], values: Mapping[str, Any], *, level: int = logging.WARNING) -> None:
@@ -47,14 +47,16 @@ def store_entry(kind: str, key: Mapping[str, str], values: Mapping[str, Any], *,
     try:
         file = _file(kind, key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.urandom(8).hex()}.part")  # threads share a process number, as containers may
+        part = file.with_suffix(
+            f".{os.urandom(8).hex()}.part"
+        )  # threads, and processes in containers, may share a process id
         try:
             part.write_text(json.dumps({"key": dict(key), **values}, indent=1), encoding="utf-8")
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
-        logger.log(level, "what was found out cannot be kept for the next time: %s", error)
+        logger.log(level, "the cache cannot be written, so this will be computed again next time: %s", error)
 
 
 def remove_entry(kind: str, key: Mapping[str, str]) -> None:
@@ -62,7 +64,7 @@ def remove_entry(kind: str, key: Mapping[str, str]) -> None:
     try:
         _file(kind, key).unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
-        logger.warning("an entry of the cache that no longer holds cannot be removed: %s", error)
+        logger.warning("an outdated entry of the cache cannot be removed: %s", error)
 
 
 def _file(kind: str, key: Mapping[str, str]) -> Path:

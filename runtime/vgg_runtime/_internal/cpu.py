@@ -1,4 +1,4 @@
-"""The processor: how many CPUs this process may use, and what it is called."""
+"""The processor: its name, and how many CPUs this process may use."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["available_cpus", "available_threads", "cpu_model_name", "cpu_quota"]
 def available_threads() -> int:
     """Return the number of threads that can run at once in this process, at least 1.
 
-    The host's core count is no guide: a container may pin fewer cores (the affinity mask) or grant a share of
-    their time (the control group's quota, rounded up to whole cores).
+    The host's core count may be too high: a container may be pinned to fewer cores (the affinity mask), or have a
+    share of their time (the control group's quota, rounded up to whole cores).
     """
     cpus, quota = available_cpus(), cpu_quota()
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
@@ -28,9 +28,9 @@ def available_cpus() -> int:
 
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
-    """Return the CPUs' worth of time that control groups grant to this process; None for no limit.
+    """Return the limit that control groups set for this process, in CPUs; None if there is none.
 
-    A limit holds for all groups inside, so it is the least one from the process's own group up to the root, by
+    A limit applies to all nested groups, so this is the smallest from the process's own group up to the root, in
     version 2's interface or version 1's.
     """
     quotas = (_quota(group) for group in _groups(root, membership))
@@ -38,7 +38,7 @@ def cpu_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/pro
 
 
 def _groups(root: Path, membership: Path) -> Iterator[Path]:
-    """The folders of this process's control groups and of those around them."""
+    """The folders of this process's control groups and of their parents."""
     yield from (root, root / "cpu")
     try:
         lines = membership.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -46,7 +46,7 @@ def _groups(root: Path, membership: Path) -> Iterator[Path]:
         return
     for controllers, path in (line.split(":", 2)[1:] for line in lines if line.count(":") > 1):
         group = PurePosixPath(path)
-        if ".." in group.parts:  # it lies outside of the part of the tree that the container sees
+        if ".." in group.parts:  # outside the part of the tree that the container sees
             continue
         if not controllers or "cpu" in controllers.split(","):
             tree = root / "cpu" if controllers else root
@@ -68,9 +68,9 @@ def _quota(group: Path) -> float | None:
 
 @cache
 def cpu_model_name() -> str:
-    """Return what the CPU calls itself, such as "AMD EPYC 7763"; its architecture where it does not say."""
+    """Return what the CPU calls itself, such as "AMD EPYC 7763"; its architecture if it does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):  # no Linux, or one on a CPU that has no such line, as on arm64
+    except (OSError, StopIteration):  # not Linux, or a CPU without such a line, as on arm64
         return platform.processor() or platform.machine()

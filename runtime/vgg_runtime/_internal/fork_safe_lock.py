@@ -1,4 +1,4 @@
-"""What a fork leaves to a child: a lock that nobody holds, and no threads."""
+"""Locks and threads across a fork: a lock that no child inherits as held, and a check for threads that are gone."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["ForkSafeLock", "require_own_threads"]
 
 
 class ForkSafeLock:
-    """One thread at a time holds it; in a forked child nobody does, whoever of the parent did.
+    """A lock held by one thread at a time, and by none in a forked child, even if the parent held it.
 
-    It lives as long as the process: make one per module.
+    It lives as long as the process: create one per module.
     """
 
     def __init__(self) -> None:
@@ -28,15 +28,15 @@ class ForkSafeLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold it for the time of a block, after which the lock that was taken is let go, also across a fork."""
+        """Hold it during a block; the lock that was acquired is released afterwards, even across a fork."""
         with self._lock:
             yield
 
 
 def require_own_threads(process: int, owner: str) -> None:
-    """Refuse to go on in a process that was forked from ``process``, which has the threads of ``owner``."""
+    """Raise UsageError in a process that was forked from ``process``, which has the threads of ``owner``."""
     if process != os.getpid():
         raise UsageError(
             f"this process was forked from the one that made the {owner}, and has none of its threads.",
-            hint="Make another around the same classifier, in each process.",
+            hint="Create one in each process, around the same classifier.",
         )

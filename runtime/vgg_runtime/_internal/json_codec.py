@@ -1,8 +1,8 @@
 """Frozen dataclasses to and from JSON, checked field by field.
 
-Supports what the manifest is made of: str, int, float, bool, None, Literal, unions of those, ``tuple[X, ...]``,
-tuples of fixed length, ``dict[str, X]`` and nested dataclasses. A JSON object must hold every field that has no
-default and nothing that is not a field.
+Supports the types of the manifest: str, int, float, bool, None, Literal, unions of those, ``tuple[X, ...]``,
+tuples of fixed length, ``dict[str, X]`` and nested dataclasses. A JSON object must hold every field without a
+default, and nothing else than fields.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class MismatchError(ValueError):
-    """A JSON value is not of the declared type; the message says where, what was found and what is accepted."""
+    """A JSON value is not of the declared type; the message gives its place, the value and the accepted type."""
 
 
 def to_json(value: Any) -> Any:
@@ -45,7 +45,7 @@ def from_json(cls: type[T], data: Any, *, where: str = "") -> T:
     """Return an instance of the dataclass ``cls`` made from parsed JSON.
 
     Raises:
-        MismatchError: a field is missing, unknown or of another type, or the dataclass refused the values.
+        MismatchError: a field is missing, unknown or of the wrong type, or the dataclass refused the values.
     """
     if not isinstance(data, Mapping):
         raise MismatchError(f"{where or 'the document'} is {_shown(data)}, not a JSON object")
@@ -89,7 +89,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _matches(hint: type, value: Any) -> bool:
-    """Whether JSON's ``value`` is of the type ``hint``; a number is one that is finite and fits into 64 bits."""
+    """Whether the JSON ``value`` is of the type ``hint``; numbers must be finite and fit into 64 bits."""
     if hint not in (int, float):
         return isinstance(value, hint)
     if isinstance(value, bool) or not isinstance(value, int if hint is int else int | float):
@@ -102,7 +102,7 @@ def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
         try:
             return _convert(choice, value, where)
         except MismatchError as error:
-            # Of a union with None, the other side tells what is wrong inside it.
+            # For a union with None, the error of the other member is more precise.
             if dataclasses.is_dataclass(choice) and value is not None:
                 raise error
     raise MismatchError(f"{where} is {_shown(value)}, not {' or '.join(map(_name, choices))}")

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["distribution_version", "lazy_names"]
 
-# PEP 440's form for a source tree that nobody installed.
+# The version of a source tree that is not installed, in the form of PEP 440.
 UNKNOWN = "0+unknown"
 
 
@@ -34,7 +34,7 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
 
 def distribution_version() -> str:
     """Return the version of the installed vgg-deploy, or "0+unknown" in a source tree that is not installed."""
-    from importlib.metadata import PackageNotFoundError, version  # 15 ms, which no prediction should wait for
+    from importlib.metadata import PackageNotFoundError, version  # takes 15 ms, which no prediction should wait for
 
     try:
         return version("vgg-deploy")

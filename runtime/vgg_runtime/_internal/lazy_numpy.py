@@ -1,10 +1,10 @@
-"""numpy and Pillow, imported when they are first used.
+"""numpy and Pillow, imported on first use.
 
-The import of numpy takes as long as hashing 100 MB. ``Classifier`` starts the thread that hashes before anything needs
-numpy, so that the two go on side by side: the first prediction of a network of 400 MB comes 8 % sooner (measured).
+Importing numpy takes as long as hashing 100 MB. ``Classifier`` starts the thread that hashes before anything needs
+numpy, so that the two run in parallel: the first prediction of a network of 400 MB is 8 % sooner (measured).
 
-These are the names that annotations use, and ``typing.get_type_hints`` looks them up in the module that has the
-annotation: evaluating ``NDArray[np.float32]`` or ``Image.Image`` is a first use like any other. Type checkers see the
+Annotations use these names, and ``typing.get_type_hints`` looks them up in the annotated module: evaluating
+``NDArray[np.float32]`` or ``Image.Image`` is a first use like any other. Type checkers see the
 packages themselves.
 """
 
@@ -22,7 +22,7 @@ class _LazyModule:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(import_module(self._module), name)
-        setattr(self, name, value)  # found without this method from now on
+        setattr(self, name, value)  # from now on found without this method
         return value
 
 

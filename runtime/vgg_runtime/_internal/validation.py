@@ -1,4 +1,4 @@
-"""Arguments that callers write in more than one way, checked; and counts as messages write them."""
+"""Checks of arguments, and counts with their nouns in messages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Word = TypeVar("Word", bound=str)
 
 
 def check_positive_int(name: str, value: int, *, maximum: int | None = None) -> int:
-    """Return ``value``, which the caller gave as ``name``.
+    """Return ``value``, the argument called ``name``, as an int.
 
     Raises:
-        UsageError: it is not an integer, less than 1, or greater than ``maximum``.
+        UsageError: it is not an integer from 1 to ``maximum``.
     """
     accepted = ">= 1" if maximum is None else f"from 1 to {maximum}"
     if not hasattr(value, "__index__") or value < 1 or (maximum is not None and value > maximum):
@@ -25,11 +25,11 @@ def check_positive_int(name: str, value: int, *, maximum: int | None = None) -> 
 
 
 def as_words(words: Word | Iterable[Word]) -> tuple[Word, ...]:
-    """Return the one or several ``words`` as a tuple: a string is one word, not its letters."""
+    """Return one or several ``words`` as a tuple; a string is one word, not a sequence of letters."""
     return (words,) if isinstance(words, str) else tuple(words)
 
 
 def counted(count: int, noun: str) -> str:
-    """Return ``count`` with ``noun`` in the number that goes with it: "1 channel", "10 classes"."""
+    """Return ``count`` and ``noun``, in the plural if needed: "1 channel", "10 classes"."""
     ending = "" if count == 1 else "es" if noun.endswith("ss") else "s"
     return f"{count} {noun}{ending}"

@@ -1,1 +1,1 @@
-"""Engines that run a variant, behind one protocol: one file each, one line each in base.BACKENDS."""
+"""Engines that run a variant, behind one protocol: one file each, and one line each in registry.BACKENDS."""

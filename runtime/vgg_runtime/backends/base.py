@@ -1,4 +1,4 @@
-"""What every backend is and takes: the protocol, and how a model is to be run."""
+"""The protocol of backends, and the configuration of a session."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Profile:
 
     Attributes:
         packs_floats: whether float weights are copied into the layout of the matrix kernels when the model is loaded.
-            8-bit and 4-bit weights always are: packing them anew at every call takes a VGG-16 4 to 10 times as long.
-        packs_in_parallel: whether all threads pack, each another weight.
+            8-bit and 4-bit weights always are: a VGG-16 that packs them at every call takes 4 to 10 times as long.
+        packs_in_parallel: whether all threads pack, one weight each.
         keeps_buffers: whether memory for activations is kept for the next call.
         spins: whether idle threads wait for work in a loop for a while before they sleep.
     """
@@ -53,31 +53,31 @@ class Profile:
 # Measured on a VGG-16, 2 threads of an x86-64 with AVX-512 VNNI, ONNX Runtime 1.31.
 PROFILES: dict[ProfileName, Profile] = {
     "latency": Profile(
-        # One image takes as long without (80 ms), and the weights stay the mapped file: loading takes 0.1 s instead of
+        # Unpacked, one image takes as long (80 ms), and the weights stay a mapped file: loading takes 0.1 s instead of
         # 0.5 s, and memory peaks 290 MiB lower. Two or eight images at once take 1 to 3 % longer. In a network of
-        # nothing but fully connected layers two take 2 to 3 times as long, and eight 1.7 times: still a third of the
-        # time for each that a single one takes.
+        # fully connected layers alone, two take 2 to 3 times as long and eight 1.7 times, which is still a third of the
+        # time per image that a single one takes.
         packs_floats=False,
         # Loads int8 weights in 0.09 s instead of 0.15 s, but memory peaks 70 MiB higher.
         packs_in_parallel=False,
-        # Without, 18 MiB less for one image, but every call asks the system for memory anew.
+        # Off, it would save 18 MiB for one image, but every call would request its memory from the system again.
         keeps_buffers=True,
-        # Waking threads that sleep costs up to 2 % of 22 ms. Off by itself on a quota, which spinning uses up.
+        # Waking sleeping threads costs up to 2 % of 22 ms. Turned off under a CPU quota, which spinning would use up.
         spins=True,
     ),
     "throughput": Profile(
         packs_floats=True,
         packs_in_parallel=True,
         keeps_buffers=True,
-        # Between two batches the cores have images to decode.
+        # Between two batches the cores decode images.
         spins=False,
     ),
     "low-memory": Profile(
         packs_floats=False,
         packs_in_parallel=False,
-        # What a call needed goes back to the system: 190 MiB after a batch of eight.
+        # The memory of a call is returned to the system: 190 MiB after a batch of eight.
         keeps_buffers=False,
-        # Where memory is short, cores are few and have others to serve.
+        # Machines with little memory have few cores, which other processes need too.
         spins=False,
     ),
 }
@@ -85,13 +85,13 @@ PROFILES: dict[ProfileName, Profile] = {
 
 @dataclass(frozen=True)
 class CudaOptions:
-    """Choices for a model on CUDA; none of them is taken unasked.
+    """Options for a model on CUDA, all off by default.
 
     Attributes:
-        tf32: round the factors of products to TF32's 10 bits of mantissa: faster, and outside of the promised parity.
+        tf32: round factors to TF32's 10 bits of mantissa: faster, but outside the guaranteed parity.
         graph_batch_sizes: batch sizes to capture as CUDA graphs, which are launched as a whole instead of kernel by
-            kernel. Each keeps the weights in the device's memory once more.
-        memory_limit: most bytes that a session may take of the device's memory for weights and activations.
+            kernel. Each needs a further copy of the weights on the device.
+        memory_limit: maximum bytes of device memory for the weights and activations of a session.
 
     Raises:
         UsageError: a batch size or the limit is below 1.
@@ -115,20 +115,20 @@ class CudaOptions:
 
 Device = Literal["auto", "cpu", "cuda"]
 
-# As many as the largest processors have cores; more than there are cores only wait for one another.
+# The largest processors have about as many cores; threads beyond the cores only wait for one another.
 MAX_THREADS = 256
 
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """Where and how wide a model is to run.
+    """How a model is run: device, threads, tuning.
 
     Attributes:
-        device: "cuda" runs on CUDA or fails; "auto" takes CUDA where it works, else the CPU.
+        device: "cuda" runs on CUDA or fails; "auto" takes CUDA if it works, else the CPU.
         threads: CPU threads for one call, at least 1.
-        profile: what to tune for; an engine that has no such choice takes no notice.
-        precision: of the variant, such as "fp32"; None where it is not known.
-        cuda: what is asked of CUDA, where ONNX Runtime runs the model on it.
+        profile: what to tune for; ignored by engines without such a choice.
+        precision: of the variant, such as "fp32"; None if unknown.
+        cuda: options of CUDA, for models that ONNX Runtime runs on it.
     """
 
     device: Device
@@ -141,7 +141,7 @@ class SessionConfig:
 def session_config(
     device: Device, threads: int | None, profile: ProfileName, cuda: CudaOptions | None
 ) -> SessionConfig:
-    """Return what a caller of :class:`~vgg_runtime.Classifier` asked for, with the defaults in place of None.
+    """Return the configuration for the arguments of :class:`~vgg_runtime.Classifier`, with defaults for None.
 
     Raises:
         UsageError: an argument is out of range, or has no effect on the device.
@@ -159,10 +159,10 @@ def session_config(
 
 @dataclass(frozen=True)
 class BackendChoice:
-    """A backend, and why it is that one.
+    """A backend and the reason for choosing it.
 
     Attributes:
-        latency_ms: of one call, by backend; empty where there was nothing to measure.
+        latency_ms: of one call, by backend; empty if there was nothing to measure.
     """
 
     backend: str

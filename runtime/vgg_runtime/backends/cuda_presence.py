@@ -1,4 +1,4 @@
-"""Whether CUDA can be used in this process, and what of it is missing where it cannot."""
+"""Whether CUDA can be used in this process, and if not, what is missing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["CUDA_PROVIDER", "built_with_cuda", "require_cuda"]
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
-# The driver's library is no part of any wheel. cuDNN's is loaded by this name at the first convolution, which is too
-# late to choose another device (onnxruntime/core/providers/cuda/cudnn_loader.cc).
+# The driver's library is not in any wheel. cuDNN's is loaded by this name at the first convolution, which is too late
+# to choose another device (onnxruntime/core/providers/cuda/cudnn_loader.cc).
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
 
@@ -35,7 +35,7 @@ _DEVICE = "nvidia-smi shows the GPU, its driver and its free memory. Otherwise u
 
 
 def built_with_cuda() -> bool:
-    """Whether the installed onnxruntime is one for GPUs.
+    """Whether the installed onnxruntime is built for GPUs.
 
     Raises:
         MissingCapabilityError: none is installed.
@@ -44,7 +44,7 @@ def built_with_cuda() -> bool:
 
 
 def require_cuda() -> None:
-    """Load CUDA's libraries and reach for the GPU.
+    """Load CUDA's libraries and try the GPU.
 
     Raises:
         MissingCapabilityError: something is missing; the message names it.
@@ -55,7 +55,7 @@ def require_cuda() -> None:
     if libraries := _missing_libraries(onnxruntime):
         raise _missing(f"{', '.join(libraries)} cannot be loaded", _LIBRARIES)
     try:
-        # The surest test there is: four bytes of the device's memory.
+        # The most reliable test: allocate four bytes on the device.
         onnxruntime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda")
     except Exception as error:  # onnxruntime has no common base class for its errors
         raise _missing(f"the GPU cannot be used: {cause_of(error)}", _DEVICE) from error
@@ -74,8 +74,8 @@ def _missing_libraries(onnxruntime: Any) -> list[str]:
 
 @cache
 def _preload(onnxruntime: Any) -> tuple[str, ...]:
-    """Load the CUDA libraries that pip installed, else the system's; return the names of those that are nowhere."""
-    with contextlib.redirect_stdout(io.StringIO()) as printed:  # it prints what it does not find
+    """Load the CUDA libraries that pip installed, else the system's; return the names of missing ones."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:  # it prints the names of missing libraries
         onnxruntime.preload_dlls(directory="")
     return tuple(dict.fromkeys(re.findall(r"^Failed to load ([\w.+-]+): ", printed.getvalue(), re.MULTILINE)))
 

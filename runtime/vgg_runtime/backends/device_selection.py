@@ -1,4 +1,4 @@
-"""Which device ONNX Runtime takes: the one that was asked for, or the one that "auto" chooses and tells."""
+"""The device that ONNX Runtime runs on: the requested one, or the one that "auto" chooses and reports."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def open_on_device(model: Path, config: SessionConfig) -> Backend:
     """Load the ONNX file ``model`` on the device of ``config``.
 
     Raises:
-        MissingCapabilityError: onnxruntime is missing, or CUDA where it was asked for, or this process is a fork of
-            one that uses CUDA.
+        MissingCapabilityError: onnxruntime is missing, or CUDA is although it was asked for, or this process was
+            forked from one that uses CUDA.
         BundleError: onnxruntime refuses the file.
     """
     if config.device == "cpu":
@@ -35,13 +35,13 @@ def open_on_device(model: Path, config: SessionConfig) -> Backend:
         if config.device == "cuda":
             raise
         why_not = error.message
-    # Whoever installed an onnxruntime with CUDA expects the GPU; one without it has no choice to tell of.
+    # A user who installed an onnxruntime with CUDA expects the GPU; without CUDA there was no choice to report.
     logger.log(logging.WARNING if built_with_cuda() else logging.INFO, "running on the CPU: %s", why_not)
     return _on_cpu(model, config, why_not)
 
 
 def _require_no_fork() -> None:
-    """Refuse even where the CPU would do: a classifier that was on CUDA would move to the CPU without a word."""
+    """Refuse even if the CPU would do: a classifier that was on CUDA would move to the CPU silently."""
     if _process_on_cuda not in (None, os.getpid()):
         raise MissingCapabilityError(
             "this process was forked from one that uses CUDA, and CUDA does not survive a fork.",
@@ -56,7 +56,7 @@ def _on_cpu(model: Path, config: SessionConfig, reason: str) -> Backend:
 
 
 def _on_cuda(model: Path, config: SessionConfig) -> Backend:
-    global _process_on_cuda  # noqa: PLW0603 - a fact about this process, of which there is one too
+    global _process_on_cuda  # noqa: PLW0603 - a fact about this process, so it is global
     from vgg_runtime.backends.cuda_presence import require_cuda
 
     require_cuda()

@@ -1,4 +1,4 @@
-"""A session that reads from and writes to buffers of its own, in the memory of its device."""
+"""A session with its own input and output buffers in the memory of its device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KEPT_BATCH_SIZES", "BoundSession"]
 
-# As many as a batching queue makes of its rests in practice; each costs one input and one output of its size.
+# Enough for the partial batches of a batching queue in practice; each costs one input and one output of its size.
 KEPT_BATCH_SIZES = 8
 
 _DTYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
@@ -26,7 +26,7 @@ _DTYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.fl
 
 @dataclass(frozen=True)
 class _Buffers:
-    """The input and the output of one batch size, at addresses that stay."""
+    """The input and the output of one batch size, at fixed addresses."""
 
     binding: Any
     input: Any
@@ -34,13 +34,13 @@ class _Buffers:
 
 
 class BoundSession:
-    """An ``InferenceSession`` with one pair of buffers per batch size, made once and used again.
+    """An ``InferenceSession`` with one pair of buffers per batch size, created once and reused.
 
-    The :data:`KEPT_BATCH_SIZES` used last are kept. Calls must come one after the other.
+    The :data:`KEPT_BATCH_SIZES` most recently used are kept. Calls must not overlap.
 
     Args:
         session: the ``InferenceSession``, of one input and one output (batch, classes).
-        memory: where buffers lie, by onnxruntime's name for it: "cuda" or "cpu".
+        memory: location of the buffers, by onnxruntime's name for it: "cuda" or "cpu".
     """
 
     def __init__(self, session: Any, memory: str) -> None:
@@ -53,11 +53,11 @@ class BoundSession:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the exporter wrote into the file."""
+        """Metadata that the exporter wrote into the file."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, batch: InputArray) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for ``batch``, in memory of their own.
+        """Return outputs (batch, classes) for ``batch``, as a copy.
 
         Raises:
             BundleError: the model takes another shape or dtype.
@@ -67,12 +67,12 @@ class BoundSession:
         buffers = self._buffers_of(batch)
         buffers.input.update_inplace(batch)
         self._session.run_with_iobinding(buffers.binding)
-        # Copied, as numpy() may show the buffer itself, which the next batch overwrites.
+        # Copied, because numpy() may return a view of the buffer, which the next batch overwrites.
         outputs: NDArray[np.float32] = buffers.output.numpy().copy()
         return outputs
 
     def _check(self, batch: InputArray) -> None:
-        """Refuse ``batch`` before buffers are made for it."""
+        """Refuse a ``batch`` that does not fit before buffers are created for it."""
         wanted = self._input.shape
         sizes_fit = len(wanted) == batch.ndim and all(
             size == length for size, length in zip(wanted, batch.shape, strict=True) if isinstance(size, int)

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-# Precisions whose weights the kernels read as they lie in the file.
+# Precisions whose weights the kernels read in the layout of the file.
 _FLOATS = ("fp32", "fp16")
 
 # Creating sessions from several threads at once is not safe in ONNX Runtime; running them is.
@@ -46,10 +46,10 @@ _abandoned_after_fork: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def abandon_after_fork(owner: object) -> None:
-    """Make ``owner`` immortal in a forked child.
+    """Never destroy ``owner`` in a forked child.
 
-    Destroying a session waits for its threads, and freeing a buffer on a GPU needs its context: only the parent has
-    them.
+    Destroying a session waits for its threads, and freeing a buffer on a GPU needs its context; only the parent has
+    these.
     """
     _abandoned_after_fork.add(owner)
 
@@ -93,7 +93,7 @@ class OnnxRuntimeBackend:
 
         Raises:
             BundleError: the model takes another shape or dtype.
-            MissingCapabilityError: this machine cannot run it, for want of memory as a rule.
+            MissingCapabilityError: this machine cannot run it, usually for lack of memory.
         """
         try:
             return cast("NDArray[np.float32]", self._session.run(None, {self._input: batch})[0])
@@ -106,14 +106,14 @@ def session_options(config: SessionConfig) -> Any:
     options = import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = config.threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors come back as exceptions with the same text
+    options.log_severity_level = 4  # errors also arrive as exceptions with the same text
     return options
 
 
 def _cpu_options(config: SessionConfig) -> Any:
     profile, options = PROFILES[config.profile], session_options(config)
     packs = profile.packs_floats or config.precision not in _FLOATS
-    # Threads that wait in a loop use up the time that a quota grants.
+    # Threads that wait in a loop use up a CPU quota.
     spins = profile.spins and cpu_quota() is None
     for key, value in {
         "session.disable_prepacking": not packs,
@@ -134,7 +134,7 @@ def create_session(model: Path, options: Any, provider: str, settings: Mapping[s
     """
     onnxruntime = import_onnxruntime()
     with _creating.held():
-        # enable_fallback=0: else a session that fails is made again on the CPU, silently.
+        # enable_fallback=0: otherwise a session that fails is silently created again on the CPU.
         session = onnxruntime.InferenceSession(
             str(model), options, providers=[(provider, dict(settings or {}))], enable_fallback=0
         )
@@ -170,14 +170,14 @@ def import_onnxruntime() -> Any:
 
 
 def _installed_wheels() -> set[str]:
-    """The wheels of onnxruntime that pip recorded in the folder it is imported from, which is the first with any.
+    """The wheels of onnxruntime that pip recorded in the folder that it is imported from, the first with any.
 
-    importlib.metadata would take 15 ms to import.
+    Importing importlib.metadata would take 15 ms.
     """
     for folder in sys.path:
         try:
             names = os.listdir(folder or ".")  # noqa: PTH208 - names alone, as fast as possible
-        except OSError:  # no folder, or one that may be entered but not listed
+        except OSError:  # not a folder, or one that may not be listed
             continue
         records = [name.partition("-")[0] for name in names if name.endswith(".dist-info")]
         if wheels := {"onnxruntime", "onnxruntime_gpu"}.intersection(records):
@@ -187,20 +187,21 @@ def _installed_wheels() -> set[str]:
 
 _OUT_OF_MEMORY = re.compile("Failed to allocate memory|out of memory|_ALLOC_FAILED")
 
-# What matters of an error that crossed several layers of C++: "CUDA failure 2: out of memory ; GPU=0 ; hostname=...".
+# The relevant part of an error that passed through several layers of C++: "CUDA failure 2: out of memory ; GPU=0 ;
+# hostname=...".
 _CAUSE = re.compile(r"\w+ failure -?\d+: [^;\n]*[^;\s]|Failed to allocate memory for requested buffer of size \d+")
 
 
 def load_refusal(model: Path, error: Exception) -> BundleError:
-    """Return the error that stands for ``error``, raised by the file ``model``."""
+    """Return our error for ``error``, which loading the file ``model`` raised."""
     hint = "Run vgg-run verify on the bundle."
     if "external data" in str(error).lower():
-        hint = f"Its weights have to lie beside it, in {model.name}.data; or export with `single_file=True`."
+        hint = f"Its weights must be beside it, in {model.name}.data; or export with `single_file=True`."
     return BundleError(f"onnxruntime cannot load {model}: {cause_of(error)}", hint=hint)
 
 
 def run_refusal(shape: tuple[int, ...], error: Exception) -> BundleError | MissingCapabilityError:
-    """Return the error that stands for ``error``, raised by a batch of ``shape``."""
+    """Return our error for ``error``, which a batch of ``shape`` raised."""
     text = f"onnxruntime cannot run the model on a batch of shape {list(shape)}: {cause_of(error)}"
     if type(error).__name__ == "InvalidArgument":
         return BundleError(text, hint="The model does not fit the manifest; export the checkpoint again.")
@@ -210,11 +211,11 @@ def run_refusal(shape: tuple[int, ...], error: Exception) -> BundleError | Missi
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether memory did not suffice: by the words of the allocator, CUDA, cuBLAS or cuDNN."""
+    """Whether memory ran out, judging by the messages of the allocator, CUDA, cuBLAS and cuDNN."""
     return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def cause_of(error: Exception) -> str:
-    """Return the part of the text that says what went wrong, else its first line; the rest is a trace."""
+    """Return the part of the text that states the cause, else its first line; the rest is a trace."""
     match = _CAUSE.search(str(error))
     return match[0] if match else str(error).strip().partition("\n")[0] or type(error).__name__

@@ -31,16 +31,16 @@ __all__ = ["CudaBackend", "provider_settings"]
 
 _MEMORY = "cuda"
 
-# What onnxruntime raises for the file itself; everything else at opening is about the device.
+# What onnxruntime raises about the file itself; all other errors at opening are about the device.
 _FILE_ERRORS = ("InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile")
 
 
 def provider_settings(options: CudaOptions, *, captured: bool) -> dict[str, str]:
-    """Return the settings of onnxruntime's CUDA provider, for a session that is ``captured`` as a graph or not."""
+    """Return the settings of onnxruntime's CUDA provider; ``captured`` is for a session captured as a graph."""
     settings = {
         # TF32 keeps 10 bits of mantissa: fast, and far from what eager PyTorch computes in float32.
         "use_tf32": str(int(options.tf32)),
-        # Picks a convolution algorithm without trying all of them, which would take long at every new batch size.
+        # Chooses a convolution algorithm without trying all of them, which would take long for every new batch size.
         "cudnn_conv_algo_search": "HEURISTIC",
         "enable_cuda_graph": str(int(captured)),
     }
@@ -50,8 +50,8 @@ def provider_settings(options: CudaOptions, *, captured: bool) -> dict[str, str]
 class CudaBackend:
     """A model on CUDA, its input and output in buffers on the device.
 
-    Calls from several threads run one after the other, as the device does anyway. A call that fails for want of
-    memory, or in any other way that leaves the session in doubt, raises and releases everything on the device; the
+    Calls from several threads run one after the other, as the device does anyway. A call that fails for lack of
+    memory, or in any other way that may leave the session unusable, raises and releases everything on the device; the
     next call opens the model again.
 
     Args:
@@ -70,9 +70,9 @@ class CudaBackend:
         self._model = model
         self._config = config
         self._graph_sizes = config.cuda.graph_batch_sizes
-        self._sessions: dict[int | None, BoundSession] = {}  # by the batch size it captured; None: any other size
+        self._sessions: dict[int | None, BoundSession] = {}  # by captured batch size; None: any other size
         self._lock = threading.Lock()
-        # onnxruntime captures a graph anew in every thread that runs it, so one thread runs them all.
+        # onnxruntime captures a graph again in every thread that runs it, so a single thread runs them all.
         self._graph_thread = ThreadPoolExecutor(1, "vgg-cuda-graphs") if self._graph_sizes else None
         self.device_reason = "CUDA is available" + (", with TF32" if config.cuda.tf32 else "")
         self.metadata: Mapping[str, str] = self._session(self._graph_sizes[0] if self._graph_sizes else None).metadata
@@ -97,7 +97,7 @@ class CudaBackend:
             raise
         except Exception as error:  # onnxruntime has no common base class for its errors
             self._sessions.clear()
-            # Without its traceback, whose frames would keep the session and its memory while the caller tries again.
+            # Without its traceback, whose frames would keep the session and its memory alive while the caller retries.
             raise run_refusal(batch.shape, error) from error.with_traceback(None)
 
     def _session(self, captured_size: int | None) -> BoundSession:
@@ -107,7 +107,7 @@ class CudaBackend:
 
     def _open(self, *, captured: bool) -> BoundSession:
         options = session_options(self._config)
-        # Without this, operators that CUDA lacks would run on the CPU without a word.
+        # Without this, operators that CUDA lacks would silently run on the CPU.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         settings = provider_settings(self._config.cuda, captured=captured)
         try:
@@ -128,7 +128,7 @@ def _opening_refusal(model: Path, error: Exception) -> BundleError | MissingCapa
         )
     if "assigned to the default CPU EP" in text:
         return MissingCapabilityError(
-            f"{model} has operators that onnxruntime has for the CPU only.",
+            f"{model} has operators that onnxruntime supports on the CPU only.",
             hint="Use another variant, such as onnx-fp32 or onnx-fp16, or `device='cpu'`.",
         )
     return MissingCapabilityError(

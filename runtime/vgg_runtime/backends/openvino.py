@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["OpenVinoBackend", "import_openvino"]
 
 _OPTIONS: dict[str, Any] = {
-    # By default float32 is computed in bfloat16 where the CPU has it: 8 bits of mantissa, far from eager PyTorch.
+    # By default float32 is computed in bfloat16 if the CPU has it: 8 bits of mantissa, far from eager PyTorch.
     "INFERENCE_PRECISION_HINT": "f32",
-    # By default inputs of layers with 4-bit weights are rounded to 8 bits, which the file does not ask for.
+    # By default inputs of layers with 4-bit weights are rounded to 8 bits, although the file does not say so.
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-    # One call takes all the threads; several callers take turns, as with onnxruntime.
+    # One call uses all threads; several callers take turns, as with onnxruntime.
     "NUM_STREAMS": 1,
     # Pinned threads of two processes would wait for each other on the same first cores.
     "ENABLE_CPU_PINNING": False,
@@ -33,7 +33,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 class OpenVinoBackend:
-    """One compiled model, and as many inference requests as were ever needed at once.
+    """One compiled model, with as many inference requests as were ever needed at once.
 
     Args:
         model: an ONNX file; its external data is mapped, not copied.
@@ -41,7 +41,7 @@ class OpenVinoBackend:
 
     Raises:
         MissingCapabilityError: openvino is missing, or CUDA was asked for.
-        BundleError: openvino refuses the file, or has no operator of its kind.
+        BundleError: openvino refuses the file, or lacks one of its operators.
     """
 
     def __init__(self, model: Path, config: SessionConfig) -> None:
@@ -54,7 +54,7 @@ class OpenVinoBackend:
         options = _OPTIONS | {"INFERENCE_NUM_THREADS": config.threads}
         try:
             self._model = import_openvino().Core().compile_model(network, "CPU", options)
-        except Exception as error:  # openvino raises RuntimeError and classes of its own without a common base
+        except Exception as error:  # openvino raises RuntimeError, and other classes without a common base
             raise _load_refusal(model, error) from error
         abandon_after_fork(self._model)
         self._idle: list[Any] = []
@@ -64,17 +64,17 @@ class OpenVinoBackend:
 
         Raises:
             BundleError: the model takes another shape or dtype.
-            OutOfMemoryError: memory does not suffice for it.
+            OutOfMemoryError: there is not enough memory.
         """
         try:
-            request = self._idle.pop()  # of its own for every call under way
+            request = self._idle.pop()  # one for every call under way
         except IndexError:
             request = self._model.create_infer_request()
         try:
-            in_place = batch.flags.c_contiguous and batch.flags.writeable  # openvino refuses to point at anything else
+            in_place = batch.flags.c_contiguous and batch.flags.writeable  # openvino accepts pointers to nothing else
             request.set_input_tensor(import_openvino().Tensor(batch, shared_memory=in_place))
             request.infer()
-            # Copied, for the next call writes to the same memory.
+            # Copied, because the next call writes to the same memory.
             return cast("NDArray[np.float32]", request.get_output_tensor().data.copy())
         except Exception as error:
             raise _run_refusal(batch, error) from error
@@ -84,7 +84,7 @@ class OpenVinoBackend:
 
 def _read(model: Path) -> Any:
     openvino = import_openvino()
-    # Named rather than found: else a damaged file is tried in every format that there is, with their messages.
+    # Given explicitly: otherwise a damaged file is tried in every format, each with its own error message.
     frontend = openvino.frontend.FrontEndManager().load_by_framework("onnx")
     try:
         network = frontend.convert(frontend.load(str(model)))
@@ -100,7 +100,7 @@ def _read(model: Path) -> Any:
 
 
 def _metadata(network: Any) -> dict[str, str]:
-    """What an ONNX file carries as metadata; openvino keeps it under the name of the framework."""
+    """The metadata of an ONNX file, which openvino keeps under the name of the framework."""
     information = network.get_rt_info()
     stored = information["framework"] if "framework" in information else {}  # noqa: SIM401 - it has no get()
     return {name: value.astype(str) for name, value in stored.items()}
@@ -124,7 +124,7 @@ def _run_refusal(batch: InputArray, error: Exception) -> BundleError | OutOfMemo
 
 
 def _last_line(error: Exception) -> str:
-    """What openvino says after the places in its own source that an error passed."""
+    """The message of openvino after the list of its source locations."""
     return str(error).strip().rpartition("\n")[2] or type(error).__name__
 
 
@@ -132,15 +132,15 @@ def _last_line(error: Exception) -> str:
 def import_openvino() -> Any:
     """Return the openvino package, without its telemetry.
 
-    Importing it would count the start in ``~/intel`` and send an event. Where the package openvino-telemetry is
-    not installed it does without, so for the time of the import that is not to be found.
+    Importing it would record the start in ``~/intel`` and send an event. It does without if the package
+    openvino-telemetry is not installed, so that is hidden during the import.
 
     Raises:
         MissingCapabilityError: it is not installed.
     """
     hidden = "openvino_telemetry"
     telemetry = sys.modules.get(hidden)
-    sys.modules[hidden] = None  # type: ignore[assignment]  # what Python takes for "there is no such module"
+    sys.modules[hidden] = None  # type: ignore[assignment]  # to Python this means that there is no such module
     try:
         import openvino
         import openvino.frontend

@@ -1,7 +1,7 @@
 """The backends, one line each in :data:`BACKENDS`.
 
-One that needs more than the runtime may (PyTorch) lives in a package of its own, named in the metadata of that
-package: entry-point group :data:`ENTRY_POINTS`.
+A backend with further requirements, such as PyTorch, lives in another package, whose metadata names it in the
+entry-point group :data:`ENTRY_POINTS`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def open_backend(name: str, model: Path, config: SessionConfig) -> Backend:
     """Load the file ``model`` with the backend called ``name``.
 
     Raises:
-        MissingCapabilityError: there is no such backend, its package is missing, or the device is.
+        MissingCapabilityError: the backend is unknown, or its package or the device is missing.
         BundleError: the engine cannot read the file.
     """
     if name in BACKENDS:
         return BACKENDS[name](model, config)
-    from importlib.metadata import entry_points  # as slow to import as a small model is to load
+    from importlib.metadata import entry_points  # importing it takes as long as loading a small model
 
     plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in plugged:

@@ -1,1 +1,1 @@
-"""A bundle on disk: its directory, its manifest, and the checksums that vouch for both."""
+"""A bundle on disk: its directory, its manifest, and their checksums."""

@@ -1,4 +1,4 @@
-"""SHA-256 of files, and their comparison with what is expected while an engine loads them."""
+"""SHA-256 of files, and their comparison with the expected digests while an engine loads them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vgg_runtime.errors import BundleError
 
 __all__ = ["PendingChecksums", "sha256_of"]
 
-# Some 1.3 ms of hashing: between two chunks the thread waits for the interpreter's lock, up to 5 ms while another
-# thread imports something, and what is larger does not stay in the cache of the CPU.
+# Some 1.3 ms of hashing. Smaller: between two chunks the thread waits for the interpreter's lock, up to 5 ms while
+# another thread imports something. Larger: the chunk does not stay in the CPU's cache.
 _CHUNK = 2 * 2**20
 
 
@@ -29,15 +29,15 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 
 class PendingChecksums:
-    """Compares files of a bundle with their SHA-256 in a thread of its own, while an engine loads them.
+    """Compares files of a bundle with their SHA-256 in a separate thread, while an engine loads them.
 
-    The engine opens the files by itself, so there are two questions: whether the bytes hash to what is expected
-    (:meth:`require_digests`), and whether the engine opened what is hashed (:meth:`require_same_files`).
+    The engine opens the files by itself, so there are two questions: whether the bytes have the expected digests
+    (:meth:`require_digests`), and whether the engine opened the files that were hashed (:meth:`require_same_files`).
 
     Args:
-        directory: of the bundle.
-        expected: hexadecimal digest of each file, by its path inside.
-        remember: do not hash files again that had these digests before and have been left alone since.
+        directory: directory of the bundle.
+        expected: hexadecimal digest of each file, by its path in the bundle.
+        remember: do not hash files again that had these digests before and are untouched since.
     """
 
     def __init__(self, directory: Path, expected: Mapping[str, str], *, remember: bool = False) -> None:
@@ -52,14 +52,14 @@ class PendingChecksums:
         self._thread.start()
 
     def require_same_files(self) -> None:
-        """Refuse files that were replaced or written to since this was made; to be asked once the engine has loaded.
+        """Refuse files that were replaced or written to since this object was created; for when the engine has loaded.
 
-        Device, inode, size and times tell: renaming another file over one changes its inode, writing to it or putting
-        it back changes its times. So what is the same before and after was the same in between, up to the step of the
-        file system's clock (some milliseconds). What is written into a mapped file after that, nobody sees.
+        Device, inode, size and times show it: renaming another file over one changes its inode, writing to it or
+        restoring it changes its times. So a file that is the same before and after was the same in between, up to the
+        resolution of the file system's clock (some milliseconds). Later writes to a mapped file remain undetected.
 
         Raises:
-            BundleError: a file is another.
+            BundleError: a file has changed.
         """
         now = file_states(self._directory, self._expected)
         if names := [name for name, before in self._before.items() if now[name] != before]:
@@ -68,14 +68,14 @@ class PendingChecksums:
             )
 
     def require_digests(self) -> None:
-        """Wait for the digests, and refuse files that have another.
+        """Wait for the digests, and refuse files that have other ones.
 
         Raises:
             BundleError: a SHA-256 is not the expected one, or a file cannot be read.
         """
         self._thread.join()
         if self._changed is None and self._failure is None:
-            self._compare()  # forked meanwhile: the thread stayed with the parent
+            self._compare()  # forked in the meantime: the thread stayed with the parent
         if self._failure is not None:
             raise BundleError(f"a file of the bundle cannot be read: {self._failure}.") from self._failure
         if self._changed:

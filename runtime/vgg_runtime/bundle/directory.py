@@ -1,4 +1,4 @@
-"""Opening a bundle: its manifest, and the proof that the directory holds that and nothing else."""
+"""Opening a bundle: reading its manifest, and checking that the directory holds its files and no others."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = [
 
 MANIFEST, GOLDEN, MEASURED, REPORT = "bundle.json", "golden.npz", "measured.json", "report.md"
 
-# These tell about the machine that exported, and nothing vouches for them: all that is read from them to run the bundle
-# is which of the manifest's variants is recommended.
+# These are not covered by checksums, as they depend on the exporting machine. To run a bundle, nothing is read from
+# them but which of the manifest's variants is recommended.
 _UNCHECKED = {MANIFEST, MEASURED, REPORT}
 
 
@@ -36,8 +36,8 @@ class Bundle:
     """A directory of variants and its manifest.
 
     Attributes:
-        directory: where it lies.
-        manifest: what ``bundle.json`` says.
+        directory: its path.
+        manifest: the contents of ``bundle.json``.
 
     Examples:
         >>> from vgg_runtime import open_bundle
@@ -57,16 +57,16 @@ class Bundle:
 
     @property
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of every file that the manifest vouches for, by name."""
+        """The SHA-256 in the manifest of every file, by name."""
         golden = {GOLDEN: self.manifest.golden} if self.manifest.golden else {}
         return golden | {name: digest for variant in self.manifest.variants for name, digest in variant.sha256.items()}
 
     def unexpected_files(self) -> list[str]:
-        """Return the names of the files and links in the directory that are no part of the bundle."""
+        """Return the names of the files and links in the directory that are not part of the bundle."""
         return sorted(_names_below(self.directory) - self.checksums.keys() - _UNCHECKED)
 
     def changed_files(self, variant: Variant | None = None) -> list[str]:
-        """Return the names of the files whose SHA-256 is not that in the manifest, of ``variant`` or of all.
+        """Return the names of the files, of ``variant`` or of all, whose SHA-256 differs from the manifest.
 
         Raises:
             BundleError: a file is unreadable.
@@ -79,13 +79,14 @@ class Bundle:
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Read the manifest of the bundle at ``path`` and check that every file it names is there, and no other.
+    """Read the manifest of the bundle at ``path`` and check that the directory has exactly its files.
 
     Args:
-        path: directory that vgg-export wrote. Checksums are not computed: :meth:`Bundle.changed_files` does that.
+        path: directory that vgg-export wrote. For checksums, call :meth:`Bundle.changed_files`.
 
     Raises:
-        BundleError: as :func:`read_bundle`, or a file is missing, extra, or not a plain file.
+        BundleError: the manifest is missing, unreadable or names a path outside; or a file is missing, unexpected or
+            not a plain file.
 
     Examples:
         >>> from vgg_runtime import open_bundle
@@ -98,13 +99,13 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Read the manifest of the bundle at ``path``, whatever else lies there.
+    """Read the manifest of the bundle at ``path``, without checking the other files.
 
     Raises:
         BundleError: there is no bundle, or its manifest is unreadable or names a path outside.
     """
     directory = Path(path)
-    if not os.path.isdir(directory):  # which has no objection to a name that is too long, or a folder out of reach
+    if not os.path.isdir(directory):  # False, not an error, if the name is too long or a folder is out of reach
         reason = f"{directory} is a file" if os.path.isfile(directory) else f"there is no bundle at {directory}"
         raise BundleError(f"{reason}.", hint="A bundle is a directory that vgg-export wrote; name that.")
     try:
@@ -126,10 +127,10 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The variant that was the best one on the machine that exported.
+    """The best variant on the machine that exported.
 
     Attributes:
-        processor: the CPU of that machine; None where it is not recorded.
+        processor: the CPU of that machine; None if not recorded.
     """
 
     variant: str
@@ -137,7 +138,7 @@ class Recommendation:
 
 
 def read_recommendation(bundle: Bundle) -> Recommendation | None:
-    """Return what ``measured.json`` recommends of the manifest's variants; None where nothing was timed or recommended.
+    """Return the variant that ``measured.json`` recommends; None if nothing was timed or recommended.
 
     Raises:
         BundleError: the file is unreadable, or not in the form that vgg-export writes.
@@ -172,7 +173,7 @@ def _check_files(bundle: Bundle) -> None:
 
 
 def _names_below(directory: Path) -> set[str]:
-    """Files, and links to whatever, by their paths inside ``directory``."""
+    """The paths of files, and of links to anything, relative to ``directory``."""
 
     def refuse(error: OSError) -> NoReturn:
         raise BundleError(f"a folder of the bundle cannot be read: {error}.") from error

@@ -1,4 +1,4 @@
-"""The manifest that travels inside every model file; what is known only once the file is written is not in it."""
+"""The copy of the manifest inside every model file, without what is known only after that file is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vgg_runtime.errors import BundleError, VggDeployError
 
 __all__ = ["METADATA_KEY", "check_manifest_unchanged", "torchscript_metadata"]
 
-# Where an ONNX or TorchScript file carries the manifest, as JSON.
+# The metadata key under which an ONNX or TorchScript file carries the manifest, as JSON.
 METADATA_KEY = "vgg_deploy.json"
 
 _KNOWN_LATER = ("variants", "golden", "calibration", "compression", "left_out")
@@ -21,17 +21,17 @@ _KNOWN_LATER = ("variants", "golden", "calibration", "compression", "left_out")
 def check_manifest_unchanged(
     manifest: Manifest, metadata: Mapping[str, str], *, source: str, as_error: type[VggDeployError]
 ) -> None:
-    """Check that ``manifest`` is what a model file carries, if that carries anything.
+    """Check that ``manifest`` equals the copy in a model file, if there is one.
 
-    The checksums of the files stand in the manifest; this is what vouches for the manifest itself.
+    The manifest has the checksums of the files; this check covers the manifest itself.
 
     Args:
-        metadata: of the model file.
+        metadata: metadata of the model file.
         source: names the file in errors.
-        as_error: what to raise where they differ.
+        as_error: the error to raise if they differ.
 
     Raises:
-        BundleError: the file carries something that is no manifest.
+        BundleError: the copy is not a manifest.
     """
     if METADATA_KEY not in metadata:
         return
@@ -45,10 +45,10 @@ def check_manifest_unchanged(
 
 
 def torchscript_metadata(file: Path) -> dict[str, str]:
-    """Return the manifest that the TorchScript archive at ``file`` carries, read without PyTorch; nothing without one.
+    """Return the metadata that the TorchScript archive ``file`` carries, read without PyTorch; empty without any.
 
     Raises:
-        BundleError: the file is no archive, or an unreadable one.
+        BundleError: the file is not a readable archive.
     """
     from zipfile import ZipFile
 
@@ -56,7 +56,7 @@ def torchscript_metadata(file: Path) -> dict[str, str]:
         with ZipFile(file) as archive:
             carried = [entry for entry in archive.infolist() if entry.filename.endswith(f"/extra/{METADATA_KEY}")]
             if any(entry.file_size > MAX_MANIFEST_BYTES for entry in carried):
-                raise ValueError("what it carries is too large for a manifest")
+                raise ValueError("its metadata is too large for a manifest")
             return dict.fromkeys([METADATA_KEY], archive.read(carried[0]).decode()) if carried else {}
-    except Exception as error:  # zipfile and zlib raise many kinds on a file that is no sound archive
+    except Exception as error:  # zipfile and zlib raise many kinds of errors on a damaged archive
         raise BundleError(f"{file} is not a readable TorchScript archive: {error or type(error).__name__}.") from error

@@ -1,4 +1,4 @@
-"""``bundle.json``: the manifest of a bundle, defined here and nowhere else."""
+"""The manifest of a bundle, ``bundle.json``, defined only here."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vgg_runtime.errors import BundleError, ImageError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    # An image, or a batch of them, as a variant takes it: of the dtype and layout of the manifest's input.
+    # An image, or a batch, as a variant takes it: with the dtype and layout of the manifest's input.
     InputArray: TypeAlias = NDArray[np.float32 | np.uint8]
 else:
-    # The same, evaluated where somebody asks for type hints: numpy is not imported before.
+    # The same, but numpy is not imported until somebody asks for the type hints.
     InputArray = ForwardRef("NDArray[np.float32 | np.uint8]", module=__name__)
 
 __all__ = [
@@ -50,15 +50,15 @@ OutputKind = Literal["logits", "log_probabilities", "probabilities"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """The recipe of the network and how it was found.
+    """The architecture of the network and how it was determined.
 
     Attributes:
         name: such as "vgg16_bn", "torchvision:resnet18" or "lesson:Net".
-        origin: whether it was recognised in the checkpoint's keys, named by the user, or came as code or a module.
-        reasons: what in the checkpoint shows it.
-        assumptions: what the checkpoint cannot show and was taken as usual.
-        macs: multiply-accumulates of convolutions and linear layers for one image, None where nobody counted.
-        activations: numbers that one image, and each of those layers for it, is made of.
+        origin: whether it was recognised by the checkpoint's keys, named by the user, or came as code or a module.
+        reasons: the evidence in the checkpoint.
+        assumptions: defaults that were used because the checkpoint does not state the value.
+        macs: multiply-accumulates of convolutions and linear layers for one image; None if not counted.
+        activations: how many numbers one image and the outputs of those layers for it have.
     """
 
     name: str
@@ -79,12 +79,12 @@ class Source:
     """Where the weights come from.
 
     Attributes:
-        kind: container of the checkpoint ("state dict", "module", "safetensors", ...) or "random", "torchvision".
-        weights: "random" weights answer questions of size and speed only.
-        bytes: size of the checkpoint file, None where there was none.
-        sha256: hexadecimal digest of the checkpoint file, None where there was none.
-        averaged: whether they are a running average of the weights that were trained.
-        notes: what reading the checkpoint changed: prefixes removed, dtypes converted, ...
+        kind: form of the checkpoint ("state dict", "module", "safetensors", ...), or "random" or "torchvision".
+        weights: "random" weights are for measuring size and speed only.
+        bytes: size of the checkpoint file, None if there was none.
+        sha256: hexadecimal digest of the checkpoint file, None if there was none.
+        averaged: whether the weights are a running average of the trained ones.
+        notes: changes made while reading the checkpoint: prefixes removed, dtypes converted, ...
     """
 
     kind: str
@@ -102,8 +102,8 @@ class InputSpec:
     Attributes:
         shape: sizes in the order of ``layout``; the first is the name of the dynamic batch dimension, or its fixed
             size.
-        dtype, layout: float32 NCHW is preprocessed to the end. uint8 NHWC is oriented to permuted, in the order of
-            channels that preprocessing says; the variant itself scales and normalizes it.
+        dtype, layout: float32 NCHW is fully preprocessed. uint8 NHWC has all steps before scaling, with channels in the
+            order of the preprocessing; the variant itself scales and normalizes it.
     """
 
     shape: tuple[str | int, ...]
@@ -121,7 +121,7 @@ class InputSpec:
 
     @property
     def batch_size(self) -> int | None:
-        """The fixed batch size, or None where it is dynamic."""
+        """The fixed batch size, or None if it is dynamic."""
         return self.shape[0] if isinstance(self.shape[0], int) else None
 
     @property
@@ -131,7 +131,7 @@ class InputSpec:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Sizes of one image in the order of ``layout``."""
+        """The sizes of one image in the order of ``layout``."""
         return tuple(map(int, self.shape[1:]))
 
     @property
@@ -144,13 +144,13 @@ class InputSpec:
         return int(self.shape[self.layout.index("H")]), int(self.shape[self.layout.index("W")])
 
     def as_pixels(self) -> InputSpec:
-        """Return the same as uint8 NHWC."""
+        """Return the same input as uint8 NHWC."""
         return InputSpec((self.shape[0], *self.size, self.channels), self.name, "uint8", "NHWC")
 
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """What every variant gives: one float32 tensor (batch, classes)."""
+    """What every variant returns: one float32 tensor (batch, classes)."""
 
     kind: OutputKind
     classes: int
@@ -163,7 +163,7 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The least agreement with eager PyTorch that a variant must show.
+    """The agreement with eager PyTorch that a variant must reach.
 
     Attributes:
         name: what the tolerance stands for, such as "float rounding".
@@ -171,8 +171,8 @@ class Tolerance:
         min_cosine: cosine similarity of the worst sample.
         min_top1_agreement: share of samples with the same best class, 0 to 1, ties counted as the same.
         min_top5_agreement: mean share of the five best classes in common, 0 to 1.
-        tie: two classes of a sample tie where eager PyTorch separates them by less than this many standard deviations
-            of that sample's outputs: there the precision cannot be asked to decide.
+        tie: two classes of a sample tie if eager PyTorch separates them by less than this many standard deviations
+            of that sample's outputs, which is more than the precision can resolve.
     """
 
     name: str
@@ -192,15 +192,16 @@ class ParityFigures:
         batch_sizes: batch sizes at which they were compared.
         max_abs_error: largest absolute difference of any output, in output units.
         max_rel_error: largest absolute difference relative to the largest output of its sample.
-        snr_db: signal-to-noise ratio in dB over all outputs; None where they are equal to the bit.
+        snr_db: signal-to-noise ratio in dB over all outputs; None if they are equal to the bit.
         cosine: cosine similarity of the worst sample.
         top1_agreement: share of samples with the same best class.
-        top1_agreement_with_ties: the same, where classes that tie by the tolerance's measure count as the same.
-        top5_agreement: mean share of the five best classes in common; None of five classes or fewer, which always have
-            all of them in common.
+        top1_agreement_with_ties: the same, counting classes that tie by the tolerance's measure as the same.
+        top5_agreement: mean share of the five best classes in common; None with five classes or fewer, which would
+            always all be in common.
         worst_sample: the sample with the lowest signal-to-noise ratio.
-        centered_snr_db: signal-to-noise ratio in dB of what tells the samples apart: the mean reference output of each
-            class is left out of the signal. None where the outputs are equal to the bit, or there is one sample only.
+        centered_snr_db: signal-to-noise ratio in dB of what distinguishes the samples: the mean reference output of
+            each class is subtracted from the signal. None if the outputs are equal to the bit, or there is only one
+            sample.
 
     Examples:
         >>> from vgg_runtime import open_bundle
@@ -223,16 +224,16 @@ class ParityFigures:
 
     @property
     def decibels(self) -> float:
-        """``snr_db`` as a number: infinity where the outputs are equal to the bit."""
+        """``snr_db`` as a number: infinity if the outputs are equal to the bit."""
         return math.inf if self.snr_db is None else self.snr_db
 
     @property
     def is_mostly_mean(self) -> bool:
-        """Whether nine tenths of the signal or more are the same for every sample, so that ``snr_db`` says little."""
+        """Whether at least nine tenths of the signal are the same for all samples, so that ``snr_db`` says little."""
         return self.snr_db is not None and self.centered_snr_db is not None and self.snr_db - self.centered_snr_db > 10
 
     def misses(self, tolerance: Tolerance) -> list[str]:
-        """Return what falls short of ``tolerance``, in words; an empty list where nothing does."""
+        """Return what falls short of ``tolerance``, in words; empty if nothing does."""
         pairs = [
             ("signal-to-noise ratio in dB", self.decibels, tolerance.min_snr_db),
             ("cosine", self.cosine, tolerance.min_cosine),
@@ -240,20 +241,20 @@ class ParityFigures:
         ]
         if self.top5_agreement is not None:
             pairs.append(("top-5 agreement", self.top5_agreement, tolerance.min_top5_agreement))
-        # `not >=` rather than `<`: a NaN is a miss.
+        # `not >=` rather than `<`, because NaN is a miss.
         return [f"{name} {value:.6g}, at least {minimum:.6g}" for name, value, minimum in pairs if not value >= minimum]
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Right answers of eager PyTorch and of a variant on the same labelled images.
+    """Accuracy of eager PyTorch and of a variant on the same labelled images.
 
     Attributes:
         images: how many.
         eager: share that eager PyTorch gets right, 0 to 1.
         variant: share that the variant gets right, 0 to 1.
         low, high: 95 % confidence interval of ``variant - eager``.
-        p_value: of McNemar's exact test that both are equally accurate.
+        p_value: of McNemar's exact test of equal accuracy.
     """
 
     images: int
@@ -266,13 +267,13 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What labelled samples say of the network that was exported, whatever its variants do.
+    """What labelled samples say about the exported network itself, apart from its variants.
 
     Attributes:
         images: how many samples are labelled.
-        accuracy: share that eager PyTorch gets right, 0 to 1; None where some samples are not labelled.
+        accuracy: share that eager PyTorch gets right, 0 to 1; None if some samples are not labelled.
         low, high: ends of its 95 % interval by Wilson.
-        warnings: why the answers may be worth little, in words.
+        warnings: reasons in words why the predictions may be worthless.
     """
 
     images: int
@@ -284,16 +285,16 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The real images that the ranges of 8-bit activations were taken from.
+    """The calibration of 8-bit activations: images and ranges.
 
     Attributes:
-        method: how a range follows from what was seen.
-        images: paths relative to the folder given.
-        skipped: the same of those that could not be read, and why.
+        method: how a range follows from the activations.
+        images: paths relative to the given folder.
+        skipped: paths of unreadable images, and why.
         sha256: digest over their names and contents.
-        ranges: least and greatest value that is covered, by activation.
+        ranges: smallest and largest value covered, by activation.
         layer_snr_db: signal-to-noise ratio in dB of each layer's output when it alone is quantized; None for infinity.
-        evaluation_snr_db: that of int8-static on other calibration images; None where it was not evaluated, or did not
+        evaluation_snr_db: that of int8-static on other calibration images; None if it was not evaluated, or did not
             reach its goal on them.
     """
 
@@ -308,13 +309,13 @@ class Calibration:
 
 @dataclass(frozen=True)
 class CompressionPoint:
-    """One low-rank network that stands for the original.
+    """One low-rank network that replaces the original.
 
     Attributes:
-        ranks: channels between the factors, by layer; layers without one are as they were.
+        ranks: channels between the two factors, by layer; other layers are unchanged.
         macs: multiply-accumulates for one image.
-        parameters: how many numbers it has.
-        agreement: share of the images that networks were compared on for which the original's best class stays.
+        parameters: number of parameters.
+        agreement: share of the comparison images with the same best class as the original.
         verdict: "chosen", "passes", or what the network misses, in words.
     """
 
@@ -327,17 +328,17 @@ class CompressionPoint:
 
 @dataclass(frozen=True)
 class Compression:
-    """How the low-rank variants were made; they hold for images like these.
+    """How the low-rank variants were made; they are valid for images like these.
 
     Attributes:
-        chosen: the network that the variants are.
-        curve: the networks that were tried, that one among them, smallest first.
-        images: paths of the images that the layers were measured on, relative to the folder given.
-        compared: paths of those that networks were compared on.
-        sha256: digest over names and contents of both.
-        other_images: how many images of another kind the chosen network was compared on besides.
-        other_agreement: its agreement on those, None where there are none.
-        calibration: ranges of the low-rank variants with 8-bit activations, None where there are none.
+        chosen: the network of the variants.
+        curve: all networks that were tried, including that one, smallest first.
+        images: paths, relative to the given folder, of the images that the layers were measured on.
+        compared: paths of the images that networks were compared on.
+        sha256: digest over names and contents of all of these images.
+        other_images: on how many images of another kind the chosen network was compared as well.
+        other_agreement: its agreement on those, None if there are none.
+        calibration: ranges of the low-rank variants with 8-bit activations, None if there are none.
     """
 
     chosen: CompressionPoint
@@ -357,17 +358,17 @@ class Variant:
     Attributes:
         name: ``<format>-<precision>``, such as "onnx-fp32", or ``<format>-lowrank-<precision>``.
         file: path of the model inside the bundle, with "/".
-        external_data: path of the file that holds its large weights, None where they are inside ``file``.
+        external_data: path of the file with its large weights, None if they are inside ``file``.
         bytes: size of all its files.
         sha256: hexadecimal digest of each of its files, by path.
         opset: version of the ONNX operator set, None for TorchScript.
-        parity: agreement with eager PyTorch, None where it was not verified.
+        parity: agreement with eager PyTorch, None if it was not verified.
         tolerance: what ``parity`` was held to.
-        accuracy: on labelled sample images, None where there were none.
+        accuracy: on labelled sample images, None if there were none.
         target: preset of the CPU or GPU that a quantized variant is built for.
         notes: what was quantized, and how.
-        layers: how many layers with weights the network has, None where nobody counted.
-        in_float: names of those that a quantized variant left in float.
+        layers: number of layers with weights, None if not counted.
+        in_float: names of those that a quantized variant keeps in float.
     """
 
     name: str
@@ -394,14 +395,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class LeftOutVariant:
-    """A quantized variant that was exported, missed what it was held to, and is not in the bundle.
+    """A variant that was exported, missed its requirements, and is not in the bundle.
 
     Attributes:
         name: ``<format>-<precision>``, or ``<format>-lowrank-<precision>``.
         reason: what it misses, in words.
-        parity: agreement with eager PyTorch, None where it could not be run.
+        parity: agreement with eager PyTorch, None if it could not be run.
         tolerance: what ``parity`` was held to.
-        remedies: what to do about it, what helps most first.
+        remedies: what to do about it, the most effective first.
     """
 
     name: str
@@ -413,16 +414,16 @@ class LeftOutVariant:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is known of a bundle.
+    """Everything that is known about a bundle.
 
     Attributes:
-        labels: one name per class, None where none were given.
-        golden: sha256 of ``golden.npz``, None where the variants were not verified.
-        diagnosis: of the network by labelled samples, None where none are labelled.
-        calibration: images and ranges of the variants with 8-bit activations, None where there are none.
+        labels: one name per class, None if none were given.
+        golden: sha256 of ``golden.npz``, None if the variants were not verified.
+        diagnosis: of the network, by labelled samples; None if none are labelled.
+        calibration: images and ranges of the variants with 8-bit activations, None if there are none.
         tool_versions: version of each package that made the bundle.
-        left_out: quantized and compressed variants that missed what they were held to.
-        compression: how the low-rank variants were made, None where there are none.
+        left_out: quantized and compressed variants that missed their requirements.
+        compression: how the low-rank variants were made, None if there are none.
 
     Examples:
         >>> from vgg_runtime import open_bundle
@@ -450,7 +451,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {self.schema_version}, this release reads {SCHEMA_VERSION}")
+            raise ValueError(f"schema_version is {self.schema_version}; this release reads {SCHEMA_VERSION}")
         if self.labels is not None and len(self.labels) != self.output.classes:
             raise ValueError(f"{counted(len(self.labels), 'label')} for {counted(self.output.classes, 'class')}")
         names = [variant.name for variant in self.variants]
@@ -471,7 +472,7 @@ class Manifest:
         """Return a decoded image as the variants take it: one entry of a batch, of ``input.dtype`` and ``.layout``.
 
         Args:
-            name: of the image, in errors.
+            name: the name of the image in errors.
 
         Raises:
             ImageError: preprocessing refuses it, or does not bring it to the size that the variants take.
@@ -483,7 +484,7 @@ class Manifest:
             raise ImageError(
                 f"{name} has {sizes['W']} x {sizes['H']} pixels after preprocessing; the network takes "
                 f"{width} x {height}.",
-                hint="Export with `preprocess` that resizes or crops to that size.",
+                hint="Export with a `preprocess` that resizes or crops to that size.",
             )
         return prepared
 

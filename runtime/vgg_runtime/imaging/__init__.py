@@ -1,1 +1,1 @@
-"""From encoded images to the arrays that a network takes."""
+"""From image files to the input arrays of a network."""

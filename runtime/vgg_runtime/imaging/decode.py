@@ -1,4 +1,4 @@
-"""Images from wherever an application has them: a path, bytes, an open file, a Pillow image, an array."""
+"""Decoding images from any source: a path, bytes, an open file, a Pillow image, an array."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vgg_runtime.errors import ImageError, UsageError
 if TYPE_CHECKING:
     ImageSource: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]
 else:
-    # The same, evaluated where somebody asks for type hints: numpy and Pillow are not imported before.
+    # The same, but numpy and Pillow are not imported until somebody asks for the type hints.
     ImageSource = ForwardRef("str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]", module=__name__)
 
 __all__ = ["MAX_PIXELS", "ChannelOrder", "ImageSource", "image_name", "read_image"]
 
 
 logger = logging.getLogger(__name__)
-logger.addHandler(logging.NullHandler())  # quiet, unless the application or vgg-run wants to hear
+logger.addHandler(logging.NullHandler())  # quiet, unless the application or vgg-run adds a handler
 
 # The order of the colours in a uint8 array; OpenCV's is BGR.
 ChannelOrder = Literal["RGB", "BGR"]
@@ -31,28 +31,28 @@ MAX_PIXELS = 100_000_000
 
 _HIGH_DEPTH_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
-# 5, 6 and 5 bits in 16 bits per pixel, as BMP has them.
+# 16 bits per pixel with 5, 6 and 5 bits per channel, as in BMP.
 _PACKED_RAW_MODES = ("RGB;16", "BGR;16")
 
 # Pillow decodes these by starting a program (Ghostscript).
 _FORMATS_THAT_RUN_PROGRAMS = ("EPS",)
 
-# A phone's photograph with its preview or depth map behind it: nobody takes that for an animation.
+# Photographs from phones, followed by a preview or depth map, which do not count as animations.
 _FORMAT_OF_PHONES = "MPO"
 
 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: ChannelOrder = "RGB") -> Image.Image:
-    """Return the decoded image, in its own mode. Of an animated image, the first frame; the log says so.
+    """Return the decoded image, in its own mode; of an animated image the first frame, with a log message.
 
-    A file object or a Pillow image is for one thread at a time: reading changes it.
+    Only one thread at a time may use a file object or a Pillow image, because reading changes it.
 
     Args:
         source: a path, the bytes of an image file, a binary file object (read from its beginning), a Pillow image, or
             a uint8 array of shape (height, width) or (height, width, 1, 3 or 4).
         max_pixels: larger images are refused before they are decoded. Beyond 178 million, Pillow's own
             ``PIL.Image.MAX_IMAGE_PIXELS`` has to be raised too.
-        channels: order of the colours in a uint8 array; "BGR" is for the frames of OpenCV (with alpha: BGRA). Every
-            other source knows its own order.
+        channels: order of the colours in a uint8 array; "BGR" is for the frames of OpenCV (with alpha: BGRA). All
+            other sources state their order themselves.
 
     Raises:
         ImageError: the image is unreadable, truncated, empty, too large, or has more than 8 bits per channel.
@@ -69,16 +69,16 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: C
             if not Path(source).stat().st_size:
                 raise ImageError(f"{name} is empty (0 bytes).")
         elif os.path.exists(source) and not os.path.isdir(source):
-            # Opening a pipe waits for whoever writes to it, for ever if nobody does.
+            # Opening a pipe waits for a writer, forever if there is none.
             raise ImageError(
-                f"{name} is not a regular file.", hint="Read a pipe or a device yourself, and give the bytes."
+                f"{name} is not a regular file.", hint="Read a pipe or a device yourself, and pass the bytes."
             )
-        # Closed here, because Pillow leaves open the file of an image that it refuses, or that has more frames.
+        # Closed here, because Pillow leaves files open if it refuses the image, or if there are more frames.
         with open(source, "rb") as file:  # noqa: PTH123 - Path("") is a folder, "" is nothing
             return _decode(file, name, max_pixels)
     except ImageError:
         raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
+    except Exception as error:  # Pillow's decoders raise almost any exception on a broken file
         raise _refusal(name, error) from error
 
 
@@ -87,7 +87,7 @@ def _refusal(name: str, error: Exception) -> ImageError:
 
     match error:
         case UnidentifiedImageError():
-            return ImageError(f"{name} is in no image format that Pillow reads.")
+            return ImageError(f"{name} is not in an image format that Pillow reads.")
         case FileNotFoundError():
             return ImageError(f"there is no file {name}.")
         case IsADirectoryError():
@@ -117,11 +117,13 @@ def _decode(source: bytes | IO[bytes] | Image.Image, name: str, max_pixels: int)
         raise ImageError(f"{name} has {image.width} x {image.height} pixels.")
     _refuse_too_large(name, image.width, image.height, max_pixels)
     if image.format in _FORMATS_THAT_RUN_PROGRAMS:
-        raise ImageError(f"{name} is {image.format}, which is decoded by running a program; it is not accepted.")
+        raise ImageError(
+            f"{name} is {image.format}, which is not accepted because decoding it runs an external program."
+        )
     _refuse_high_depth(image, name)
-    # What a Pillow image has before or behind its present frame is its owner's affair.
+    # For a Pillow image the caller has already chosen the frame.
     if not isinstance(source, Image.Image) and image.format != _FORMAT_OF_PHONES and _has_more_frames(image):
-        logger.warning("%s has several frames; the first is taken.", name)
+        logger.warning("%s has several frames; the first one is used.", name)
     image.load()
     return image
 
@@ -137,7 +139,7 @@ def _refuse_too_large(name: str, width: int, height: int, max_pixels: int) -> No
 def _has_more_frames(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # Pillow looks for a second frame in a GIF, and finds it broken: nothing is wanted of that
+    except Exception:  # Pillow looks for a second frame in a GIF and finds it broken, but only the first is needed
         image.seek(0)
         return False
 
@@ -152,7 +154,7 @@ def _open(source: bytes | IO[bytes] | Image.Image, name: str) -> Image.Image:
     if not hasattr(source, "read"):
         raise ImageError(
             f"{type(source).__name__} is not an image.",
-            hint="Give a path, bytes, a file object, a Pillow image or a uint8 array.",
+            hint="Pass a path, bytes, a file object, a Pillow image or a uint8 array.",
         )
     return Image.open(source)
 
@@ -167,7 +169,7 @@ def _check_channels(source: ImageSource, channels: ChannelOrder) -> None:
     kind = f"{source.dtype} {list(source.shape)}" if isinstance(source, np.ndarray) else type(source).__name__
     raise UsageError(
         f"`channels='BGR'` applies to uint8 arrays (height, width, 3 or 4), got {kind}.",
-        hint="Leave out `channels`: image files and Pillow images know the order of their own colours.",
+        hint="Omit `channels`: image files and Pillow images state the order of their colours.",
     )
 
 
@@ -175,7 +177,7 @@ def _from_array(array: NDArray[Any], max_pixels: int, channels: ChannelOrder) ->
     if array.dtype != np.uint8:
         raise ImageError(
             f"the array has dtype {array.dtype}; an image is uint8.",
-            hint="Scale it to 0..255. What is preprocessed already is float32 planes: (channels, height, width).",
+            hint="Scale it to 0..255; an image that is already preprocessed is float32 (channels, height, width).",
         )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
         raise ImageError(
@@ -184,14 +186,14 @@ def _from_array(array: NDArray[Any], max_pixels: int, channels: ChannelOrder) ->
     _refuse_too_large("the array", array.shape[1], array.shape[0], max_pixels)
     if channels == "BGR":
         mode = "RGB" if array.shape[2] == 3 else "RGBA"
-        # Pillow swaps the colours while it copies; an array whose last axis is reversed takes it six times as long.
+        # Pillow swaps the colours while copying; copying an array with its last axis reversed takes six times as long.
         pixels, size = np.ascontiguousarray(array), (array.shape[1], array.shape[0])
         return Image.frombuffer(mode, size, pixels, "raw", mode.replace("RGB", "BGR"), 0, 1)
     return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
 
 
 def _refuse_high_depth(image: Image.Image, name: str) -> None:
-    # Pillow reads 16-bit colour as 8-bit without a word; only the file's tiles tell.
+    # Pillow silently reads 16-bit colour as 8-bit; only the tiles of the file show it.
     tiles = getattr(image, "tile", None) or []
     if image.mode in _HIGH_DEPTH_MODES or any(_has_high_depth(tile[0], tile[3]) for tile in tiles):
         raise ImageError(
@@ -201,7 +203,7 @@ def _refuse_high_depth(image: Image.Image, name: str) -> None:
 
 
 def _has_high_depth(decoder: str, arguments: Any) -> bool:
-    """Whether a tile is decoded from a raw mode (PNG, TIFF), or up to a largest value (PPM), beyond 8 bits."""
+    """Whether a tile has more than 8 bits, by its raw mode (PNG, TIFF) or its maximum value (PPM)."""
     parts = arguments if isinstance(arguments, tuple) else (arguments,)
     if decoder.startswith("ppm"):
         return any(isinstance(part, int) and part > 255 for part in parts)

@@ -1,4 +1,4 @@
-"""Folders of images: the files in them, and what to call these."""
+"""Folders of images: the files in them, and their names."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ IMAGE_SUFFIXES = (
 
 
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the given files, and the image files below the given folders in sorted order; one path is one of them.
+    """Return the given files, and the image files below the given folders in sorted order.
 
-    Links to folders are followed. Hidden files and folders are passed over: what systems leave among photographs, such
-    as macOS's ``._cat.jpg`` and thumbnails, is no photograph.
+    Links to folders are followed. Hidden files and folders, such as thumbnails and the ``._cat.jpg`` of macOS, are
+    skipped.
 
     Raises:
-        ImageError: a folder holds no image.
+        ImageError: a folder contains no images.
     """
     files: list[Path] = []
     for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
@@ -34,13 +34,13 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
             continue
         inside = sorted(_images_below(path))
         if not inside:
-            raise ImageError(f"the folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+            raise ImageError(f"the folder {path} contains no images ({', '.join(IMAGE_SUFFIXES)}).")
         files += inside
     return files
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
-    # What links lead to comes after all that lies here itself, and every folder once: links may form a ring.
+    # Linked folders come after the folder's own files, and every folder once, because links may form a cycle.
     starts, visited = [folder], set()
     for start in starts:
         for here, folders, files in os.walk(start):
@@ -60,16 +60,16 @@ def _is_image(file: Path) -> bool:
 def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
     """Return at most ``count`` images from below ``folder``, the same ones for the same seed and files.
 
-    Images in subfolders are drawn in turns, one per subfolder and round, so that every class is present as long as
-    ``count`` allows.
+    Images are drawn from the subfolders in turns, one per subfolder and round, so that every class is present if
+    ``count`` allows it.
 
     Raises:
-        ImageError: the folder holds no image.
+        ImageError: the folder contains no images.
     """
     classes: dict[Path, list[Path]] = {}
     for file in find_images([folder]):
         classes.setdefault(file.parent, []).append(file)
-    shuffle = random.Random(seed).shuffle  # noqa: S311 - repeatable, not secret
+    shuffle = random.Random(seed).shuffle  # noqa: S311 - reproducible, not secret
     for files in classes.values():
         shuffle(files)
     rounds = max(map(len, classes.values()))
@@ -78,9 +78,9 @@ def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:
 
 
 def relative_name(file: Path, folder: Path) -> str:
-    """Return what to call ``file``, which lies below ``folder`` or is it, with "/" on every system.
+    """Return the name of ``file``, relative to ``folder`` unless they are the same, with "/" on every system.
 
-    Bytes that are not UTF-8 become U+FFFD: no JSON could hold them.
+    Bytes that are not UTF-8 become U+FFFD, because JSON cannot hold them.
     """
     name = file.relative_to(folder) if file != folder else Path(file.name)
     return os.fsencode(name.as_posix()).decode("utf-8", "replace")

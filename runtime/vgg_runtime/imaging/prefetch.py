@@ -1,4 +1,4 @@
-"""Doing the next images' work while the present ones are used: a bounded pipeline of threads."""
+"""A bounded pipeline of threads that work ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Result = TypeVar("Result")
 
 
 def prefetch(jobs: Iterable[Callable[[], Result]], *, workers: int, ahead: int) -> Iterator[Result]:
-    """Yield the result of each job, in order, while ``workers`` threads do the ones that follow.
+    """Yield the result of each job, in order, while ``workers`` threads do the following ones.
 
-    It pays where jobs release the interpreter's lock, as Pillow does while it decodes and resizes. ``jobs`` itself is
-    iterated by the caller's thread. The threads end with the iterator, also where it is left early.
+    It pays off if jobs release the interpreter's lock, as Pillow does while it decodes and resizes. ``jobs`` itself is
+    iterated by the caller's thread. The threads end with the iterator, even if it is abandoned early.
 
     Args:
-        ahead: jobs that may be done, or in work, before their result is asked for: the bound on memory.
+        ahead: maximum number of jobs that are started before their results are consumed; it limits memory.
 
     Raises:
         Exception: what a job raised, in its place.
@@ -47,10 +47,10 @@ def prefetch(jobs: Iterable[Callable[[], Result]], *, workers: int, ahead: int) 
 def prefetch_images(
     images: Iterable[ImageSource], read: Callable[[ImageSource], Result], *, workers: int, ahead: int
 ) -> Iterator[Result]:
-    """Yield ``read(image)`` of each image, in order; arguments and errors as of :func:`prefetch`.
+    """Yield ``read(image)`` of each image, in order; arguments and errors as for :func:`prefetch`.
 
-    A Pillow image or a file object is not for two threads: these are read by the caller's. What the caller may write to
-    is copied: a camera's loop often yields the same buffer again.
+    Pillow images and file objects, which two threads must not share, are read by the caller's thread. Arrays are
+    copied, because a camera's loop often yields the same buffer again.
     """
     return prefetch((_reading_job(image, read) for image in images), workers=workers, ahead=ahead)
 

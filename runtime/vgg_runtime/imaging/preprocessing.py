@@ -1,4 +1,4 @@
-"""From a decoded image to the float32 planes that a network was trained on: the only implementation.
+"""From a decoded image to the float32 planes that a network was trained on, implemented once.
 
 The arithmetic follows torchvision's PIL pipeline (Resize, CenterCrop, ToTensor, Normalize) to the bit, so that the
 build machine, calibration and the edge device see the same pixels.
@@ -29,14 +29,14 @@ class Preprocessing:
     """What training did to an image, in this order: orient, convert, resize, crop, permute, scale, normalize.
 
     Attributes:
-        channels: planes of the result and their order; "L" is one plane of luma (ITU-R 601-2, as Pillow computes it).
+        channels: the planes of the result, in order; "L" is one plane of luma (ITU-R 601-2, as Pillow computes it).
         resize: pixels of the shorter side, or (height, width); None leaves the size alone.
-        interpolation: Pillow's filter of that name, antialiased as Pillow does when it shrinks.
-        crop: (height, width) of the centre crop after resizing, padded with zeros where the image is smaller.
-        divide_by: what the 8-bit values are divided by: 255 (torchvision's ToTensor) or 1 (0..255 networks).
-        mean: subtracted after that, one value per channel in the order of ``channels``; None subtracts nothing.
-        std: divided by last, one value per channel; None divides by nothing.
-        exif_orientation: turn the image as its EXIF tag says. torchvision's loader does not.
+        interpolation: name of Pillow's filter, which antialiases when it shrinks.
+        crop: (height, width) of the centre crop after resizing, padded with zeros if the image is smaller.
+        divide_by: divisor of the 8-bit values: 255 (torchvision's ToTensor) or 1 (networks that take 0..255).
+        mean: subtracted after that, one value per channel in the order of ``channels``; None for nothing.
+        std: last divisor, one value per channel; None for none.
+        exif_orientation: rotate the image as its EXIF tag says, which torchvision's loader does not do.
         permutation: pixel i of each plane, counted row by row, becomes the image's pixel permutation[i], as
             ``images.view(n, c, -1)[:, :, permutation].view(n, c, h, w)`` does; None leaves the pixels in place.
 
@@ -82,7 +82,7 @@ class Preprocessing:
     def _check_permutation(self, permutation: tuple[int, ...]) -> None:
         count = len(permutation)
         if not count or sorted(permutation) != list(range(count)):
-            raise ValueError(f"permutation has {count} entries, but not each of 0 to {count - 1} once")
+            raise ValueError(f"permutation has {count} entries, but not each of 0 to {count - 1} exactly once")
         if self.output_size is not None and math.prod(self.output_size) != count:
             height, width = self.output_size
             raise ValueError(f"permutation has {count} entries; {height} x {width} are {height * width} pixels")
@@ -93,7 +93,7 @@ class Preprocessing:
 
     @property
     def output_size(self) -> tuple[int, int] | None:
-        """(height, width) of the result, or None where it depends on the image."""
+        """(height, width) of the result, or None if it depends on the image."""
         if self.crop is not None:
             return self.crop
         return self.resize if isinstance(self.resize, tuple) else None
@@ -102,33 +102,33 @@ class Preprocessing:
         """Return ``image`` as float32 (channels, height, width).
 
         Raises:
-            ImageError: it is so long and thin that resizing its shorter side makes more than ``MAX_PIXELS``, or the
-                permutation is for another number of pixels.
+            ImageError: resizing its shorter side would make more than ``MAX_PIXELS``, or the permutation is for another
+                number of pixels.
         """
         return self.normalize(self.pixels(image))
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the image before scaling: uint8 (height, width, channels), oriented to permuted.
+        """Return the image after all steps before scaling, as uint8 (height, width, channels).
 
         Raises:
-            ImageError: as above, or Pillow cannot do it with this image.
+            ImageError: as above, or Pillow cannot convert or resize this image.
         """
         try:
             return self._pixels(image)
         except ImageError:
             raise
-        except Exception as error:  # Pillow raises nearly anything on broken EXIF blocks and unusual modes
+        except Exception as error:  # Pillow raises almost anything on broken EXIF data and unusual modes
             raise ImageError(f"the image cannot be preprocessed: {error or type(error).__name__}.") from error
 
     def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         if self.exif_orientation:
             image = _oriented(image)
         if isinstance(image.info.get("transparency"), bytes):
-            # The alpha of a palette: converting to RGB drops it in any case, but warns while it is there.
+            # The alpha of a palette: converting to RGB drops it anyway, but would warn about it.
             image = image.copy()
             del image.info["transparency"]
         mode = "L" if self.channels == "L" else "RGB"
-        image = image if image.mode == mode else image.convert(mode)  # else Pillow makes a copy
+        image = image if image.mode == mode else image.convert(mode)  # converting would copy
         image = _center_crop(_resize(image, self.resize, self.interpolation), self.crop)
         array = np.asarray(image)
         if self._order is not None:
@@ -140,7 +140,8 @@ class Preprocessing:
     def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return uint8 (height, width, channels) scaled and normalized, as float32 (channels, height, width).
 
-        One rounding per step, as three tensor operations make it; folding them into ``x * a + b`` changes bits.
+        There is one rounding per step, as in three tensor operations; folding them into ``x * a + b`` would change
+        bits.
         """
         planes: NDArray[np.float32] = np.array(np.moveaxis(pixels, 2, 0), dtype=np.float32, order="C")
         planes /= np.float32(self.divide_by)
@@ -168,7 +169,7 @@ def _per_channel(values: tuple[float, ...] | None) -> NDArray[np.float32] | None
 
 
 def _oriented(image: Image.Image) -> Image.Image:
-    """Turn the image as its tag says. Pillow's own exif_transpose also writes the tags anew, and fails on many."""
+    """Rotate the image as its tag says. Pillow's exif_transpose also rewrites the tags, and fails on many files."""
     from PIL.ExifTags import Base
 
     turns = {
@@ -198,7 +199,7 @@ def _resize(image: Image.Image, size: int | tuple[int, int] | None, interpolatio
         return image
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"the image has {image.width} x {image.height} pixels; resizing it as the network wants makes "
+            f"the image has {image.width} x {image.height} pixels; resizing it for the network makes "
             f"{width} x {height}, more than the limit of {MAX_PIXELS:,}.",
             hint="Crop it first.",
         )
@@ -213,18 +214,18 @@ def _center_crop(image: Image.Image, size: tuple[int, int] | None) -> Image.Imag
     if height > image.height or width > image.width:
         left, top = max(width - image.width, 0) // 2, max(height - image.height, 0) // 2
         right, bottom = math.ceil(max(width - image.width, 0) / 2), math.ceil(max(height - image.height, 0) / 2)
-        # Pillow's crop fills what lies outside of the image with zeros.
+        # Pillow's crop fills the area outside the image with zeros.
         image = image.crop((-left, -top, image.width + right, image.height + bottom))
     top, left = round((image.height - height) / 2.0), round((image.width - width) / 2.0)
     return image.crop((left, top, left + width, top + height))
 
 
 def _permute(pixels: NDArray[np.uint8], order: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """Take the pixels of (height, width, ...) in ``order``: while they are bytes, and all channels of one at once."""
+    """Reorder the pixels of (height, width, ...): while they are bytes, and with all channels of a pixel at once."""
     height, width = pixels.shape[:2]
     if height * width != len(order):
         raise ImageError(
-            f"the image has {width} x {height} pixels where the permutation takes {len(order)}.",
-            hint="Resize or crop it to that many: give resize or crop beside the permutation.",
+            f"the image has {width} x {height} pixels; the permutation takes {len(order)}.",
+            hint="Resize or crop it to that many: set resize or crop along with the permutation.",
         )
     return pixels.reshape(height * width, -1)[order].reshape(pixels.shape)

@@ -1,4 +1,4 @@
-"""The preprocessing that lessons teach, by name."""
+"""Common preprocessing presets, by name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _plain(size: Size, channels: int) -> Preprocessing:
     return Preprocessing("L" if channels == 1 else "RGB", resize=size)
 
 
-# name: (the recipe, the size it is known for; None takes the network's own)
+# name: (the recipe, the size it is meant for; None for the network's own)
 PRESETS: dict[str, tuple[Callable[[Size, int], Preprocessing], Size | None]] = {
     "imagenet": (_imagenet, (224, 224)),
     "half": (_half, (224, 224)),
@@ -52,7 +52,7 @@ def preset(name: str, size: Size, channels: int) -> Preprocessing:
     """Return the preset ``name`` for a network that takes ``channels`` planes of ``size`` (height, width).
 
     Raises:
-        PreprocessingError: no preset has that name, or it makes another number of channels.
+        PreprocessingError: the preset is unknown, or makes another number of channels.
     """
     if name not in PRESETS:
         raise PreprocessingError(

@@ -138,7 +138,7 @@ def test_one_image_is_calibrated_on_and_nothing_is_judged_by_it(folder_of: MakeF
 def test_an_empty_folder_is_refused(tmp_path: Path, folder_of: MakeFolder) -> None:
     for samples, calibration in ((None, tmp_path), (tmp_path, folder_of("photos", 3) / "class1")):
         (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(ImageError, match="holds no image"):
+        with pytest.raises(ImageError, match="contains no images"):
             split(samples and tmp_path / "empty", calibration if samples else tmp_path / "empty")
 
 
@@ -187,5 +187,5 @@ def test_a_samples_size_is_kept_or_refused(folder_of: MakeFolder) -> None:
 
     samples, calibration = folder_of("samples", 10), folder_of("photos", 40, first=500)
     assert sized(samples, None, 4) == sized(samples, calibration, 4) == sized(None, calibration, 4) == 4
-    with pytest.raises(UsageError, match=r"has 10 images, `samples\.size` asks for 11"):
+    with pytest.raises(UsageError, match=r"has 10 images; `samples\.size` asks for 11"):
         sized(samples, None, 11)

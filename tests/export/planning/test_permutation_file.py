@@ -75,5 +75,5 @@ def test_the_description_names_a_file_beside_itself(tmp_path: Path) -> None:
 def test_integers_that_are_no_permutation_are_refused(tmp_path: Path) -> None:
     (tmp_path / "order.txt").write_text("0 0 1 2")
     (tmp_path / "own.json").write_text('{"channels": "L", "permutation": "order.txt"}')
-    with pytest.raises(PreprocessingError, match="4 entries, but not each of 0 to 3 once"):
+    with pytest.raises(PreprocessingError, match="4 entries, but not each of 0 to 3 exactly once"):
         resolve_preprocessing(str(tmp_path / "own.json"), size=(2, 2), channels=1)

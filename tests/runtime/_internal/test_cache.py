@@ -65,7 +65,7 @@ def test_a_cache_that_cannot_be_written_is_no_error_but_told(cache: Path, caplog
     cache.write_text("a file where the folder would be")
     store_entry("things", KEY, {"answer": 1})
     assert load_entry("things", KEY) is None
-    assert "cannot be kept for the next time" in caplog.text
+    assert "the cache cannot be written" in caplog.text
 
 
 def test_threads_that_store_at_once_do_not_disturb(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -94,4 +94,4 @@ def test_a_user_without_a_home_has_no_cache_unless_one_is_named(
         monkeypatch.setenv(directory, str(tmp_path))
     store_entry("things", KEY, {"answer": 1})
     assert load_entry("things", KEY) == ({"key": KEY, "answer": 1} if directory else None)
-    assert ("cannot be kept for the next time" in caplog.text) == (directory is None)
+    assert ("the cache cannot be written" in caplog.text) == (directory is None)

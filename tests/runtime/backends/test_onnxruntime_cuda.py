@@ -218,6 +218,6 @@ class TestOtherFailures:
         with pytest.raises(Exception, match="CPU EP") as raised:
             onnxruntime.InferenceSession(str(model), options, providers=[], enable_fallback=0)
         cuda_on_cpu.raise_on_opening = [raised.value]
-        with pytest.raises(MissingCapabilityError, match="operators that onnxruntime has for the CPU only") as error:
+        with pytest.raises(MissingCapabilityError, match="onnxruntime supports on the CPU only") as error:
             open_backend(model)
         assert "onnx-fp16" in error.value.hint

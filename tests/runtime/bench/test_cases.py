@@ -137,10 +137,10 @@ def test_the_checkpoint_is_run_in_pytorch_both_ways(make_bundle, installed, tmp_
 def test_a_checkpoint_without_pytorch_is_an_error(opened: Bundle, installed, tmp_path: Path, monkeypatch) -> None:
     installed("onnxruntime")
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
-    with pytest.raises(MissingCapabilityError, match=r"runs a checkpoint: torch is not installed: pip install"):
+    with pytest.raises(MissingCapabilityError, match=r"cannot be run here: torch is not installed: pip install"):
         choose(opened, BenchmarkRequest(checkpoint=tmp_path / "net.pth"))
     monkeypatch.setattr(pytorch, "entry_points", lambda group: ())
-    with pytest.raises(MissingCapabilityError, match="runs a checkpoint eager"):
+    with pytest.raises(MissingCapabilityError, match="can run a checkpoint as 'eager'"):
         open_checkpoint("eager", tmp_path / "net.pth", SessionConfig("cpu", 1), opened.manifest)
 
 

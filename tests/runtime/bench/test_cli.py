@@ -65,7 +65,7 @@ def test_what_was_measured_before_ctrl_c_is_written(make_bundle, tmp_path: Path)
     bundle = make_bundle(weights={"onnx-fp32": 10.0, "onnx-fp16": 10.0, "onnx-int8-static": 10.0})
     done = bench(bundle, *ONE, "--json", tmp_path / "a.json", patch=INTERRUPTED_IN_THE_THIRD_TURN)
     assert done.returncode == 130
-    assert done.stderr == "interrupted; what was measured until then is kept.\n"
+    assert done.stderr == "interrupted; the measurements so far are kept.\n"
     results = parsed((tmp_path / "a.json").read_text())
     assert not results.method.finished
     assert [len(row.rounds) for row in results.rows] == [1, 1, 0]
@@ -105,7 +105,7 @@ def test_unmet_constraint_is_told_after_the_table(bundle: Path, tmp_path: Path) 
         (("nowhere.bundle",), 3, "there is no bundle"),
         (("BUNDLE", "--compare", "a.json", "b.json"), 2, "leave out BUNDLE"),
         (("--compare", "a.json", "b.json"), 2, "a.json cannot be read"),
-        (("--compare", "FILE", "FILE"), 2, "holds no results of vgg-bench"),
+        (("--compare", "FILE", "FILE"), 2, "does not contain results of vgg-bench"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_measured(
@@ -132,5 +132,5 @@ def test_without_rich_only_files_can_be_written(bundle: Path) -> None:
 
 
 def test_the_schema_refuses_another_version() -> None:
-    with pytest.raises(UsageError, match="holds no results of vgg-bench"):
+    with pytest.raises(UsageError, match="does not contain results of vgg-bench"):
         Results.parse(json.dumps({"schema_version": 2}), source="a.json")

@@ -45,7 +45,7 @@ def test_a_choice_is_not_the_first_ones_by_name(folder: Path) -> None:
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ImageError, match="holds no image"):
+    with pytest.raises(ImageError, match="contains no images"):
         choose_images(tmp_path, 3)
 
 

@@ -47,7 +47,7 @@ def test_text_that_is_no_manifest_is_refused_by_its_source(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "schema_version is 2, this release reads 1"),
+        ({"schema_version": 2}, "schema_version is 2; this release reads 1"),
         ({"schema_version": True}, "schema_version is True"),
         ({"labels": ["red", "green"]}, "2 labels for 3 classes"),
         ({"surprise": 1}, "unknown fields: surprise"),

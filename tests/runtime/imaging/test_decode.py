@@ -161,7 +161,7 @@ def animation(format_: str, **options: Any) -> bytes:
 def test_the_log_tells_of_an_animation_by_name(format_: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "moving").write_bytes(animation(format_))
     read_image(tmp_path / "moving")
-    assert caplog.messages == [f"{tmp_path / 'moving'} has several frames; the first is taken."]
+    assert caplog.messages == [f"{tmp_path / 'moving'} has several frames; the first one is used."]
     assert caplog.records[0].name == "vgg_runtime.imaging.decode"
 
 
@@ -183,11 +183,11 @@ def test_an_animation_that_is_cut_off_has_its_first_frame() -> None:
     ("content", "message"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"hello, this is text\n" * 50, "is in no image format"),
-        (b"\xff\xd8\xff", "is in no image format"),
+        (b"hello, this is text\n" * 50, "is not in an image format"),
+        (b"\xff\xd8\xff", "is not in an image format"),
         (encoded(Image.fromarray(np.tile(PIXELS, (20, 20, 1))), "JPEG")[:3000], "cannot be decoded"),
         (encoded(Image.fromarray(PIXELS))[:80], "cannot be decoded"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", "running a program"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", "runs an external program"),
         (png(width=1, height=1, depth=16, rows=bytes(7)), "more than 8 bits per channel"),
         (png(width=1, height=1, depth=16, colour=0, rows=bytes(3)), "more than 8 bits per channel"),
         (encoded(Image.fromarray(PIXELS[:, :, 0].astype(np.uint16)), "TIFF"), "more than 8 bits per channel"),
@@ -319,7 +319,7 @@ def test_a_pipe_that_is_named_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ImageError, match="holds no image"):
+    with pytest.raises(ImageError, match="contains no images"):
         find_images([tmp_path])
 
 

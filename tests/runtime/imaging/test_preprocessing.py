@@ -64,7 +64,7 @@ def test_a_permutation_takes_pixels_from_where_it_points() -> None:
 
 
 def test_permutation_of_another_size_is_refused() -> None:
-    with pytest.raises(ImageError, match=r"6 x 4 pixels where the permutation takes 2") as refused:
+    with pytest.raises(ImageError, match=r"6 x 4 pixels; the permutation takes 2") as refused:
         Preprocessing(permutation=(1, 0))(GRADIENT)
     assert "resize" in refused.value.hint
 
@@ -103,7 +103,7 @@ def test_output_size_is_none_where_the_image_decides(fields: dict[str, Any], siz
         ({"std": (1.0, math.nan, 1.0)}, "finite"),
         ({"mean": (1.0, math.nan, 1.0)}, "mean must be finite"),
         ({"permutation": ()}, "has 0 entries"),
-        ({"permutation": (0, 1, 1)}, "3 entries, but not each of 0 to 2 once"),
+        ({"permutation": (0, 1, 1)}, "3 entries, but not each of 0 to 2 exactly once"),
         ({"permutation": (1, 2, 3)}, "not each of 0 to 2"),
         ({"permutation": (1, 0), "crop": (2, 2)}, "2 entries; 2 x 2 are 4 pixels"),
         ({"channels": "HSV"}, "channels must be one of RGB, BGR, L, got 'HSV'"),

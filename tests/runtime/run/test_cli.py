@@ -76,7 +76,7 @@ def test_unreadable_image_gives_its_error_among_the_others(
     assert entries[0] == {"image": f"{tmp_path}/new\nline.jpg", "error": f"there is no file {tmp_path}/new line.jpg."}
     by_name = {Path(entry["image"]).stem: entry for entry in entries[1:]}
     assert by_name["lime"]["predictions"][0]["label"] == "lime"
-    assert "is in no image format" in by_name["notes"]["error"]
+    assert "is not in an image format" in by_name["notes"]["error"]
 
 
 def test_without_json_errors_go_to_stderr(bundle: Path, photos: Path) -> None:
@@ -111,7 +111,7 @@ def test_an_animation_is_told_of_on_stderr(bundle: Path, tmp_path: Path) -> None
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     done = vgg_run("predict", bundle, tmp_path / "moving.gif", "--device", "cpu", "--json")
-    assert done.stderr == f"{TOLD}{tmp_path / 'moving.gif'} has several frames; the first is taken.\n"
+    assert done.stderr == f"{TOLD}{tmp_path / 'moving.gif'} has several frames; the first one is used.\n"
     assert json.loads(done.stdout)[0]["predictions"][0]["label"] == "red"
 
 
@@ -215,7 +215,7 @@ def test_a_reader_that_leaves_ends_it_quietly(bundle: Path, photos: Path, comman
         (["predict", "{photos}", "{photos}"], 3, "it has no bundle.json"),
         (["predict", "no.bundle", "{photos}", "--json"], 3, "there is no bundle at no.bundle"),
         (["predict", "{photos}/red.png", "{photos}"], 3, "cannot load"),
-        (["predict", "{bundle}", "{bundle}"], 3, "holds no image"),
+        (["predict", "{bundle}", "{bundle}"], 3, "contains no images"),
         (["predict", "{bundle}", "{photos}", "--variant", "onnx-fp16"], 3, "It has onnx-fp32"),
         (["info", "no.bundle"], 3, "A bundle is a directory that vgg-export wrote"),
         (["verify", "no.bundle"], 3, "there is no bundle"),
@@ -290,7 +290,7 @@ def test_large_image_within_the_limit_gives_no_warning(bundle: Path, tmp_path: P
 
 def test_verify_tells_what_was_held_against_what(bundle: Path) -> None:
     output = vgg_run("verify", bundle).stdout
-    assert "checksums: models and golden outputs are as they were written" in output
+    assert "checksums: models and golden outputs are unchanged" in output
     assert "onnx-fp32: " in output
     assert "top-1 agreement 100.0% on 4 golden samples" in output
 

@@ -39,7 +39,7 @@ def test_all_images_count_or_as_many_as_asked_for(class_folders: Path, make_mani
     costly = make_manifest(architecture=Architecture("net", "", "user code", macs=10**15))
     assert len(read_labelled(class_folders, costly).files) == 9
     assert sorted(read_labelled(class_folders, costly, size=6).classes) == [0, 0, 1, 1, 2, 2]
-    with pytest.raises(UsageError, match=r"has 9 images, `samples\.size` asks for 10"):
+    with pytest.raises(UsageError, match=r"has 9 images; `samples\.size` asks for 10"):
         read_labelled(class_folders, costly, size=10)
 
 

@@ -88,7 +88,7 @@ def test_a_lone_round_is_marked(make_results) -> None:
     lone = replace(row, latency=replace(row.latency, p50=Estimate(150.0, None, None)), ratio=Estimate(1.0, None, None))
     text = printed(replace(results, rows=(lone,)), 160)
     assert "150 (no interval)" in text
-    assert "No interval: one round tells nothing of how rounds differ" in text
+    assert "No interval: one round says nothing about how rounds differ" in text
     assert "No interval" not in printed(results, 160)
 
 

@@ -78,7 +78,7 @@ FAILING = {
     "in its first call": ("serve(lambda: 1 / 0)", "ZeroDivisionError: division by zero", 1),
     "while it is timed": ("serve(iter([None] * 9).__next__)", "StopIteration", 1),
     "after much noise": ("print('x' * 10**6, file=sys.stderr); sys.exit('melted')", "melted", 1),
-    "without a word": ("", "its process ended with 0 and no word", 1),
+    "without a word": ("", "its process exited with code 0 and no message", 1),
     "by the system": ("os.kill(os.getpid(), 9)", "its process was ended by signal 9", 5),
 }
 
