@@ -1,6 +1,6 @@
 """Architectures, checkpoint reading, and recognition of an architecture from a checkpoint's keys and shapes.
 
-``load_model`` is the way in. Importing this package does not import torch; the first use of a name below does.
+Start with ``load_model``. Importing this package does not import torch; the first use of a name below does.
 """
 
 from __future__ import annotations

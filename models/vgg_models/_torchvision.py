@@ -1,7 +1,7 @@
-"""The one place that imports torchvision.
+"""The only import of torchvision.
 
-PyPI's torchvision wheels for Linux are compiled against the CUDA build of torch. Beside a CPU-only torch of the
-same version the compiled operators do not load, and ``import torchvision`` fails because two of them have no
+PyPI's torchvision wheels for Linux are compiled against the CUDA build of torch. With a CPU-only torch of the same
+version the compiled operators do not load, and ``import torchvision`` fails because two of them have no
 schema (``operator torchvision::nms does not exist``). Classifiers and transforms never call either, so declaring
 the schemas is enough.
 """
@@ -18,19 +18,19 @@ _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-# A torch.library.Library takes its schemas with it when it is collected.
+# A torch.library.Library removes its schemas when it is garbage-collected.
 _kept_alive: list[Any] = []
 
 
 @cache
 def import_torchvision() -> ModuleType:
-    """Return the ``torchvision`` package, declaring its two missing operators first where they are missing.
+    """Return the ``torchvision`` package, first declaring its two operators if they are missing.
 
     Raises:
-        MissingCapabilityError: torchvision is not installed, or does not fit the installed torch.
+        MissingCapabilityError: torchvision is not installed, or does not match the installed torch.
     """
     try:
-        import torchvision  # noqa: TID251  (the one place)
+        import torchvision  # noqa: TID251 - the only import
     except ImportError as error:
         raise MissingCapabilityError(
             "this needs torchvision, which is not installed.",

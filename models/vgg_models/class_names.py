@@ -1,4 +1,4 @@
-"""The forms in which people keep the names of their classes."""
+"""The forms in which people save the names of their classes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _in_order(data: Any) -> tuple[str, ...]:
 
 def _is_index(value: Any) -> bool:
     if isinstance(value, str):
-        return value.isdecimal() and len(value) < 10  # more digits are not a class, and may be too many for int()
+        return value.isdecimal() and len(value) < 10  # more digits are not an index, and may be too many for int()
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -47,5 +47,5 @@ def _by_index(names: dict[int, str], entries: int) -> tuple[str, ...]:
 
 
 def _is_text(label: str) -> bool:
-    """Whether ``label`` can be written down: JSON's escapes can spell half a surrogate pair, which cannot."""
+    """Whether ``label`` can be encoded: JSON escapes may contain half a surrogate pair, which cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in label)

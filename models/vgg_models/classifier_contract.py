@@ -1,4 +1,4 @@
-"""What can be deployed: a module that takes one batch of images and gives one vector of class scores for each."""
+"""The modules that can be deployed: one batch of images in, one vector of class scores per image out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["check_inputs", "check_scores"]
 
 _CONTRACT = "one image in and one vector of class scores out is what can be deployed"
 
-# Their modules were built here, not by a class that the user could derive another from.
+# Their modules were built here, not by a class that the user could subclass.
 _NOT_THE_USERS = ("torch", "torchvision", "vgg_models")
 
 
 def check_inputs(module: nn.Module) -> None:
-    """Raise ArchitectureError where the module's ``forward`` needs more than the images."""
+    """Raise ArchitectureError if the module's ``forward`` needs more than the images."""
     try:
         parameters = list(inspect.signature(module.forward).parameters.values())
     except (ValueError, TypeError):  # built-in callables may have no signature
@@ -34,11 +34,11 @@ def check_inputs(module: nn.Module) -> None:
 
 
 def check_scores(output: object, image: str, module: nn.Module) -> None:
-    """Raise ArchitectureError where ``output``, given for one image, is not of shape (1, classes), of two or more.
+    """Raise ArchitectureError unless ``output``, of one image, has the shape (1, classes) with at least two classes.
 
     Args:
-        image: its shape, for the message.
-        module: that gave it.
+        image: shape of the image, for the message.
+        module: the module that gave it.
     """
     if isinstance(output, Tensor) and output.dim() == 2 and output.shape[0] == 1 and output.shape[1] > 1:
         return
@@ -67,7 +67,7 @@ def _shape(value: object) -> str:
 
 
 def _scores_of(output: object) -> str:
-    """An expression that may be what the user wants of it."""
+    """An expression for the class scores that the user probably wants."""
     whole = "super().forward(image)"
     if isinstance(output, Mapping):
         return f"{whole}[{next(iter(output), 'logits')!r}]"
@@ -81,7 +81,7 @@ def _scores_of(output: object) -> str:
 
 
 def _subclass(module: nn.Module, scores: str, *, image: str = "image") -> str:
-    """How to change a forward without changing the names of the weights."""
+    """Code that changes the forward without changing the names of the weights."""
     cls = type(module)
     users = cls.__module__.partition(".")[0] not in _NOT_THE_USERS
     name = cls.__name__ if users else "YourNetwork"

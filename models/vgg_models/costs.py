@@ -1,6 +1,6 @@
-"""What each layer costs: output shape, parameters, bytes, multiply-accumulates.
+"""The costs of each layer: output shape, parameters, bytes, multiply-accumulates.
 
-The figures come from one real forward pass with hooks, so they hold for any module and not for VGGs alone.
+The figures come from one real forward pass with hooks, so they are valid for any module, not only for VGGs.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class LayerRow:
     Attributes:
         name: the layer's path in the module (``features.0``).
         type: the name of its class.
-        output_shape: without the batch; empty for a layer that never ran on its own.
-        parameters: how many numbers it learned.
-        bytes: what they take, in the type they have.
+        output_shape: without the batch; empty for a layer that is never called itself.
+        parameters: number of its parameters.
+        bytes: their size in their dtype.
         macs: multiply-accumulates of convolutions and linear layers for one image, without the biases.
 
     Examples:
@@ -61,12 +61,12 @@ class LayerTable:
 
     @property
     def parameters(self) -> int:
-        """Numbers that all layers learned."""
+        """Number of parameters of all layers."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def bytes(self) -> int:
-        """What they take."""
+        """Their size in bytes."""
         return sum(row.bytes for row in self.rows)
 
     @property
@@ -76,13 +76,13 @@ class LayerTable:
 
     @property
     def activations(self) -> int:
-        """Numbers that the layers that multiply give for one image; engines fuse the others into them."""
+        """Outputs of the convolutions and linear layers for one image, as numbers; other layers are fused into them."""
         return sum(prod(row.output_shape) for row in self.rows if row.macs)
 
 
 @dataclass
 class _Run:
-    """What the hooks saw of one layer; a layer that is used twice costs its multiply-accumulates twice."""
+    """What the hooks recorded of one layer; a layer that is used twice counts its multiply-accumulates twice."""
 
     output_shape: tuple[int, ...]
     macs: int
@@ -92,7 +92,7 @@ def layer_table(module: nn.Module, input_shape: tuple[int, int, int]) -> LayerTa
     """Run the module once on zeros of ``(1, *input_shape)`` and return the cost of every layer.
 
     Args:
-        module: in eval mode, on any one device (``meta`` too: shapes are enough).
+        module: in eval mode, on any device (``meta`` is enough).
         input_shape: (channels, height, width).
 
     Returns:
@@ -106,7 +106,7 @@ def layer_table(module: nn.Module, input_shape: tuple[int, int, int]) -> LayerTa
     """
     runs = _observe(module, input_shape)
     names = {layer: name for name, layer in module.named_modules()}
-    # Layers whose weights are used by a functional call inside their parent (attention) never run on their own.
+    # Layers whose parent uses their weights in a functional call (attention) are never called themselves.
     silent = [layer for layer in names if layer not in runs and _own_parameters(layer)]
     counted: set[Tensor] = set()
     rows = []
@@ -159,7 +159,7 @@ def _tensors(output: object) -> Iterator[Tensor]:
 
 
 def _macs(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
-    """Multiply-accumulates at batch 1: every weight is used once per place that it is applied to."""
+    """Multiply-accumulates at batch 1: every weight is used once per position that it is applied to."""
     if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return output.numel() * (layer.in_channels // layer.groups) * prod(layer.kernel_size)
     if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):

@@ -1,4 +1,4 @@
-"""From what a file holds to a module: by the name that the user gave, as it was saved, or as it is recognised."""
+"""From the contents of a file to a module: by the user's name for it, as it was saved, or as it is recognised."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def build_from(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     """Build the module and put the weights into it.
 
     Raises:
-        UsageError: the name of the model has no meaning.
+        UsageError: the name of the model is unknown.
         ArchitectureError: the architecture is unknown, ambiguous, or does not fit.
     """
     model = request.model
     if request.attribute_order and (checkpoint.module is None or checkpoint.path is None or model is not None):
         raise UsageError(
-            "`attribute_order` applies to a module that was saved whole, and not together with `model`.",
+            "`attribute_order` applies only to a module that was saved whole, and not together with `model`.",
             hint="Leave out `attribute_order`.",
         )
     if model is None:
@@ -87,7 +87,7 @@ def _named(model: str, checkpoint: Checkpoint, request: LoadRequest, reason: str
 
 
 def _recognised(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
-    """By keys and shapes; where these leave it open, by the name that the checkpoint itself has for it."""
+    """By keys and shapes, and if these leave a choice, by the name that the checkpoint itself states."""
     stated, remarks = stated_architecture(checkpoint.metadata)
     state = _strip_prefixes(checkpoint.state)
     try:
@@ -105,7 +105,7 @@ def _recognised(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
 def _as_stated(
     stated: Statement[str], checkpoint: Checkpoint, request: LoadRequest, undecided: ArchitectureError
 ) -> BuiltModel:
-    """As the architecture that the checkpoint names, if the weights fit it."""
+    """The architecture that the checkpoint names, if the weights fit it."""
     try:
         built = _named(stated.value, checkpoint, request, f"named by {stated.source}")
     except ArchitectureError as misfit:
@@ -133,7 +133,7 @@ def _torchvision(name: str, checkpoint: Checkpoint, request: LoadRequest) -> Bui
 
 
 def _from_whole_module(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
-    """A whole module: as it is where its order is certain or confirmed, else by its weights."""
+    """A whole module: as it is if its order is certain or confirmed, else by its weights."""
     assert checkpoint.module is not None
     built = in_attribute_order(checkpoint.module) if request.attribute_order else runnable(checkpoint.module)
     if built is None:
@@ -169,12 +169,14 @@ def _by_its_weights(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
 
 
 def _offer_class(checkpoint: Checkpoint) -> str:
-    """Where the class of the whole module is defined, if that is beside the checkpoint or in the current folder."""
+    """Name the file that defines the class of the whole module, beside the checkpoint or in the current folder."""
     assert checkpoint.module is not None
     module, _, name = _class_name(missing_class(checkpoint.module)).rpartition(".")
     beside = () if checkpoint.path is None else (checkpoint.path.parent,)
     source = find_class_source(module, name, (Path(), *beside))
-    if source is None or isinstance(checkpoint.module, nn.Sequential):  # whose layers lack their class, not it itself
+    if source is None or isinstance(
+        checkpoint.module, nn.Sequential
+    ):  # a Sequential is available; the class of one of its layers is not
         return ""
     runs = " Importing it runs what is at its top level." if module == "__main__" else ""
     return f"{source.module}.py defines {name}: {source.option}.{runs}"

@@ -1,4 +1,4 @@
-"""``load_model``: from a checkpoint, or a name, to a module that is ready to export."""
+"""``load_model``: from a checkpoint or a name to a module that is ready to export."""
 
 from __future__ import annotations
 
@@ -53,30 +53,30 @@ def load_model(
     allow_nonfinite: bool = False,
     attribute_order: bool = False,
 ) -> LoadedModel:
-    """Load a checkpoint, or make a module by name.
+    """Load a checkpoint, or create a module by name.
 
     Args:
         source: the path of a checkpoint; ``torchvision:NAME`` for torchvision's own weights; ``random:NAME`` for
             seeded weights, NAME being one of MODEL_NAMES or one of torchvision's. Or an ``nn.Module``, of which a copy
             is made, or a state dict; neither is changed.
         model: the architecture: one of MODEL_NAMES, ``torchvision:NAME`` or ``MODULE:CALLABLE`` (the user's own
-            code, which is imported; ``MODULE:CALLABLE(key=value)`` gives it literal arguments). None to have it read
-            off the checkpoint.
-        input_size: pixels of a square image, or (height, width), where the checkpoint does not decide it.
-        fallback_input_size: the same, of less weight: taken only where nothing else decides.
-        input_channels: where the module does not decide it.
-        num_classes: of ``random:NAME``; else the checkpoint has its own, which must be this many.
-        seed: of ``random:NAME``.
-        weights: "raw" or "ema", where a checkpoint holds both the weights and a running average of them.
+            code, which is imported; ``MODULE:CALLABLE(key=value)`` passes literal arguments). None recognises it from
+            the checkpoint.
+        input_size: pixels of a square image, or (height, width), if the checkpoint does not decide it.
+        fallback_input_size: the same, but used only if nothing else decides.
+        input_channels: number of channels, if the module does not decide it.
+        num_classes: number of classes of ``random:NAME``; for a checkpoint, the number that it must have.
+        seed: seed of ``random:NAME``.
+        weights: "raw" or "ema", if the checkpoint holds both the weights and a running average of them.
         allow_nonfinite: accept NaN and infinite weights.
-        attribute_order: run the children of a whole module one after another, as the user confirmed that its
-            ``forward`` does.
+        attribute_order: run the children of a whole module one after another; this confirms that its ``forward`` does
+            that.
 
     Returns:
-        the module in eval mode, and what is known of it.
+        the module in eval mode, and what is known about it.
 
     Raises:
-        UsageError: the source or the model is named in a way that has no meaning.
+        UsageError: the name of the source or of the model is unknown.
         CheckpointError: the file is not a checkpoint, damaged, unsafe (UnsafeCheckpointError), or of an architecture
             that is unknown, ambiguous or does not fit (ArchitectureError).
         MissingCapabilityError: torchvision or safetensors is needed and not installed.
@@ -114,7 +114,7 @@ def _load_checkpoint(checkpoint: Checkpoint, request: LoadRequest) -> LoadedMode
 
 
 def _at_stated_size(checkpoint: Checkpoint, request: LoadRequest) -> LoadedModel:
-    """At the size of image that the checkpoint states, unless the user states one, or the network can't take it."""
+    """Load it for the image size that the checkpoint states, unless the user states one or it does not fit."""
     size = checkpoint.metadata.input_size
     if size is None or request.input_size is not None:
         return _to_loaded_model(build_from(checkpoint, request), request)
@@ -133,7 +133,7 @@ def _with_remarks(loaded: LoadedModel, *remarks: str) -> LoadedModel:
 
 
 def _to_loaded_model(built: BuiltModel, request: LoadRequest) -> LoadedModel:
-    """Make the module ready to export, and prove on one blank image that it runs."""
+    """Make the module ready to export, and check that it runs on a blank image."""
     module = built.module.eval().float().requires_grad_(False)
     channels, size, assumptions = find_module_input(
         module,

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself beside the weights."""
+"""What a checkpoint states about itself besides the weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Statement(Generic[T]):
     """One fact.
 
     Attributes:
-        source: where it stands, such as "'class_names' in the checkpoint".
+        source: its place, such as "'class_names' in the checkpoint".
     """
 
     value: T
@@ -30,8 +30,8 @@ class Normalization:
     """``(pixels / divide_by - mean) / std``.
 
     Attributes:
-        mean, std: one number per channel, in the order RGB where there are three.
-        divide_by: 255 where mean and std are of pixels from 0 to 1, 1 where they are of pixels from 0 to 255.
+        mean, std: one number per channel, in the order RGB if there are three.
+        divide_by: 255 if mean and std are of pixels from 0 to 1, 1 if they are of pixels from 0 to 255.
     """
 
     mean: tuple[float, ...]
@@ -41,15 +41,15 @@ class Normalization:
 
 @dataclass(frozen=True)
 class CheckpointMetadata:
-    """The facts that a checkpoint states, None where it states none. They may be wrong: nothing proves them.
+    """The facts that a checkpoint states, None if it states none. They may be wrong.
 
     Attributes:
-        labels: every list of names of classes, as the number of classes shows only when the network is built.
-        architectures: every name, in lower case; some are names of other things.
+        labels: every list of class names, because the number of classes is known only once the network is built.
+        architectures: every possible name, in lower case; some may be names of other things.
         input_size: (height, width) in pixels.
-        crop_share: side of the centre crop over the shorter side of the image that it is cut from (timm's crop_pct).
-        interpolation: of resizing.
-        remarks: what stands where a fact is expected and was not taken, and why.
+        crop_share: side of the centre crop divided by the shorter side of the image (timm's crop_pct).
+        interpolation: the filter for resizing.
+        remarks: values in the place of a fact that were not taken for one, and why.
     """
 
     labels: tuple[Statement[tuple[str, ...]], ...] = ()
@@ -62,7 +62,7 @@ class CheckpointMetadata:
 
 
 def sole_statement(fact: str, statements: Sequence[Statement[T]]) -> tuple[Statement[T] | None, tuple[str, ...]]:
-    """Return the first statement where all agree, None where they differ, and the remark that they do."""
+    """Return the first statement if all agree, None if they differ, and the remark that they do."""
     if not statements:
         return None, ()
     first, *others = statements

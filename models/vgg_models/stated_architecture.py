@@ -1,4 +1,4 @@
-"""The architecture that a checkpoint names beside its weights, as far as the name is one that can be built."""
+"""The architecture that a checkpoint names, if it is one that can be built."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["stated_architecture"]
 
 
 def stated_architecture(metadata: CheckpointMetadata) -> tuple[Statement[str] | None, tuple[str, ...]]:
-    """Return the name as ``--model`` takes it, and a remark where the checkpoint names several.
+    """Return the name as ``--model`` takes it, and a remark if the checkpoint names several.
 
-    A name that is neither ours nor torchvision's, such as that of an experiment, is left alone.
+    A name that is neither ours nor torchvision's, such as that of an experiment, is ignored.
     """
     named = [(_model(statement.value), statement.source) for statement in metadata.architectures]
     return sole_statement("architecture", [Statement(model, source) for model, source in named if model is not None])
@@ -24,5 +24,5 @@ def _model(name: str) -> str | None:
         return name
     try:
         return f"{PREFIX}{name}" if name in torchvision_names() else None
-    except MissingCapabilityError:  # without torchvision none of its networks can be built
+    except MissingCapabilityError:  # without torchvision its networks cannot be built
         return None

@@ -1,4 +1,4 @@
-"""What loading a checkpoint is asked for, and what it gives: a module that is ready to export."""
+"""The request and the result of loading a checkpoint."""
 
 from __future__ import annotations
 
@@ -36,13 +36,12 @@ class CheckpointInfo:
     """The source of the weights.
 
     Attributes:
-        kind: what was read.
-        sha256: of the file, in hexadecimal; None where there is no file.
-        bytes: size of the file; None where there is no file.
-        averaged: whether the weights are a running average of those that were trained.
-        notes: what was done to the content: prefixes stripped, types cast, which key the weights were under.
-        remarks: those of the notes that a user has to see: what was taken where there was a choice, and what was taken
-            because the checkpoint says so.
+        kind: form of the source.
+        sha256: hexadecimal digest of the file; None if there is no file.
+        bytes: size of the file; None if there is no file.
+        averaged: whether the weights are a running average of the trained ones.
+        notes: what was done to the contents: prefixes removed, types cast, the key of the weights.
+        remarks: those of the notes that a user has to see: choices, and facts that were taken from the checkpoint.
 
     Examples:
         >>> from vgg_models import load_model
@@ -59,14 +58,14 @@ class CheckpointInfo:
     remarks: tuple[str, ...] = ()
 
     def with_remarks(self, *remarks: str) -> CheckpointInfo:
-        """Return the same with more to say."""
+        """Return a copy with further notes and remarks."""
         return replace(self, notes=(*self.notes, *remarks), remarks=(*self.remarks, *remarks))
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CheckpointKind):
-            raise ValueError(f"kind is {self.kind!r}, must be one of {get_args(CheckpointKind)}")
+            raise ValueError(f"kind must be one of {get_args(CheckpointKind)}, got {self.kind!r}")
         if (self.sha256 is None) != (self.bytes is None):
-            raise ValueError("a file has both a checksum and a size; where there is no file, both are None")
+            raise ValueError("a file has both a checksum and a size; without a file, both are None")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class LoadedModel:
     Attributes:
         module: takes float32 (N, input_channels, height, width), gives float32 (N, num_classes).
         input_size: (height, width) in pixels.
-        metadata: what the checkpoint says of itself; what of that was taken is in the remarks of ``checkpoint``.
+        metadata: what the checkpoint states about itself; the remarks of ``checkpoint`` say what was used.
 
     Examples:
         >>> from vgg_models import load_model
@@ -98,7 +97,7 @@ class LoadedModel:
     def __post_init__(self) -> None:
         numbers = (self.input_channels, *self.input_size, self.num_classes)
         if min(numbers) < 1:
-            raise ValueError(f"channels, height, width and classes must be at least 1, not {numbers}")
+            raise ValueError(f"channels, height, width and classes must be at least 1, got {numbers}")
         if self.module.training:
             raise ValueError("the module must be in eval mode")
 
@@ -108,7 +107,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """The arguments of load_model that are not the source."""
+    """The arguments of load_model except for the source."""
 
     model: str | None
     input_size: Size | None
@@ -124,7 +123,7 @@ class BuiltModel:
     """A module with its weights.
 
     Attributes:
-        input_channels, input_size: None where the module has to be tried out for them.
+        input_channels, input_size: None if they have to be found by trying the module.
     """
 
     module: nn.Module

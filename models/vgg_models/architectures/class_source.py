@@ -1,4 +1,4 @@
-"""Where the code of a class lies that a checkpoint names: found by parsing, and never imported."""
+"""The source file of a class that a checkpoint names, found by parsing and never imported."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ClassSource:
     """A class in a file.
 
     Attributes:
-        folder: that Python has to be run in to import it.
-        module: as it is imported from there, such as "my_nets".
+        folder: folder to run Python in to import it.
+        module: its name for an import from there, such as "my_nets".
         required: arguments that ``__init__`` needs.
     """
 
@@ -30,7 +30,7 @@ class ClassSource:
 
     @property
     def option(self) -> str:
-        """The ``model`` that takes it, with ``...`` where the user has to fill in a value, and where to give it."""
+        """The ``model`` to pass, with ``...`` for values that the user has to fill in, and where to run it."""
         call = f"{self.module}:{self.name}"
         if self.required:
             call += f"({', '.join(f'{name}=...' for name in self.required)})"
@@ -39,11 +39,12 @@ class ClassSource:
 
 
 def find_class_source(module: str, name: str, folders: tuple[Path, ...]) -> ClassSource | None:
-    """Return the first file that defines the class; None where there is none.
+    """Return the first file that defines the class; None if there is none.
 
     Args:
-        module: that the pickle names. Its own file goes first; the class may have moved, and ``__main__`` was any.
-        folders: to look in, without those below them.
+        module: the one that the pickle names. Its file is searched first, then all others: the class may have moved,
+            and ``__main__`` can be any file.
+        folders: folders to search, without subfolders.
     """
     for folder in folders:
         for importable, path in _files(folder, module):
@@ -70,7 +71,7 @@ def _definition(path: Path, name: str) -> ast.ClassDef | None:
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             return None
         tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # no Python that could be imported
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # not importable Python
         return None
     return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
 

@@ -1,4 +1,4 @@
-"""Layers that run one after another, each under the path that it was saved under."""
+"""Layers that run one after another, each under the path of its keys in the checkpoint."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["GAPS", "Chain", "Head", "HeadLayer", "make_head", "paper_head"]
 
 
 class Chain(nn.Module):
-    """Run the layers in order; their paths (``features.0``, ``fc1``) make the keys of the state dict.
+    """Layers that run in order; their paths (``features.0``, ``fc1``) give the keys of the state dict.
 
     Args:
-        steps: (path, layer). Paths are unique, and none is the beginning of another.
+        steps: (path, layer). Paths are unique, and none is a prefix of another.
     """
 
     def __init__(self, steps: Sequence[tuple[str, nn.Module]]) -> None:
@@ -27,7 +27,7 @@ class Chain(nn.Module):
         """Run the layers one after the other."""
         result = images
         for path in self._paths:
-            # Looked up each time, so that a layer which was swapped for its quantized form is the one that runs.
+            # Looked up at each call, so that a layer that was replaced by its quantized form takes effect.
             result = self.get_submodule(path)(result)
         return result
 
@@ -42,13 +42,13 @@ def _register(root: nn.Module, path: str, layer: nn.Module) -> None:
     owner.add_module(name, layer)
 
 
-# What follows a Linear (or its BatchNorm) before the next one, by the number of layers without weights.
+# The layers without weights between a Linear (or its BatchNorm) and the next one, by their number.
 GAPS: dict[int, tuple[Callable[[], nn.Module], ...]] = {
     0: (),
     1: (lambda: nn.ReLU(inplace=True),),
     2: (lambda: nn.ReLU(inplace=True), lambda: nn.Dropout(0.5)),
 }
-# What comes before the first Linear: nothing that changes flattened features in eval mode.
+# The layers before the first Linear: none that changes flattened features in eval mode.
 _LEADING: dict[int, tuple[Callable[[], nn.Module], ...]] = {
     0: (),
     1: (lambda: nn.Dropout(0.5),),
@@ -61,8 +61,8 @@ class HeadLayer:
     """A layer with weights.
 
     Attributes:
-        name: its name in the Sequential, "3" or "add_linear"; "" where the classifier is this one layer.
-        in_features: for a BatchNorm1d the same as out_features.
+        name: its name in the Sequential, "3" or "add_linear"; "" if the classifier is this one layer.
+        in_features: equal to out_features for a BatchNorm1d.
     """
 
     name: str
@@ -72,7 +72,7 @@ class HeadLayer:
     batch_norm: bool = False
 
     def build(self) -> nn.Module:
-        """Make the layer, with random weights."""
+        """Create the layer with random weights."""
         if self.batch_norm:
             return nn.BatchNorm1d(self.out_features)
         return nn.Linear(self.in_features, self.out_features, bias=self.bias)
@@ -80,7 +80,7 @@ class HeadLayer:
 
 @dataclass(frozen=True)
 class Head:
-    """The layers with weights, in their order."""
+    """The layers with weights, in order."""
 
     layers: tuple[HeadLayer, ...]
 
@@ -92,7 +92,7 @@ class Head:
                 raise ValueError(f"{after.name} takes {after.in_features} numbers, {before.name} gives another count")
         if any(gap not in table for gap, table in _gaps(self.layers)):
             raise ValueError("the gaps between the indices are larger than anything known")
-        # After a ReLU and a BatchNorm the next gap would be another layer's: a Dropout rather than a ReLU.
+        # After a ReLU and a BatchNorm the next gap would hold another layer: a Dropout rather than a ReLU.
         if any(layer.batch_norm and gap for layer, (gap, _) in zip(self.layers, _gaps(self.layers), strict=True)):
             raise ValueError("a BatchNorm follows its Linear at the next index")
         if self.layers[0].batch_norm:
@@ -120,7 +120,7 @@ def paper_head(in_features: int, num_classes: int, *, hidden: int = 4096, dropou
 
 
 def make_head(head: Head) -> nn.Module:
-    """Build the classifier: a Sequential with the names that the layers have, or the one Linear itself."""
+    """Build the classifier: a Sequential with the names of the layers, or the only Linear itself."""
     if head.layers[0].name == "":
         return head.layers[0].build()
     sequential = nn.Sequential()
@@ -132,10 +132,10 @@ def make_head(head: Head) -> nn.Module:
 
 
 def _gaps(layers: tuple[HeadLayer, ...]) -> Iterator[tuple[int, dict[int, tuple[Callable[[], nn.Module], ...]]]]:
-    """For each layer, how many layers without weights precede it, and the table that says which."""
+    """For each layer, how many layers without weights precede it, and the table that lists them."""
     expected, table = 0, _LEADING
     for layer in layers:
-        # A layer with a name was added to the end by hand: next to the one before it, as far as keys can tell.
+        # A layer with a name was appended by hand, right after the one before it as far as keys can tell.
         index = int(layer.name) if layer.name.isdigit() else expected
         yield index - expected, table
         expected, table = index + 1, GAPS

@@ -1,4 +1,4 @@
-"""Seeded weights, for questions of size and speed: activations neither vanish nor explode on the way through."""
+"""Seeded weights to measure size and speed with: activations neither vanish nor explode."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _BATCH = 8  # enough for the variance of feature maps of 1x1
 def build_random(
     build: Callable[[], nn.Module], *, seed: int, input_channels: int, input_size: tuple[int, int], kaiming: bool
 ) -> nn.Module:
-    """Build a module with the same weights for the same seed, whatever was drawn before; the global state is kept.
+    """Build a module with the same weights for the same seed, without changing the global random state.
 
     Args:
-        kaiming: draw the weights of all convolutions and Linear layers anew (He et al., 2015); else only those that
-            ``build`` left at zero, as some heads start. BatchNorm takes the statistics of one batch of noise.
+        kaiming: draw the weights of all convolutions and Linear layers again (He et al., 2015); otherwise only those
+            that ``build`` left at zero, as in some heads. BatchNorm gets the statistics of one batch of noise.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
@@ -38,7 +38,7 @@ def _draw_weights(module: nn.Module, *, only_zeros: bool) -> None:
 
 
 def _settle_batch_norms(module: nn.Module, images: torch.Tensor) -> None:
-    """Without statistics of its own, a BatchNorm in eval mode passes everything on, and residual sums grow."""
+    """With its initial statistics a BatchNorm in eval mode does nothing, so that residual sums would grow."""
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
     if not norms:
         return
@@ -46,7 +46,7 @@ def _settle_batch_norms(module: nn.Module, images: torch.Tensor) -> None:
     module.eval()
     for norm in norms:
         norm.train()
-        norm.momentum = 1.0  # this batch alone
+        norm.momentum = 1.0  # the statistics of this batch only
     module(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

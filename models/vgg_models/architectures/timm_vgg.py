@@ -21,7 +21,7 @@ def make_timm_vgg(
 
     Args:
         widths: of the features, of both convolutions of the head, and the number of classes.
-        kernel: (height, width) of the first of these convolutions; the second is 1x1.
+        kernel: (height, width) of the first convolution of the head; the second is 1x1.
         pool: see stretched_size.
     """
     channels, first, second, classes = widths
@@ -44,11 +44,11 @@ def make_timm_vgg(
 def stretched_size(
     features: nn.Module, input_channels: int, input_size: tuple[int, int], side: int
 ) -> tuple[int, int] | None:
-    """Return the (height, width) to which timm pools feature maps that are smaller than ``side``; None where none is.
+    """Return the (height, width) to which timm pools feature maps that are smaller than ``side``; None if none is.
 
     Args:
-        features: on the meta device.
-        side: of the kernel of the first convolution of the head.
+        features: their parameters are on the meta device.
+        side: side of the kernel of the head's first convolution.
     """
     height, width = feature_map_size(features, input_channels, input_size)
     return None if min(height, width) >= side else (max(height, side), max(width, side))

@@ -28,7 +28,7 @@ __all__ = [
 
 PREFIX = "torchvision:"
 
-# These have a second classifier for training; whether a checkpoint has it shows in its keys.
+# These have a second classifier for training, which shows in the keys of a checkpoint.
 _AUXILIARY = {"googlenet": "aux1.", "inception_v3": "AuxLogits."}
 _AUXILIARY_CLASSES = ("aux1.fc2", "aux2.fc2", "AuxLogits.fc")
 
@@ -50,7 +50,7 @@ def empty_torchvision(name: str, state: Mapping[str, Tensor]) -> nn.Module:
         UsageError: torchvision has no classifier of that name.
     """
     _check_name(name)
-    # Whatever device is the default: RegNets compute their widths with tensors.
+    # Even if another device is the default, because RegNets compute their widths with tensors.
     with torch.device("cpu"), _EmptyOnMeta():
         module = _build(name, state, None)
     _take_widths(module, state)
@@ -67,7 +67,7 @@ def _affine_layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
 
 
 def _take_widths(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give the layers that people replace the widths that were saved: of the images' channels and of the classes."""
+    """Give the layers that people replace the saved widths: the channels of the images, and the classes."""
     layers = _affine_layers(module)
     first, *_, last = layers
     for path, axis in ((first, 1), (last, 0), *((path, 0) for path in _AUXILIARY_CLASSES)):
@@ -92,7 +92,7 @@ def _resize(layer: nn.Linear | nn.Conv2d, shape: tuple[int, ...], axis: int) -> 
 
 
 class _EmptyOnMeta(TorchFunctionMode):
-    """Weights, which torch's layers make with ``torch.empty``, get no memory; all else is computed."""
+    """Weights, which torch's layers create with ``torch.empty``, get no memory; everything else is computed."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -102,7 +102,7 @@ class _EmptyOnMeta(TorchFunctionMode):
 
 
 def _take_image_channels(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Where the first convolution was replaced for images of other channels, replace it here too."""
+    """If the first convolution was replaced for other image channels, replace it here too."""
     path, first = next((path, layer) for path, layer in module.named_modules() if isinstance(layer, nn.Conv2d))
     weight = state.get(f"{path}.weight")
     if weight is None or weight.shape[1:2] == first.weight.shape[1:2] or first.groups != 1:
@@ -130,7 +130,7 @@ def default_input_size(name: str, state: Mapping[str, Tensor] | None = None) -> 
     """Return the (height, width) that torchvision's own weights of that name are evaluated at.
 
     Args:
-        state: of a ViT says it itself, by its position embedding.
+        state: the state dict of a ViT has the size in its position embedding.
     """
     stated = {} if state is None else _image_size(state)
     weights = _models().get_model_weights(name)
@@ -142,7 +142,7 @@ def default_input_size(name: str, state: Mapping[str, Tensor] | None = None) -> 
 def fetch_pretrained(name: str) -> tuple[nn.Module, str]:
     """Return the module with torchvision's best weights, and the name of these weights.
 
-    torchvision downloads them once, and keeps them in its own cache.
+    torchvision downloads them once, and keeps them in its cache.
 
     Raises:
         UsageError: torchvision has no classifier of that name.
@@ -162,7 +162,7 @@ def fetch_pretrained(name: str) -> tuple[nn.Module, str]:
 
 def torchvision_info(name: str) -> Architecture:
     """Describe one of torchvision's classifiers."""
-    # googlenet(weights=...) and inception_v3(weights=...) turn it on, and nothing in a state dict tells.
+    # googlenet(weights=...) and inception_v3(weights=...) turn it on, which no state dict shows.
     assumptions = ("transform_input is off, as it is by default",) if name in _AUXILIARY else ()
     return Architecture(f"{PREFIX}{name}", f"torchvision's {name}", "named", assumptions=assumptions)
 
@@ -175,7 +175,7 @@ def torchvision_names() -> list[str]:
 def _options(name: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
     if name not in _AUXILIARY:
         return _image_size(state)
-    # Their own way of drawing weights takes minutes; torch's default does.
+    # Their own initialization takes minutes; torch's default is good enough.
     return {"aux_logits": any(key.startswith(_AUXILIARY[name]) for key in state), "init_weights": False}
 
 

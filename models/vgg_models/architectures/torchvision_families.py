@@ -1,4 +1,4 @@
-"""torchvision's classifiers by the keys that only their own family has."""
+"""torchvision's classifiers by the keys that only their family has."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _BOTTLENECK = (
 
 @dataclass(frozen=True)
 class Family:
-    """Networks that are told apart by their shapes and the number of their blocks.
+    """Networks that differ in their shapes and the number of their blocks.
 
     Attributes:
-        keys: all of them are in every state dict of the family, whatever head it has.
-        networks: torchvision's names, and count_trunk_keys of each, so that only those that may fit are built.
+        keys: keys in every state dict of the family, whatever its head.
+        networks: torchvision's names, and the count_trunk_keys of each, so that only possible matches are built.
         assumptions: what networks with the same keys may do otherwise.
     """
 
@@ -38,7 +38,7 @@ class Family:
         object.__setattr__(self, "networks", MappingProxyType(dict(self.networks)))
 
 
-# The most particular first: bottlenecks have the keys of basic blocks too.
+# The most specific first: bottlenecks have the keys of basic blocks too.
 FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         ("layer1.0.conv3.weight", "layer4.0.bn1.weight"),
@@ -96,19 +96,19 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(("features.1.0.attn.logit_scale",), {"swin_v2_t": 231, "swin_v2_s": 447, "swin_v2_b": 447}),
     Family(("features.1.0.attn.relative_position_bias_table",), {"swin_t": 183, "swin_s": 351, "swin_b": 351}),
     Family(("blocks.0.layers.0.layers.MBconv.layers.pre_norm.weight",), {"maxvit_t": 543}),
-    # No VGG has convolutions at all of these.
+    # No VGG has convolutions at all of these indices.
     Family(tuple(f"features.{index}.weight" for index in (0, 3, 6, 8, 10)), {"alexnet": 10}),
 )
 
-# The attributes of all these networks that give classes; the last three in training alone.
+# The attributes of these networks that give classes; the last three only in training.
 _HEADS = frozenset({"fc", "classifier", "heads", "head", "aux1", "aux2", "AuxLogits"})
 
 
 def family_of(keys: Collection[str]) -> Family | None:
-    """Return the family whose keys are all there."""
+    """Return the family whose keys are all present."""
     return next((family for family in FAMILIES if all(key in keys for key in family.keys)), None)
 
 
 def count_trunk_keys(keys: Collection[str]) -> int:
-    """Count the keys outside of the heads, and without BatchNorm's counters, which old files lack."""
+    """Count the keys outside the heads, without BatchNorm's counters, which old files lack."""
     return sum(key.partition(".")[0] not in _HEADS and not key.endswith(".num_batches_tracked") for key in keys)

@@ -1,6 +1,6 @@
-"""The user's own module: ``MODULE:CALLABLE``, with literal arguments where they are given.
+"""The user's own module: ``MODULE:CALLABLE``, with or without literal arguments.
 
-This imports and runs their code: --model MODULE:CALLABLE names it.
+This imports and runs their code, which they asked for by naming it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def parse_call(text: str) -> CallExpression:
     """Return the parts of ``text``, a dotted name with or without a call.
 
     Raises:
-        ValueError: it is something else, or an argument is not a literal; the message says which.
+        ValueError: it is something else, or an argument is not a literal; the message names it.
     """
     try:
         expression = ast.parse(text.strip(), mode="eval").body
@@ -95,9 +95,7 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, int | float | str)
 
 
-_HINT = (
-    'Name a class, a function or an nn.Module, with arguments where it needs them: mymodule:Net or "mymodule:Net(10)".'
-)
+_HINT = 'Name a class, a function or an nn.Module, with arguments if it needs them: mymodule:Net or "mymodule:Net(10)".'
 _LITERALS = (
     "Arguments are literals: numbers, strings, True, False, None, and lists, tuples and dicts of those. For anything "
     "else write a function that makes the module, and name that."
@@ -105,15 +103,15 @@ _LITERALS = (
 
 
 def build_user_module(spec: str) -> nn.Module:
-    """Import the module, from the current directory too, and return what the name in it makes.
+    """Import the module, also from the current directory, and return the nn.Module that the name in it gives.
 
     Args:
         spec: ``package.module:Class``; a class or a factory is called, with the literal arguments in parentheses
-            where there are any, an nn.Module is taken as is.
+            if there are any, an nn.Module is taken as it is.
 
     Raises:
         UsageError: the module or the name in it does not exist, a path was given, or an argument is not a literal.
-        ArchitectureError: importing or calling it failed, or it gave no nn.Module.
+        ArchitectureError: importing or calling it failed, or did not give an nn.Module.
     """
     module_name, _, call = spec.partition(":")
     if not module_name or not call:
@@ -174,10 +172,10 @@ def _call(target: object, expression: CallExpression, spec: str) -> object:
 
 
 def _check_arguments(target: Callable[..., object], expression: CallExpression, spec: str) -> None:
-    """Show the signature where the arguments do not match it, before anything is called."""
+    """Check the arguments against the signature before anything is called, and show it in the error."""
     try:
         signature = inspect.signature(target)
-    except (ValueError, TypeError):  # built-in callables may have none
+    except (ValueError, TypeError):  # built-in callables may have no signature
         return
     try:
         signature.bind(*expression.arguments, **expression.keywords)
@@ -207,7 +205,7 @@ def _say(error: BaseException) -> str:
 
 @contextmanager
 def _current_directory_on_path() -> Iterator[None]:
-    """As ``python -m`` has it, and only while the user's module is imported and called."""
+    """Put the current folder on the path, as ``python -m`` does, while the user's module is imported and called."""
     before = list(sys.path)
     sys.path.insert(0, str(Path.cwd()))
     try:

@@ -1,4 +1,4 @@
-"""The VGG paper's table of configurations, and the names by which this project calls them.
+"""The VGG paper's table of configurations, with the names that this project uses.
 
 Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition (2014), table 1.
 """
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-# An int is a 3x3 convolution of so many channels, (channels, 1) a 1x1 convolution; each is followed by a ReLU.
+# An int is a 3x3 convolution with that many channels, (channels, 1) a 1x1 convolution; a ReLU follows each.
 # "M" is a 2x2 max pool; "LRN" a local response normalization with the AlexNet paper's k = 2, "LRN-k1" with the k = 1
 # that is PyTorch's default.
 Entry = int | tuple[int, Literal[1]] | Literal["M", "LRN", "LRN-k1"]
@@ -76,20 +76,20 @@ def name_of(configuration: Configuration, *, batch_norm: bool) -> str | None:
 
 
 def describe(name: str) -> str:
-    """One line for people, such as ``VGG-16 (the paper's configuration D) with BatchNorm``."""
+    """One line of description, such as ``VGG-16 (the paper's configuration D) with BatchNorm``."""
     base = name.removesuffix(_BATCH_NORM)
     depth = base.removeprefix("vgg").partition("-")[0]
     return f"VGG-{depth} (the paper's configuration {_COLUMNS[base]})" + " with BatchNorm" * (base != name)
 
 
 class VGG(nn.Module):
-    """Features, an optional pool to a fixed size, and a classifier.
+    """A network of features, an optional pool to a fixed size, and a classifier.
 
     Args:
         features: float32 (N, channels, height, width) to (N, C, h, w).
-        classifier: takes (N, C * h * w), gives (N, num_classes).
-        pooled_size: (h, w) for an AdaptiveAvgPool2d between the two, as torchvision's VGGs have it; None where the
-            features come out at the size that the classifier wants.
+        classifier: (N, C * h * w) to (N, num_classes).
+        pooled_size: (h, w) for an AdaptiveAvgPool2d between the two, as torchvision's VGGs have it; None if the
+            features come out at the size that the classifier takes.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ def make_features(
     Args:
         configuration: see paper_table.Entry.
         batch_norm: put a BatchNorm2d between each convolution and its ReLU.
-        bias: of the convolutions.
+        bias: whether the convolutions have biases.
     """
     layers: list[nn.Module] = []
     channels = input_channels
@@ -145,16 +145,16 @@ def _convolution(channels: int, width: int, kernel: int, *, batch_norm: bool, bi
 def local_response_norm(*, k: float) -> nn.LocalResponseNorm:
     """Krizhevsky et al. (2012), section 3.3: n = 5, alpha = 1e-4, beta = 0.75, k = 2; all but k are torch's defaults.
 
-    torch divides alpha by n, as Caffe did, in which the VGGs were trained.
+    torch divides alpha by n, as did Caffe, with which the VGGs were trained.
     """
     return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=k)
 
 
 def feature_map_size(features: nn.Module, input_channels: int, input_size: tuple[int, int]) -> tuple[int, int]:
-    """Return (height, width) of what the features give for an input of ``input_size``; (0, 0) where it is too small.
+    """Return (height, width) of the output of the features for an input of ``input_size``; (0, 0) if it is too small.
 
     Args:
-        features: on the meta device: nothing is computed.
+        features: on the meta device, so that nothing is computed.
     """
     try:
         with torch.inference_mode():
@@ -167,7 +167,7 @@ def feature_map_size(features: nn.Module, input_channels: int, input_size: tuple
 def build_vgg(
     name: str, *, num_classes: int = 1000, input_channels: int = 3, input_size: tuple[int, int] = (224, 224)
 ) -> VGG:
-    """Build one of VGG_NAMES for images of ``input_size`` (height, width), with a head made to measure.
+    """Build one of VGG_NAMES for images of ``input_size`` (height, width), with a head of matching size.
 
     Raises:
         ArchitectureError: the images are too small for the pools.

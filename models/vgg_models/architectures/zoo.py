@@ -1,7 +1,7 @@
-"""Networks of well-known lessons, for checkpoints whose keys alone do not tell what lies between the layers.
+"""Networks from well-known tutorials, for checkpoints whose keys do not show what lies between the layers.
 
-Each is written as one row of layers. It stands for every checkpoint with these layers in this order, whatever their
-names; adding one is a function and a line in the table.
+Each is written as a row of layers, and matches every checkpoint with these layers in this order, whatever their names.
+To add one, add a function and a line in the table.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["KNOWN_MODELS", "MODEL_NAMES", "KnownModel"]
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A network that is known by its layers.
+    """A network that is recognised by its layers.
 
     Attributes:
-        build: number of classes to the layers in their order.
+        build: maps the number of classes to the layers in order.
         input_shape: (channels, height, width) of the images.
         assumptions: what other networks with the same keys may do otherwise.
-        num_classes: in the lesson.
-        shown_by_indices: recognised only where its layers have indices, because functions that a ``forward`` may call
-            in between (activations) are what it lacks.
-        by_name_only: not recognised, because another model with the same keys is more usual; its name takes it.
+        num_classes: the number in the tutorial.
+        shown_by_indices: recognised only if its layers have indices, which show that nothing (no activation) comes in
+            between; a ``forward`` may call functions there.
+        by_name_only: used only by name, because another model with the same keys is more common.
     """
 
     description: str
@@ -82,7 +82,7 @@ def _mlp(num_classes: int) -> nn.Sequential:
 
 
 def _quick(*head: Callable[[int], nn.Module]) -> Callable[[int], nn.Sequential]:
-    """Three 5x5 convolutions, each with a max pool and with no ReLU."""
+    """Three 5x5 convolutions, each with a max pool and without a ReLU."""
 
     def build(num_classes: int) -> nn.Sequential:
         convolutions = [nn.Conv2d(channels, width, 5, padding=2) for channels, width in ((3, 32), (32, 32), (32, 64))]
@@ -93,7 +93,7 @@ def _quick(*head: Callable[[int], nn.Module]) -> Callable[[int], nn.Sequential]:
 
 
 def _linear(in_features: int, out_features: int | None = None) -> Callable[[int], nn.Module]:
-    """A Linear layer; without a width of its own it gives the classes."""
+    """A Linear layer; without a width it gives the classes."""
     return lambda num_classes: nn.Linear(in_features, out_features or num_classes)
 
 
@@ -168,7 +168,8 @@ KNOWN_MODELS: Final[dict[str, KnownModel]] = {
         (_NO_RELU,),
         shown_by_indices=True,
     ),
-    # The two differ after the last Linear alone, where keys tell nothing: both are listed, and the user chooses.
+    # The two differ only after the last Linear, which leaves no trace in the keys: both are listed, and the user
+    # chooses.
     "cifar10-quick-relu": KnownModel(
         "the CIFAR-10 quick net with ReLU and Dropout between its Linear layers",
         _quick(*_QUICK_HEAD),

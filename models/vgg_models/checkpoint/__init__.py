@@ -1,1 +1,1 @@
-"""Reading a file of weights without running anything that it says."""
+"""Reading a file of weights without running any code in it."""

@@ -1,4 +1,4 @@
-"""Which kind of file a checkpoint is, told by its content and never by its name."""
+"""The kind of a checkpoint file, by its content and never by its name."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _RESAVE = "Check that the download or the copy is complete, or save the checkpoi
 _ZIP_MAGIC = b"PK\x03\x04"
 # torch.save's old container begins with this pickled number, 0x1950a86a20f9469cfc6c (torch/serialization.py).
 _LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-_MAX_SAFETENSORS_HEADER_BYTES = 100_000_000  # the limit that the safetensors library itself has
+_MAX_SAFETENSORS_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 
-# What people pass by mistake: the first bytes, and what to call it.
+# Files that people pass by mistake: the first bytes, and a name.
 _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
     (b"%PDF", "a PDF document"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras saves weights so)"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (as Keras saves weights)"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
@@ -37,7 +37,7 @@ _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
 
 
 class Container(Enum):
-    """The kinds of file that can be read."""
+    """The kinds of files that can be read."""
 
     TORCH_ZIP = "torch.save, zip container"
     TORCH_LEGACY = "torch.save, container of torch 1.5 and older"
@@ -49,7 +49,7 @@ def detect_container(path: Path) -> Container:
     """Return what the file is.
 
     Raises:
-        CheckpointError: the file is missing, empty, truncated or no checkpoint; the message says what it is.
+        CheckpointError: the file is missing, empty, truncated or not a checkpoint; the message says what it is.
     """
     head = _read_head(path)
     if head.startswith(_ZIP_MAGIC):
@@ -95,7 +95,7 @@ def _zip_kind(path: Path) -> Container:
 
 
 def _is_safetensors(head: bytes, path: Path) -> bool:
-    """An unsigned 64-bit length of the JSON header, and then the header."""
+    """The file starts with the length of the JSON header, an unsigned 64-bit number, and then that header."""
     if len(head) < 9 or head[8:9] != b"{":
         return False
     (length,) = struct.unpack("<Q", head[:8])
@@ -131,5 +131,5 @@ def _name_text(head: bytes) -> str:
         return ""
     opening = text.lstrip("\ufeff \t\r\n").lower()
     if opening.startswith(("<!doctype html", "<html")):
-        return "an HTML page (a download that failed leaves such a page)"
+        return "an HTML page (perhaps of a failed download)"
     return "a JSON file" if opening.startswith(("{", "[")) else "a text file"

@@ -1,4 +1,4 @@
-"""Find the weights in what a training loop saved: bare, under a key, or beside an average of themselves."""
+"""Find the weights in what a training loop saved: bare, under a key, or together with their running average."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vgg_runtime.errors import ArchitectureError, CheckpointError
 
 __all__ = ["Weights", "find_weights", "is_state_dict"]
 
-# Keys that hold the weights of a model, as they are found in the wild.
+# Keys under which training loops save the weights of a model.
 _WEIGHT_KEYS = (
     "state_dict",
     "model_state_dict",
@@ -28,7 +28,7 @@ _WEIGHT_KEYS = (
     "best_model",
     "best_state",
 )
-# Keys that hold a running average of them.
+# Keys under which they save a running average of the weights.
 _AVERAGE_KEYS = (
     "ema",
     "model_ema",
@@ -43,22 +43,22 @@ _AVERAGE_KEYS = (
     "ema_params",
 )
 
-# The first part of the keys of a loss, which may lie in one dict with those of the model.
+# The first part of the keys of a loss, which may be in the same dict as those of the model.
 _LOSS = ("criterion", "loss", "loss_fn", "loss_func", "loss_function")
-# thop registers these in every layer, and leaves some of them there.
+# The profiler thop registers these in every layer, and leaves some behind.
 _COUNTERS_OF_THOP = frozenset({"total_ops", "total_params"})
 
-_HINT = "Load it with torch, pick the one that you want, and save that alone: torch.save(checkpoint[KEY], path)."
+_HINT = "Load it with torch, pick the one that you want, and save only that: torch.save(checkpoint[KEY], path)."
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict as it was saved, or a whole module, and what was done to find it.
+    """A state dict as it was saved, or a whole module, and notes on finding it.
 
     Attributes:
         averaged: whether it is a running average of the weights.
-        notes: what was done.
-        remarks: those of the notes that tell of a choice.
+        notes: what was done to find it.
+        remarks: those of the notes that report a choice.
     """
 
     content: Mapping[str, object] | nn.Module
@@ -68,21 +68,21 @@ class Weights:
 
 
 def find_weights(content: object, choice: WeightsChoice = "raw") -> Weights:
-    """Return the weights in what was saved.
+    """Return the weights in the saved object.
 
     Args:
-        choice: which to take where there are raw weights and a running average of them. The raw ones are what every
-            loop saves, and what its reported accuracy is mostly of.
+        choice: which to take if there are raw weights and a running average of them. Every loop
+            saves the raw ones, and mostly reports their accuracy.
 
     Raises:
-        CheckpointError: there are none, or no average of them where that is the choice.
-        ArchitectureError: there are several sets of weights, and none of them is the usual one.
+        CheckpointError: there are none, or no average of them though that is the choice.
+        ArchitectureError: there are several sets of weights, and none of them is the obvious one.
     """
     weights = _find(content, choice, "")
     if choice == "ema" and not weights.averaged:
         raise CheckpointError(
             f"the checkpoint holds no running average of the weights; it holds {_contents(content)}.",
-            hint=f"Leave out `weights='ema'`. Averages are known by these names: {', '.join(_AVERAGE_KEYS)}.",
+            hint=f"Omit `weights='ema'`. Averages are recognised by these keys: {', '.join(_AVERAGE_KEYS)}.",
         )
     return weights
 
@@ -110,9 +110,9 @@ def _find(content: object, choice: WeightsChoice, where: str) -> Weights:
 
 
 def is_state_dict(content: Mapping[object, object]) -> bool:
-    """Whether these are the tensors of one model, and not a dict that holds such a dict."""
+    """Whether these are the tensors of one model, rather than a dict that contains such a dict."""
     named_tensors = [key for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)]
-    # A training loop may keep a tensor or two beside its dicts; a state dict holds no dict and no module.
+    # A training loop may keep some tensors beside its dicts; a state dict contains no dicts and no modules.
     return bool(named_tensors) and not any(_holds_weights(value) for value in content.values())
 
 
@@ -144,7 +144,7 @@ def _remarks(key: str, raw: list[str], averages: list[str]) -> tuple[str, ...]:
 
 
 def _contents(content: object) -> str:
-    """The keys and types of what was saved; of a state dict, only that it is one."""
+    """The keys and types of the saved object; for a state dict, only that it is one."""
     if not isinstance(content, Mapping) or is_state_dict(content):
         return "one set of weights"
     return ", ".join(f"{key} ({_type(value)})" for key, value in content.items())
@@ -156,11 +156,11 @@ def _type(value: object) -> str:
 
 
 def _one_model(content: Mapping[str, object], choice: WeightsChoice) -> Weights:
-    """Take the raw weights or the average of them where both lie in one dict; drop what is of neither."""
+    """Take the raw weights or their average if one dict holds both; drop what belongs to neither."""
     parents = {key.partition(".")[0] for key in content if "." in key}
     averages, losses = sorted(parents & set(_AVERAGE_KEYS)), sorted(parents & set(_LOSS))
     raw = {key: value for key, value in content.items() if key.partition(".")[0] not in (*averages, *losses)}
-    if not any("." in key for key in raw):  # the model itself is called so
+    if not any("." in key for key in raw):  # it is the name of the model itself
         averages, losses, raw = [], [], dict(content)
     if averages and choice == "ema":
         return _average(content, _sole_key(averages, content, ""))
@@ -176,7 +176,7 @@ def _left_out(kind: str, names: list[str]) -> tuple[str, ...]:
 
 
 def _average(content: Mapping[str, object], prefix: str) -> Weights:
-    """Take the keys of the average, and of these not its counters, which lie beside the layers."""
+    """Take the keys of the average, without its counters, which are beside the layers."""
     inside = {key.partition(".")[2]: value for key, value in content.items() if key.startswith(f"{prefix}.")}
     layers = {key: value for key, value in inside.items() if "." in key}
     remark = f"the average of the weights under the prefix '{prefix}.' was taken, not the raw ones"

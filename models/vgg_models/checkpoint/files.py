@@ -1,4 +1,4 @@
-"""Read a safetensors file."""
+"""Read a safetensors file or a TorchScript archive, and check the entries of a zip file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_safetensors_header(path: Path) -> dict[str, str]:
-    """Return the strings that whoever saved the file put into its header, of a file that read_safetensors reads."""
+    """Return the strings in the header of a file that read_safetensors reads."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
@@ -61,16 +61,16 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     if not state:
         raise CheckpointError(
             f"{path} is a frozen TorchScript archive: its weights are constants of the code, not parameters.",
-            hint="Give the checkpoint that it was made from, or the archive as it was before torch.jit.freeze.",
+            hint="Give the checkpoint that it was made from, or the archive before torch.jit.freeze.",
         )
     return dict(state)
 
 
-_HINT = "Load it where it was made, and save it again with torch.save."
+_HINT = "Load it in the environment it was made in, and save it again with torch.save."
 
 
 def check_zip_entries(path: Path) -> None:
-    """Raise CheckpointError where the zip file has compressed or duplicate entries."""
+    """Raise CheckpointError if the zip file has compressed or duplicate entries."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     compressed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
@@ -80,4 +80,4 @@ def check_zip_entries(path: Path) -> None:
         )
     duplicates = [name for name, count in Counter(entry.filename for entry in entries).items() if count > 1]
     if duplicates:
-        raise CheckpointError(f"{path} has several entries of one name: {', '.join(duplicates)}.", hint=_HINT)
+        raise CheckpointError(f"{path} has several entries with the same name: {', '.join(duplicates)}.", hint=_HINT)

@@ -1,4 +1,4 @@
-"""A module or a state dict of this process, taken as a checkpoint: what belongs to the caller is not changed."""
+"""A module or a state dict in memory as a checkpoint, without changes to the caller's objects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def checkpoint_in_memory(
     Args:
         content: a module, of which a copy is made; a state dict, whose float32 tensors on the CPU are shared; or the
             dict of a training loop that holds one of them.
-        weights, allow_nonfinite: as of :func:`~vgg_models.checkpoint.reading.read_checkpoint`.
+        weights, allow_nonfinite: as for :func:`~vgg_models.checkpoint.reading.read_checkpoint`.
 
     Raises:
         CheckpointError: there are no weights, they can't be used, or the module can't be copied.
@@ -41,7 +41,7 @@ def checkpoint_in_memory(
     if isinstance(selection.content, nn.Module):
         module, wrappers = _unwrap(selection.content)
         notes += wrappers
-        # A module may keep more in its state dict than tensors; its own class knows what to do with that.
+        # The state dict of a module may have more than tensors; its own class knows what to do with it.
         original = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
     else:
         module, original = None, selection.content
@@ -62,7 +62,7 @@ def checkpoint_in_memory(
 
 
 def _unwrap(module: nn.Module) -> tuple[nn.Module, list[str]]:
-    """Return the network inside wrappers for training, which neither copy nor export, and notes on them."""
+    """Return the network inside training wrappers, which can neither be copied nor exported, and notes on them."""
     notes = []
     while (inner := _wrapped(module)) is not None:
         notes.append(f"the network inside {type(module).__name__} was taken")
@@ -83,7 +83,7 @@ def _copy(module: nn.Module) -> nn.Module:
         raise CheckpointError("a TorchScript module has no Python code to export.", hint=_STATE_DICT_HINT)
     try:
         return deepcopy(module).cpu()
-    except Exception as error:  # a class of the user's may fail in any way
+    except Exception as error:  # the user's class may fail in any way
         raise CheckpointError(
             f"the module {type(module).__name__} can't be copied: {type(error).__name__}: {error}.",
             hint=_STATE_DICT_HINT,

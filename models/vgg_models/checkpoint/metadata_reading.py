@@ -1,7 +1,7 @@
-"""Read what a checkpoint says of itself: labels, normalization, size of the images, architecture.
+"""Read what a checkpoint states about itself: labels, normalization, image size, architecture.
 
 Training loops, Lightning (``hyper_parameters``) and timm (``pretrained_cfg``) keep such facts in plain dicts beside the
-weights, safetensors in the strings of its header. Only plain Python values and small tensors are looked at.
+weights, safetensors in the strings of its header. Only plain Python values and small tensors are read.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _LABEL_KEYS = ("class_names", "classes", "labels", "class_to_idx", "idx_to_class
 _SIZE_KEYS = ("input_size", "img_size", "image_size")
 _ARCHITECTURE_KEYS = ("arch", "architecture", "model_name")
 
-# A module's other attributes belong to its forward: a mean that is among them is subtracted there.
+# A module's other attributes belong to its forward, which subtracts a mean among them.
 _MODULE_ATTRIBUTES = (*_LABEL_KEYS, "pretrained_cfg", "default_cfg")
 
 _MAX_DEPTH, _MAX_DICTS = 3, 1000
-_SIDES = range(8, 4097)  # pixels of an image that a classifier may have been trained on
+_SIDES = range(8, 4097)  # plausible image sizes in pixels
 _CROP_SHARES = (0.5, 1.0)
 
 
 @dataclass
 class _Reader:
-    """Looks a fact up in every dict, and keeps remarks on what is not taken."""
+    """Looks up a fact in every dict, and keeps remarks on rejected values."""
 
     dicts: list[tuple[str, Facts]]
     remarks: list[str] = field(default_factory=list)
@@ -72,8 +72,8 @@ def read_metadata(content: object, module: nn.Module | None, header: Mapping[str
     """Return the facts that a checkpoint states.
 
     Args:
-        content: what was saved.
-        module: the whole module in it that was chosen.
+        content: the saved object.
+        module: the whole module selected from it.
         header: the strings in the header of a safetensors file.
     """
     roots: list[tuple[str, object]] = [
@@ -95,7 +95,7 @@ def read_metadata(content: object, module: nn.Module | None, header: Mapping[str
 
 
 def _dicts(facts: Facts, where: str, depth: int) -> Iterator[tuple[str, Facts]]:
-    """The dict and those inside it, but for state dicts: a tensor there is a part of the model."""
+    """The dict and those inside it, except for state dicts, whose tensors are parts of the model."""
     if is_state_dict(facts):
         return
     yield where, facts
@@ -109,7 +109,7 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 
 def _from_text(text: str) -> Any:
-    """Metadata of safetensors are strings, so lists and numbers are written as JSON there."""
+    """Metadata of safetensors are strings, so lists and numbers are written as JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -117,7 +117,7 @@ def _from_text(text: str) -> Any:
 
 
 def _labels(facts: Facts, key: str) -> tuple[str, ...] | None:
-    """Names of classes. A number of classes, or the classes of the images, is called by the same keys."""
+    """Class names. The same keys are also used for the number of classes, or for the classes of images."""
     value = facts[key]
     if type(value).__name__ == "ndarray":
         raise ValueError("it is a NumPy array, which is not read; save a list")
@@ -128,7 +128,7 @@ def _labels(facts: Facts, key: str) -> tuple[str, ...] | None:
 
 
 def _normalization(facts: Facts, key: str) -> Normalization | None:
-    """``mean`` beside ``std``; either alone is a figure of something else."""
+    """``mean`` and ``std``; either alone is something else."""
     if "std" not in facts:
         return None
     mean, std = _numbers(facts[key]), _numbers(facts["std"])
@@ -166,7 +166,7 @@ def _size(facts: Facts, key: str) -> tuple[int, int] | None:
 
 
 def _architecture(facts: Facts, key: str) -> str | None:
-    """``vgg16``, and what timm makes of such a name: ``timm/vgg16.tv_in1k``."""
+    """A name such as ``vgg16``, or timm's form of it: ``timm/vgg16.tv_in1k``."""
     value = facts[key]
     return value.lower().removeprefix("timm/").partition(".")[0] or None if isinstance(value, str) else None
 

@@ -1,7 +1,7 @@
-"""Networks in the formats of other tools, told by their content: they are not PyTorch checkpoints.
+"""Networks in the formats of other tools, recognised by their content; these are not PyTorch checkpoints.
 
-ONNX, TensorFlow and Core ML write protobuf, which has no magic bytes: which of them a file is shows in the numbers of
-its fields. Only these are walked, from one to the next, whatever the size of the file.
+ONNX, TensorFlow and Core ML write protobuf, which has no magic bytes, so they are told apart by the numbers of the
+fields. Fields are skipped from one to the next without being read, so that large files take no longer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ONNX_HINT = (
     "vgg-bench BUNDLE --also NAME={path}. If vgg-export wrote it, vgg-run predict {path} IMAGE runs it."
 )
 
-# Offset, bytes there, and what to call the file.
+# Offset, the bytes there, and a name for the file.
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (4, b"TFL3", "a TensorFlow Lite model"),
     (0, b"ftrt", "a TensorRT engine"),
@@ -29,14 +29,14 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 _SHOWN = 4  # before version 4 of the format, weights were inputs too
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MAX_FIELDS = 100_000  # of one message; a graph has one field for each node and each initializer
+_MAX_FIELDS = 100_000  # per message; a graph has one field for each node and each initializer
 
 # Fields of ModelProto and GraphProto in onnx.proto.
 _MODEL_FIELDS = frozenset({*range(1, 9), 14, 20, 25, 26})
 _IR_VERSION, _PRODUCER_NAME, _PRODUCER_VERSION, _GRAPH, _OPSET_IMPORT = 1, 2, 3, 7, 8
 _GRAPH_NAME, _GRAPH_INPUT, _GRAPH_OUTPUT = 2, 11, 12
-# Fields of Core ML's Model: specificationVersion, description, isUpdatable, modelParameters; the network itself is
-# one of those from 200 on.
+# Fields of Core ML's Model: specificationVersion, description, isUpdatable, modelParameters; the network itself has a
+# number from 200 on.
 _CORE_ML_FIELDS = frozenset({1, 2, 10, 100})
 _CORE_ML_NETWORKS = range(200, 4000)
 # Fields of TensorFlow's SavedModel: saved_model_schema_version, meta_graphs.
@@ -45,7 +45,7 @@ _SAVED_MODEL_FIELDS = {1, 2}
 
 @dataclass(frozen=True)
 class OtherFormat:
-    """What a file is, and what can be done with it."""
+    """The name of a file's format, and what to do with such a file."""
 
     name: str
     hint: str
@@ -60,7 +60,7 @@ class _Field:
 
 
 def recognise_other_format(path: Path, head: bytes) -> OtherFormat | None:
-    """Return what the file is; None where it is of no format that is known here.
+    """Return the format of the file; None if it is unknown.
 
     Args:
         head: the first bytes of the file.
@@ -68,7 +68,7 @@ def recognise_other_format(path: Path, head: bytes) -> OtherFormat | None:
     for offset, magic, name in _MAGIC:
         if head[offset:].startswith(magic):
             return OtherFormat(name, EXPORT_HINT)
-    if head[:1] != b"\x08":  # field 1 as a number: the version of the format, in all three
+    if head[:1] != b"\x08":  # field 1, a number: in all three the version of the format
         return None
     with path.open("rb") as file:
         try:
@@ -90,9 +90,9 @@ def _name_protobuf(path: Path, file: IO[bytes], fields: list[_Field]) -> OtherFo
 
 
 def _describe_onnx(file: IO[bytes], fields: list[_Field]) -> str:
-    """Producer, opset, inputs and outputs, where onnx is installed and can read them.
+    """Producer, opset, inputs and outputs, if onnx is installed and can read them.
 
-    It is given the model without its nodes and weights, which may be large.
+    onnx gets the model without its nodes and weights, which may be large.
     """
     try:
         import onnx
@@ -115,7 +115,7 @@ def _describe_value(value: object) -> str:
 
 
 def _onnx_skeleton(file: IO[bytes], fields: list[_Field]) -> bytes:
-    """The fields of a ModelProto that tell what it is, and of its graph the name, the inputs and the outputs."""
+    """The descriptive fields of a ModelProto, and the name, the inputs and the outputs of its graph."""
 
     def read(field: _Field) -> bytes:
         file.seek(field.start)
@@ -134,17 +134,17 @@ def _onnx_skeleton(file: IO[bytes], fields: list[_Field]) -> bytes:
 
 
 def _fields(file: IO[bytes], start: int, end: int) -> Iterator[_Field]:
-    """Yield the fields of the protobuf message that lies there (protobuf.dev, Encoding).
+    """Yield the fields of the protobuf message at that position (protobuf.dev, Encoding).
 
     Raises:
-        ValueError: there is no message.
+        ValueError: it is not a message.
     """
     position = start
     for _ in range(_MAX_FIELDS):
         if position == end:
             return
         file.seek(position)
-        head = file.read(20)  # a key and a length, of ten bytes each at most
+        head = file.read(20)  # a key and a length, at most ten bytes each
         key, used = _read_varint(head)
         if key & 7 == _BYTES:
             length, more = _read_varint(head[used:])
@@ -164,7 +164,7 @@ def _fields(file: IO[bytes], start: int, end: int) -> Iterator[_Field]:
 
 
 def _read_varint(data: bytes) -> tuple[int, int]:
-    """Return a number of seven bits per byte, the least first, and how many bytes it has."""
+    """Return a number stored with seven bits per byte, lowest first, and its length in bytes."""
     value = 0
     for index, byte in enumerate(data[:10]):
         value |= (byte & 0x7F) << (7 * index)

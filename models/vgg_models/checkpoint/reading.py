@@ -1,4 +1,4 @@
-"""Read a checkpoint of any accepted kind: one call, whatever the container and the layout."""
+"""Read a checkpoint of any accepted kind, container and layout."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["Checkpoint", "read_checkpoint"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds, or an object of this process.
+    """The contents of a file, or of an object in memory.
 
     Attributes:
-        path: of the file; None where there is none.
-        state: float32 weights on the CPU, with the key prefixes that they were saved with.
-        module: the whole module, where one was saved, with these weights in it; user classes in it are stubs, unless
+        path: path of the file; None if there is none.
+        state: float32 weights on the CPU, with the original prefixes of their keys.
+        module: the whole module with these weights in it, if one was saved; user classes in it are stubs, unless
             it comes from this process.
-        metadata: what the file says of itself beside the weights.
+        metadata: what the file states about itself.
     """
 
     path: Path | None
@@ -44,10 +44,10 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, weights: WeightsChoice = "raw", allow_nonfinite: bool = False) -> Checkpoint:
-    """Read the file. Nothing in it is executed, unless it is a TorchScript archive (see torchscript_file.py).
+    """Read the file. Nothing in it is executed, unless it is a TorchScript archive (see files.py).
 
     Args:
-        weights: which to take where there are raw weights and a running average of them.
+        weights: which to take if there are raw weights and a running average of them.
         allow_nonfinite: accept NaN and infinite weights.
 
     Raises:
@@ -61,7 +61,7 @@ def read_checkpoint(path: Path, *, weights: WeightsChoice = "raw", allow_nonfini
 
 @contextmanager
 def _damage_is_refused(path: Path) -> Iterator[None]:
-    """The one place where the errors of zipfile, pickle, torch and safetensors become our own."""
+    """The only place that turns errors of zipfile, pickle, torch and safetensors into our own."""
     try:
         yield
     except VggDeployError:
@@ -97,7 +97,7 @@ def _read_checkpoint(path: Path, container: Container, choice: WeightsChoice, *,
 
 
 def _mapping(content: object) -> Mapping[str, object]:
-    assert isinstance(content, Mapping)  # find_weights gives a module or a mapping
+    assert isinstance(content, Mapping)  # find_weights returns a module or a mapping
     return content
 
 

@@ -1,4 +1,4 @@
-"""Put a state dict into a module, or list everything that does not fit."""
+"""Load a state dict into a module, or list everything that does not fit."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["clean_tensors", "fit", "without_prefixes"]
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], *, architecture: str) -> tuple[str, ...]:
-    """Give the tensors to the module (which takes them over without a copy) and return notes on what was done.
+    """Put the tensors into the module, without copying them, and return notes on what was done.
 
     Args:
         module: its parameters may be on the meta device.
-        state: with the prefixes that it was saved with; those that the module does not have are taken off.
-        architecture: what to call the module in the message.
+        state: with its original prefixes; those that the module does not have are removed.
+        architecture: name of the module in messages.
 
     Raises:
         ArchitectureError: missing, unexpected or misshapen keys; all of them are listed.
@@ -47,7 +47,7 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, architecture: str) ->
 
 
 def _as_saved_today(state: dict[str, Tensor], module: nn.Module) -> OrderedDict[str, Tensor]:
-    """Keys and shapes are those of the module as it is now, so no layer needs to convert an older version of itself."""
+    """Keys and shapes are those of the current module, so no layer needs to convert an older version of itself."""
     versioned = OrderedDict(state)
     versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
     return versioned
@@ -56,8 +56,7 @@ def _as_saved_today(state: dict[str, Tensor], module: nn.Module) -> OrderedDict[
 def _counters(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """BatchNorm's batch counters as integers.
 
-    torch before 0.4.1 wrote none, casting a whole state dict casts them
-    too, and eval mode never reads them.
+    torch before 0.4.1 saved none, casting a whole state dict casts them too, and eval mode never reads them.
     """
     counters = [key for key in expected if key.endswith(".num_batches_tracked")]
     return {key: tensors.get(key, torch.zeros(())).to(expected[key].dtype) for key in counters}
@@ -78,21 +77,22 @@ def _list(kind: str, keys: list[str]) -> str:
 
 T = TypeVar("T")
 
-# DataParallel, Lightning and lessons with one attribute, torch.compile; averages as in _AVERAGE_KEYS of layout.py.
+# Prefixes of DataParallel, Lightning, modules with a single attribute, and torch.compile; of averages, those in
+# _AVERAGE_KEYS of contents.py.
 _WRAPPERS = {
     "module": "DataParallel",
     "model": "Lightning, or an attribute of that name",
     "_orig_mod": "torch.compile",
 }
-# torch.optim.swa_utils.AveragedModel counts its updates beside the wrapped module.
+# torch.optim.swa_utils.AveragedModel keeps a counter of its updates beside the wrapped module.
 _COUNTERS = ("n_averaged",)
 
 
 def without_prefixes(state: Mapping[str, T]) -> Iterator[tuple[dict[str, T], tuple[str, ...]]]:
-    """Yield the state dict as it is, then with one more common prefix taken off each time, with notes on each.
+    """Yield the state dict as it is, then with one more common prefix removed each time, and notes.
 
-    Only the receiving module can tell whether ``model.`` is a wrapper or one of its own attributes, so each state
-    of undress is given. A prefix is one name that all keys share and that says nothing about an order (no digit).
+    Only the receiving module can tell whether ``model.`` is a wrapper or one of its own attributes, so each stage is
+    yielded. A prefix is a name that all keys share and that is not an index.
     """
     notes: tuple[str, ...] = ()
     current = dict(state)
@@ -103,7 +103,7 @@ def without_prefixes(state: Mapping[str, T]) -> Iterator[tuple[dict[str, T], tup
         prefix = next(iter(shared), "")
         if len(shared) != 1 or prefix.isdigit() or not all("." in key for key in weights):
             return
-        # `classifier.weight` alone is a layer, not a wrapper: its keys would come out as bare `weight` and `bias`.
+        # `classifier.weight` alone is a layer, not a wrapper: its keys would become plain `weight` and `bias`.
         if prefix not in _WRAPPERS and not all(key.count(".") > 1 for key in weights):
             return
         current = {key.partition(".")[2]: value for key, value in weights.items()}
@@ -127,7 +127,7 @@ def clean_tensors(state: Mapping[str, object], *, allow_nonfinite: bool) -> tupl
     if nonfinite and not allow_nonfinite:
         raise CheckpointError(
             f"these weights are NaN or infinite: {', '.join(nonfinite)}.",
-            hint="The training diverged: take an earlier checkpoint. `allow_nonfinite=True` goes on all the same.",
+            hint="The training diverged: use an earlier checkpoint. `allow_nonfinite=True` accepts them all the same.",
         )
     if nonfinite:
         notes.append(f"NaN or infinite weights were let through: {', '.join(nonfinite)}")
@@ -164,5 +164,5 @@ def _needs_cast(value: Tensor) -> bool:
 def _is_finite(value: Tensor) -> bool:
     if not value.is_floating_point() or value.numel() == 0:
         return True
-    # aminmax passes NaN on and, unlike isfinite(value).all(), makes no mask as large as the tensor has numbers.
+    # aminmax propagates NaN and, unlike isfinite(value).all(), needs no mask of the size of the tensor.
     return bool(torch.isfinite(torch.stack(torch.aminmax(value))).all())

@@ -1,4 +1,4 @@
-"""Open what torch.save wrote, with ``weights_only=True`` always."""
+"""Open a file that torch.save wrote, always with ``weights_only=True``."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
 
 __all__ = ["TorchFile", "read_torch_file"]
 
-# torch keeps the allowed classes in one list for the whole process.
+# torch has one list of allowed classes for the whole process.
 _SAFE_GLOBALS = threading.Lock()
 
-_STATE_DICT_HINT = "Save the weights alone, and load that file: torch.save(model.state_dict(), path)."
+_STATE_DICT_HINT = "Save only the weights, and load that file: torch.save(model.state_dict(), path)."
 
 
 @dataclass(frozen=True)
 class TorchFile:
-    """The object that was saved, with every tensor on the CPU, and the devices that they were saved on."""
+    """The saved object, with every tensor on the CPU, and the devices that the tensors were saved on."""
 
     content: object
     devices: tuple[str, ...]
@@ -38,7 +38,7 @@ def read_torch_file(path: Path, container: Container) -> TorchFile:
 
     Raises:
         UnsafeCheckpointError: the pickle names something that could run code.
-        CheckpointError: the file is not of torch.save's making. A damaged one can fail in any other way too.
+        CheckpointError: torch.save did not write the file. A damaged file may raise any other exception too.
     """
     if container is Container.TORCH_ZIP:
         check_zip_entries(path)
@@ -49,7 +49,7 @@ def read_torch_file(path: Path, container: Container) -> TorchFile:
         devices.add(location)
         return storage
 
-    # torch.load takes a path that ends so for safetensors, whatever the file is.
+    # torch.load takes a path with this suffix for safetensors, whatever the contents.
     mapped = container is Container.TORCH_ZIP and path.suffix != ".safetensors"
     try:
         with _SAFE_GLOBALS, safe_globals(substitutes(names)), path.open("rb") as file:
@@ -65,7 +65,7 @@ def _explain_refusal(path: Path, error: UnpicklingError) -> CheckpointError:
     named = re.search(r"GLOBAL (\S+)", text)
     if named:
         module, _, attribute = named[1].rpartition(".")
-        blocked = modern_name(module or "builtins", attribute)  # torch's message leaves out "builtins."
+        blocked = modern_name(module or "builtins", attribute)  # torch's message omits "builtins."
         return UnsafeCheckpointError(
             f"{path} names {blocked}, which could run code. Accepted are tensors, plain Python values, "
             "torch.nn layers, and classes of your own made of them. Nothing in the file was executed.",

@@ -1,4 +1,4 @@
-"""Which classes and functions a pickle names, found by reading its opcodes and without running them."""
+"""The classes and functions that a pickle names, found by reading its opcodes without running them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
 __all__ = ["StubModule", "is_stub", "modern_name", "pickled_globals", "substitutes"]
 
 
-# The old container is a row of pickles: magic number, protocol, system, the object, the storage keys.
+# The old container is a series of pickles: magic number, protocol, system, the object, the storage keys.
 _LEGACY_PICKLES = 5
 
 
@@ -57,7 +57,7 @@ def _globals_of_one_pickle(file: IO[bytes]) -> set[str]:
 
 
 def modern_name(module: str, name: str) -> str:
-    """Return the full name that Python 3 has for it: protocol 2 still writes Python 2's names of modules."""
+    """Return the full name in Python 3: protocol 2 still writes the module names of Python 2."""
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
     return f"{module}.{name}"
 
@@ -65,10 +65,10 @@ def modern_name(module: str, name: str) -> str:
 # Left to torch.load, which allows a handful of them and refuses the rest.
 _RESERVED = frozenset({*sys.stdlib_module_names, "torch", "numpy"})
 
-# Wrappers that are modules of torch, but outside torch.nn.modules: their child `module` is what counts.
+# Wrappers that are modules of torch, but outside torch.nn.modules: only their child `module` is needed.
 _WRAPPERS = frozenset({"torch.nn.parallel.data_parallel.DataParallel"})
 
-# What training loops save beside the weights. Each is read as an empty placeholder.
+# What training loops save besides the weights. Each is read as an empty placeholder.
 _PLACEHOLDERS = frozenset(
     {
         "argparse.Namespace",
@@ -93,7 +93,7 @@ _PLACEHOLDERS = frozenset(
 
 
 class _NeverCalled(type):
-    """A class that a pickle may make empty instances of (``cls.__new__``), as it does of classes, but not call."""
+    """A class of which a pickle may create empty instances (``cls.__new__``), but which it must not call."""
 
     def __call__(cls, *args: object, **kwargs: object) -> Any:
         raise UnsafeCheckpointError(
@@ -103,11 +103,11 @@ class _NeverCalled(type):
 
 
 class StubModule(nn.Module, metaclass=_NeverCalled):
-    """In place of a user's class: keeps its children, parameters and attributes, has none of its methods."""
+    """Replaces a user's class: keeps its children, parameters and attributes, but not its methods."""
 
 
 class _Placeholder:
-    """In place of a value that is not needed. Takes whatever it is made of, and keeps nothing."""
+    """Replaces a value that is not needed. Accepts any state and keeps none of it."""
 
     def __init__(self, *args: object) -> None:
         pass
@@ -122,7 +122,7 @@ def is_stub(module: nn.Module) -> bool:
 
 
 def substitutes(names: tuple[str, ...]) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Return (class, the name that it stands for) for those names that have a substitute."""
+    """Return (class, the name that it replaces) for those names that have a substitute."""
     pairs = ((_substitute(name), name) for name in names)
     return [(cls, name) for cls, name in pairs if cls is not None]
 
@@ -132,7 +132,7 @@ def _substitute(name: str) -> type | None:
     if module.startswith("torch.nn.modules."):
         return _torch_layer(module, attribute)
     if name in _PLACEHOLDERS:
-        # Its class name is what a message calls the value; numpy makes its arrays with that function.
+        # Messages call the value by its class name; numpy creates its arrays with that function.
         return type("ndarray" if attribute == "_reconstruct" else attribute, (_Placeholder,), {})
     if name in _WRAPPERS or module.partition(".")[0] not in _RESERVED:
         return type(attribute, (StubModule,), {"__module__": module})
@@ -140,13 +140,13 @@ def _substitute(name: str) -> type | None:
 
 
 def _torch_layer(module: str, attribute: str) -> type | None:
-    # Only what torch itself has loaded already; a name in a file must not cause an import.
+    # Only modules that torch itself has imported; a name in a file must not cause an import.
     cls = getattr(sys.modules.get(module), attribute, None)
     return _never_called(cls) if isinstance(cls, type) and issubclass(cls, nn.Module) else None
 
 
 def _never_called(cls: type[nn.Module]) -> type:
-    """A layer's class for a pickle, which fills an empty instance: a call would let it choose how much to allocate."""
+    """A layer's class for a pickle, which fills an empty instance; a call would let it allocate any amount."""
 
     def become_the_layer(instance: nn.Module, state: dict[str, Any]) -> None:
         object.__setattr__(instance, "__class__", cls)

@@ -1,7 +1,7 @@
 """A module that was saved whole and rebuilt without its class: check it, and find out how it runs.
 
-The children come back exactly. The order in which ``forward`` used them was code, and is not in the file, so only
-shapes of module that leave no other sensible order are run.
+The children are restored exactly. The order in which ``forward`` used them is code, which is not in the file, so only
+modules whose structure allows no other sensible order are run.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["check_module", "describe_children", "in_attribute_order", "missing_c
 
 
 def check_module(module: nn.Module) -> None:
-    """Raise CheckpointError where a layer carries hooks, or hides a method of its class behind an attribute."""
+    """Raise CheckpointError if a layer carries hooks, or hides a method of its class behind an attribute."""
     for name, layer in module.named_modules():
         if not isinstance(layer, nn.Module):
             raise CheckpointError(f"{name} is a {type(layer).__name__}, not a layer.")
         attributes = vars(layer)
         odd = [key for key, value in attributes.items() if value and _runs_code(key)]
-        if not is_stub(layer):  # a stub never runs, and users call their attributes what they like
+        if not is_stub(layer):  # a stub never runs, and users name their attributes as they like
             odd += [key for key in attributes if callable(getattr(type(layer), key, None))]
         if odd:
             raise CheckpointError(
@@ -34,15 +34,15 @@ def check_module(module: nn.Module) -> None:
 
 
 def _runs_code(attribute: str) -> bool:
-    """Whether nn.Module calls what it finds there; it has a dozen dicts of hooks, and torch adds to them."""
+    """Whether nn.Module calls the functions in this attribute; it has a dozen dicts of hooks, and gains more."""
     return attribute == "_compiled_call_impl" or (attribute.startswith("_") and "_hooks" in attribute)
 
 
 def runnable(module: nn.Module) -> tuple[nn.Module, str] | None:
-    """Return a module that runs, and the assumption behind it; None where the order of the layers is not certain.
+    """Return a module that runs, and the assumption behind it; None if the order of the layers is not certain.
 
-    Certain are: layers of torch's own; one child; a Flatten and then one child; features, then an optional avgpool,
-    then a classifier.
+    The order is certain for torch's own layers; one child; a Flatten and then one child; features, an optional avgpool
+    and a classifier.
     """
     module = _unwrapped(module)
     children = dict(module.named_children())
@@ -58,7 +58,7 @@ def runnable(module: nn.Module) -> tuple[nn.Module, str] | None:
 
 
 def in_attribute_order(module: nn.Module, *, required: bool = True) -> tuple[nn.Module, str] | None:
-    """Return the children as a row, in the order in which they became attributes, and the assumption behind it.
+    """Return the children as a sequence, in the order of the attributes, and the assumption behind it.
 
     Raises:
         ArchitectureError: there is no such row: a child's class is not available, or the module has
@@ -85,7 +85,7 @@ def describe_children(module: nn.Module) -> str:
 
 
 def missing_class(module: nn.Module) -> nn.Module:
-    """Return the outermost layer that stands in for an unavailable class; the module itself where none does."""
+    """Return the outermost layer that stands in for an unavailable class; the module itself if none does."""
     module = _unwrapped(module)
     return next((layer for layer in module.modules() if is_stub(layer)), module)
 
@@ -106,7 +106,7 @@ def _steps(children: dict[str, nn.Module]) -> OrderedDict[str, nn.Module] | None
 
 
 def _flattened_first(steps: OrderedDict[str, nn.Module]) -> OrderedDict[str, nn.Module]:
-    """Images reach a Linear layer flattened; where no layer does that, ``forward`` did."""
+    """Images reach a Linear layer flattened; if no layer does that, ``forward`` did."""
     first = next(layer for layer in next(iter(steps.values())).modules() if not list(layer.children()))
     return OrderedDict(flatten=nn.Flatten(), **steps) if isinstance(first, nn.Linear) else steps
 
@@ -116,7 +116,7 @@ def _is_chain(module: nn.Module) -> bool:
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
-    """The child of a DataParallel."""
+    """Return the child of a DataParallel, or else the module itself."""
     children = dict(module.named_children())
     if is_stub(module) and type(module).__name__ == "DataParallel" and list(children) == ["module"]:
         return _unwrapped(children["module"])

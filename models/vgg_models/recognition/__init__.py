@@ -1,1 +1,1 @@
-"""Reading an architecture off the keys and shapes of a state dict, with no class and no name given."""
+"""Recognising an architecture by the keys and shapes of a state dict, without a class or a name."""

@@ -1,7 +1,7 @@
-"""What a row of blocks can't rule out: a sum over one of them leaves no key.
+"""Skip connections that a row of blocks can't rule out, because a sum leaves no key.
 
-A skip connection needs no weights where feature maps come out of a Sequential, or of several in a row, with the width
-and the size that they went in with. Blocks that are numbered are taken for those of a Sequential, which has none; a
+A skip connection needs no weights if feature maps come out of a Sequential, or of several in a row, with the width
+and the size that they went in with. Numbered blocks are assumed to be in a Sequential, which has none; a
 ModuleList would leave the same keys.
 """
 
@@ -18,12 +18,12 @@ RUN_IN_ORDER = "the blocks run one after another in the order of the file, with 
 
 
 def is_row_of_blocks(sequence: LayerSequence) -> bool:
-    """Whether the convolutions are in several Sequentials, be they attributes or in a Sequential themselves."""
+    """Whether the convolutions are in several Sequentials, as attributes or nested in another one."""
     return len({layer.parent for layer in sequence.saved if layer.kind == "convolution"}) > 1
 
 
 def find_skippable(sequence: LayerSequence, size: Size) -> list[str]:
-    """Return the outermost Sequentials that a skip connection without weights may lead over; empty where it can't.
+    """Return the outermost Sequentials that a skip connection without weights may bypass; empty if it can't.
 
     Args:
         size: (height, width) of the images in pixels.
@@ -36,13 +36,13 @@ def find_skippable(sequence: LayerSequence, size: Size) -> list[str]:
 
 
 def _feature_maps(sequence: LayerSequence, size: Size) -> tuple[list[str], list[tuple[int, Size]]]:
-    """The outermost Sequentials of the features, and (width, size) of the maps before, between and after them."""
+    """The outermost Sequentials of the features, and (width, size) of the feature maps around each of them."""
     steps = sequence.steps()
     features = list(takewhile(lambda layer: layer.kind != "linear", sequence.saved))
     roots, maps = [], [(features[0].shape[1], size)]
     for root, members in groupby(enumerate(features), key=lambda numbered: numbered[1].root):
         positions = [position for position, _ in members]
-        # The layers without weights after each: those that the next step begins with.
+        # The layers without weights after each are those at the beginning of the next step.
         layers = [layer for at in positions for layer in (steps[at][-1], *steps[at + 1][:-1])]
         roots.append(root)
         maps.append((features[positions[-1]].shape[0], feature_size(layers, maps[-1][1])))

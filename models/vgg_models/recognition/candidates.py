@@ -1,4 +1,4 @@
-"""One way to understand a checkpoint."""
+"""One possible architecture of a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class ArchitectureCandidate:
 
     Attributes:
         name: as in Architecture.
-        build: makes the module; its weights are of no account, so call it under ``torch.device("meta")``.
-        input_size: (height, width), or None where the checkpoint does not decide it; then ``question`` asks for it.
-        reasons: what in the checkpoint speaks for it.
-        assumptions: what the checkpoint cannot prove.
-        question: what is open, and which flag answers it.
+        build: creates the module; its weights do not matter, so call it under ``torch.device("meta")``.
+        input_size: (height, width), or None if the checkpoint does not decide it; then ``question`` asks for it.
+        reasons: evidence in the checkpoint.
+        assumptions: what the checkpoint does not show.
+        question: what is open, and the flag that answers it.
         answer: what to do about the question, for the hint.
-        needs_a_pool: whether it fits only with an adaptive pool of which the keys say nothing.
-        chosen_by: what to give in order to get this one where there are others.
+        needs_a_pool: whether it fits only with an adaptive pool, which leaves no key.
+        chosen_by: the option that selects this one of several.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ArchitectureCandidate:
 
     @property
     def tentative(self) -> bool:
-        """Whether another recogniser may know better."""
+        """Whether another recogniser may have a better candidate."""
         return self.needs_a_pool or self.input_size is None
 
     def __post_init__(self) -> None:

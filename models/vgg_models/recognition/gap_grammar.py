@@ -1,7 +1,7 @@
-"""What can lie in a gap between two layers of a Sequential: the grammar that sequential.py reads by.
+"""The layers that may fill a gap between two layers of a Sequential: the grammar of sequential.py.
 
-Names stand for layers: ReLU, MaxPool (2x2), GlobalPool (the mean of each feature map), Flatten, Dropout. A gap of a
-length that is not listed has no candidates. Average pools have none: they are rarer, and would leave the same keys.
+Names stand for layers: ReLU, MaxPool (2x2), GlobalPool (the mean of each feature map), Flatten, Dropout. Gaps of
+other lengths have no candidates. Average pools are not considered: they are rarer, and would leave the same keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["LAYERS", "UNKNOWN_GAP", "GapLayers", "LayerName", "gap_candidates"]
 LayerName = Literal["ReLU", "MaxPool", "GlobalPool", "Flatten", "Dropout"]
 GapLayers = tuple[LayerName, ...]
 
-# The length of a gap that no index tells: at the end of a Sequential, or between attributes.
+# The length of a gap that no index shows: at the end of a Sequential, or between attributes.
 UNKNOWN_GAP: Final = -1
 
 LAYERS: Final[Mapping[LayerName, Callable[[], nn.Module]]] = {
@@ -32,7 +32,7 @@ _BEFORE_CONVOLUTION: Final[Mapping[int, tuple[GapLayers, ...]]] = {
     1: (("ReLU",), ("MaxPool",)),
     2: (("ReLU", "MaxPool"),),
     3: (("ReLU", "MaxPool", "Dropout"),),
-    UNKNOWN_GAP: (("ReLU",), ("ReLU", "MaxPool")),  # a block without an activation is too rare to be asked about
+    UNKNOWN_GAP: (("ReLU",), ("ReLU", "MaxPool")),  # a block without an activation is too rare to ask about
 }
 _BEFORE_NORM: Final[Mapping[int, tuple[GapLayers, ...]]] = {0: ((),), 1: (("ReLU",),)}
 _BEFORE_FIRST_LINEAR: Final[Mapping[int, tuple[GapLayers, ...]]] = {
@@ -53,16 +53,16 @@ _BEFORE_LINEAR: Final[Mapping[int, tuple[GapLayers, ...]]] = {
     0: ((),),
     1: (("ReLU",),),
     2: (("ReLU", "Dropout"),),
-    UNKNOWN_GAP: (("ReLU",), ()),  # both are usual between fc1 and fc2
+    UNKNOWN_GAP: (("ReLU",), ()),  # both are common between fc1 and fc2
 }
 
 
 def gap_candidates(before: str, after: str, gap: int, *, flat: bool) -> tuple[GapLayers, ...]:
-    """Return the possible contents of a gap; none where the grammar has none.
+    """Return the possible contents of a gap; none if the grammar has none.
 
     Args:
         before, after: the kinds of the layers around the gap.
-        flat: whether a Linear layer came before, so that there are no feature maps any more.
+        flat: whether a Linear layer came before, so that there are no more feature maps.
     """
     if after == "batch norm":
         return _BEFORE_NORM.get(gap, ())

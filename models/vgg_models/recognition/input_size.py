@@ -11,7 +11,7 @@ from torch import nn
 __all__ = ["COMMON_SIZES", "InputSizeCandidate", "Size", "feature_size", "reachable_sizes", "read_input_size"]
 
 
-# Square sizes that lessons and published models train at, in pixels.
+# Square sizes that tutorials and published models train at, in pixels.
 COMMON_SIZES = (28, 32, 48, 64, 96, 128, 224, 256, 299, 384)
 
 FeatureMapSize = Callable[[tuple[int, int]], tuple[int, int]]
@@ -19,11 +19,11 @@ FeatureMapSize = Callable[[tuple[int, int]], tuple[int, int]]
 
 @dataclass(frozen=True)
 class InputSizeCandidate:
-    """One way to understand the step from the feature map to the first Linear layer.
+    """One possible step from the feature map to the first Linear layer.
 
     Attributes:
-        input_size: (height, width); None where ``question`` asks for it.
-        pooled_size: (height, width) of an adaptive average pool; None where the feature map is used as it comes.
+        input_size: (height, width); None if ``question`` asks for it.
+        pooled_size: (height, width) of an adaptive average pool; None if there is none.
     """
 
     input_size: tuple[int, int] | None
@@ -36,12 +36,12 @@ class InputSizeCandidate:
 def read_input_size(
     feature_map_size: FeatureMapSize, positions: int, stated: tuple[int, int] | None
 ) -> list[InputSizeCandidate]:
-    """Return the sizes that fit; several where the checkpoint leaves a choice, none where nothing fits.
+    """Return the sizes that fit; several if the checkpoint leaves a choice, none if nothing fits.
 
     Args:
-        feature_map_size: (height, width) of the images to that of the feature map, (0, 0) where they are too small.
+        feature_map_size: maps (height, width) of the images to that of the feature map, (0, 0) if they are too small.
         positions: height times width of the feature map that the first Linear layer takes.
-        given: (height, width) that the user named.
+        given: (height, width) from the user.
     """
     side = isqrt(positions)
     square = (side, side) if side * side == positions else None
@@ -82,7 +82,7 @@ def _assumed(size: int, side: int) -> InputSizeCandidate:
 
 
 def _one_by_one(fitting: list[int]) -> list[InputSizeCandidate]:
-    """Features of 1x1 come from small images, or from the mean over the feature maps of images of any size."""
+    """Features of 1x1 come from small images, or from the mean of feature maps, for images of any size."""
     small = [
         InputSizeCandidate(
             (size, size),
@@ -95,7 +95,7 @@ def _one_by_one(fitting: list[int]) -> list[InputSizeCandidate]:
         None,
         pooled_size=(1, 1),
         question=f"global average pooling takes images of any size{_ask()}",
-        chosen_by="`input_size=N`, the size that you trained at, where it is larger",
+        chosen_by="`input_size=N`, the size that you trained at, if it is larger",
     )
     return [*small, pooled]
 
@@ -114,10 +114,10 @@ Size = tuple[int, int]
 
 
 def feature_size(layers: Iterable[nn.Module], size: Size) -> Size:
-    """Return (height, width) of the feature maps that reach the first Linear; (0, 0) where the images are too small.
+    """Return (height, width) of the feature maps that reach the first Linear; (0, 0) if the images are too small.
 
     Args:
-        layers: convolutions, max pools that do not overlap, and what leaves the size as it is.
+        layers: convolutions, max pools that do not overlap, and layers that keep the size.
         size: (height, width) of the images.
     """
     for layer in layers:
@@ -130,9 +130,9 @@ def feature_size(layers: Iterable[nn.Module], size: Size) -> Size:
 
 
 def reachable_sizes(steps: Sequence[Sequence[nn.Module]], size: Size, endings: Collection[int]) -> set[Size]:
-    """Return the sizes of feature maps after the steps where each of some steps may begin with one more pool.
+    """Return the possible sizes of feature maps after the steps, some of which may begin with one more pool.
 
-    They are few, however many the ways are: each step starts from the sizes that the one before can give.
+    There are few, however many combinations there are: each step starts from the possible sizes of the one before.
 
     Args:
         steps: layers as for feature_size.

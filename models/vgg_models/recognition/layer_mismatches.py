@@ -1,4 +1,4 @@
-"""What a module that was saved whole says against what its weights are recognised as."""
+"""Layers of a module that was saved whole which contradict the architecture recognised by its weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.
 def layer_mismatches(saved: nn.Module, built: nn.Module) -> list[str]:
     """Return the layers of ``saved`` that ``built`` does not run in the same way, described.
 
-    A function that ``forward`` called left no layer, so ``built`` may well have layers that ``saved`` lacks.
+    A function that ``forward`` called is not a layer, so ``built`` may have layers that ``saved`` lacks.
     """
     descriptions = {_describe(layer) for layer in built.modules()}
     return sorted({text for layer in saved.modules() if (text := _describe(layer)) not in descriptions})
 
 
 def _describe(layer: nn.Module) -> str:
-    """What a layer does that its weights do not tell; empty for all others."""
+    """Settings of a layer that its weights do not show; empty for layers without any."""
     if isinstance(layer, nn.Conv2d):
         return f"Conv2d(stride={_pair(layer.stride)}, padding={_pair(layer.padding)})"
     if isinstance(layer, _POOLS):

@@ -1,4 +1,4 @@
-"""All sequences of layers that the saved ones and the gaps between them leave possible."""
+"""All sequences of layers that are possible with the saved ones and the gaps between them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from vgg_models.recognition.slots import activations_agree, endings_agree, find_
 __all__ = ["LayerSequence", "assemble", "enumerate_sequences", "gaps_match", "same_layers"]
 
 
-_MOST_CHOICES = 1024  # a network whose blocks all differ may have more; it is not read
+_MOST_CHOICES = 1024  # a network whose blocks all differ may have more; it is not recognised
 
 
 @dataclass(frozen=True)
 class LayerSequence:
-    """Saved layers, and what their keys do not tell.
+    """Saved layers, with the properties that their keys do not show.
 
     Attributes:
-        before: what lies before each of them.
-        padded: whether the convolutions keep the size of the feature maps, but for their stride.
+        before: layers without weights before each of them.
+        padded: whether the convolutions keep the size of the feature maps, except by their stride.
         strided: the convolutions that have stride 2, not 1.
     """
 
@@ -37,13 +37,13 @@ class LayerSequence:
 
     @property
     def among_features(self) -> tuple[GapLayers, ...]:
-        """What lies between feature maps: up to the first Linear."""
+        """The layers between feature maps, up to the first Linear."""
         first = next(position for position, layer in enumerate(self.saved) if layer.kind == "linear")
         return self.before[: first + 1]
 
     @property
     def activated(self) -> bool:
-        """Whether a ReLU lies between feature maps; those of the head do not count."""
+        """Whether there is a ReLU between feature maps, not counting the head."""
         return any("ReLU" in gap_layers for gap_layers in self.among_features)
 
     @property
@@ -52,23 +52,23 @@ class LayerSequence:
 
     @property
     def open_endings(self) -> frozenset[int]:
-        """The positions before which feature maps end a Sequential, so that nothing tells of a pool there."""
+        """The positions before which feature maps leave a Sequential, where a pool leaves no trace."""
         slots = enumerate(find_slots(self.saved), start=1)
         return frozenset(position for position, slot in slots if slot.open_features)
 
     @property
     def may_be_strided(self) -> bool:
-        """Whether convolutions of stride 2 are as usual as these pools, and leave the same keys.
+        """Whether convolutions of stride 2 are as common as these pools, and leave the same keys.
 
-        They are where no ReLU stands beside a pool; and where kernels have an even size, which a stride of 1 seldom has
-        and no index tells of the pools.
+        They are if no pool has a ReLU beside it; and if kernels have an even size, which is rare at a stride of 1, and
+        no index shows the pools.
         """
         pools = {position for position, gap_layers in enumerate(self.before) if "MaxPool" in gap_layers}
         even = any(side % 2 == 0 for layer in self.saved if layer.kind == "convolution" for side in layer.shape[2:])
         return self.pooled and (not self.activated or (even and pools <= self.open_endings))
 
     def with_strides(self) -> LayerSequence:
-        """The one that leaves the same keys with a ReLU for each pool, and stride 2 in the convolution before it."""
+        """The sequence with the same keys that has a ReLU in place of each pool, after a convolution of stride 2."""
         pooled = [position for position, gap_layers in enumerate(self.before) if "MaxPool" in gap_layers]
         before = tuple(
             tuple(dict.fromkeys("ReLU" if name == "MaxPool" else name for name in gap_layers))
@@ -78,7 +78,7 @@ class LayerSequence:
         return replace(self, before=before, strided=frozenset(strided))
 
     def steps(self) -> list[list[nn.Module]]:
-        """Each saved layer with the layers before it."""
+        """Each saved layer, with the layers before it."""
         steps: list[list[nn.Module]] = []
         flat = False
         for saved, gap_layers in zip(self.saved, self.before, strict=True):
@@ -93,15 +93,15 @@ class LayerSequence:
 
     @property
     def pools_told(self) -> bool:
-        """Whether feature maps end no Sequential in a pool."""
+        """Whether no Sequential of the features ends in a pool."""
         return not any("Pool" in name for position in self.open_endings for name in self.before[position])
 
     def layers(self) -> list[nn.Module]:
-        """All layers in the order in which they run."""
+        """All layers in the order of execution."""
         return [layer for step in self.steps() for layer in step]
 
     def build(self) -> Chain:
-        """Make the network, with its layers under their names in the checkpoint."""
+        """Build the network, with its layers under their names in the checkpoint."""
         return assemble(self.layers(), self.saved)
 
     def __str__(self) -> str:
@@ -112,10 +112,10 @@ class LayerSequence:
 
 
 def enumerate_sequences(saved: Sequence[SavedLayer]) -> Iterator[LayerSequence]:
-    """Yield every sequence that the grammar has for these layers; none where they do not follow from one another.
+    """Yield every sequence that the grammar allows for these layers; none if their shapes do not match.
 
-    Gaps with the same slot are all filled in the same way. Where pools may as well be strides, the sequence with
-    strides follows.
+    Gaps with the same slot are all filled in the same way. If pools may as well be strides, the sequence with strides
+    follows.
     """
     if not saved or saved[-1].kind != "linear" or not all(map(_follows, saved, saved[1:])):
         return
@@ -136,13 +136,13 @@ def enumerate_sequences(saved: Sequence[SavedLayer]) -> Iterator[LayerSequence]:
 
 
 def _paddings(saved: Sequence[SavedLayer]) -> tuple[bool, ...]:
-    """Whether the convolutions are padded: both ways, unless a padding of 1x1 kernels alone is none."""
+    """The possible answers to whether the convolutions are padded; with 1x1 kernels only, padding is none."""
     kernels = {layer.shape[2:] for layer in saved if layer.kind == "convolution"}
     return (True, False) if kernels - {(1, 1)} else (True,)
 
 
 def _follows(before: SavedLayer, after: SavedLayer) -> bool:
-    """Whether the one can take what the other gives."""
+    """Whether the input of one fits the output of the other."""
     width = before.shape[0] if before.shape else 0
     if "other" in (before.kind, after.kind):
         return False
@@ -167,7 +167,7 @@ def _build(saved: SavedLayer, *, padded: bool, strided: bool, flat: bool) -> nn.
 
 def _convolution(saved: SavedLayer, *, padded: bool, stride: int) -> nn.Conv2d:
     out_channels, in_channels, height, width = saved.shape
-    # With these a kernel of even size adds a row and a column at stride 1, and halves the feature maps at stride 2.
+    # A kernel of even size then adds a row and a column at stride 1, and halves the feature maps at stride 2.
     padding = tuple((side - stride + 1) // 2 if padded else 0 for side in (height, width))
     return nn.Conv2d(in_channels, out_channels, (height, width), stride, padding, bias=saved.bias)  # type: ignore[arg-type]
 
@@ -188,7 +188,7 @@ _KINDS: tuple[tuple[type[nn.Module], Kind], ...] = (
 
 
 def same_layers(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool:
-    """Whether those of the layers that have weights are the saved ones: in kind, shape, bias and order."""
+    """Whether the layers with weights are the saved ones, in kind, shape, bias and order."""
     described = [
         (kind, tuple(layer.weight.shape), layer.bias is not None)
         for layer in layers
@@ -199,9 +199,9 @@ def same_layers(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> boo
 
 
 def gaps_match(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool:
-    """Whether as many layers without weights lie between two saved ones as their indices leave room for.
+    """Whether the number of layers without weights between saved ones is what their indices leave room for.
 
-    A Flatten may have been a call in ``forward``, so it may be left out. Names that are not indices agree with all.
+    A Flatten may be absent, as it may have been a call in ``forward``. Names that are not indices always match.
     """
     between = _weightless_before(layers)[1:]
     for (before, after), layers_between in zip(pairwise(saved), between, strict=True):
@@ -213,7 +213,7 @@ def gaps_match(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> bool
 
 
 def assemble(layers: Sequence[nn.Module], saved: Sequence[SavedLayer]) -> Chain:
-    """Return the layers as a module whose keys are the saved ones."""
+    """Return the layers as a module with the saved keys."""
     occupied = {path for layer in saved for path in _with_parents(layer.path)}
     paths = iter(saved)
     steps: list[tuple[str, nn.Module]] = []
@@ -230,7 +230,7 @@ def _with_parents(path: str) -> list[str]:
 
 
 def _weightless_before(layers: Sequence[nn.Module]) -> list[list[nn.Module]]:
-    """For each layer with weights, the layers without that come right before it."""
+    """For each layer with weights, the layers without weights right before it."""
     groups: list[list[nn.Module]] = [[]]
     for layer in layers:
         if _has_weights(layer):
@@ -245,7 +245,7 @@ def _has_weights(layer: nn.Module) -> bool:
 
 
 def _free_path(layer: nn.Module, steps: list[tuple[str, nn.Module]], occupied: set[str]) -> str:
-    """The next index, where the layer before has one that is followed by a free one; else a name such as relu2."""
+    """The index after that of the layer before, if it is free; else a name such as relu2."""
     parent, _, name = (steps[-1][0] if steps else "").rpartition(".")
     successor = f"{parent}.{int(name) + 1}".lstrip(".") if name.isdigit() else ""
     if successor and successor not in occupied:

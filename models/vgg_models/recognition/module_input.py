@@ -1,4 +1,4 @@
-"""The images that a module takes, found by running it on shapes alone."""
+"""The images that a module takes, found by running it on the meta device."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def find_module_input(
     """Return (channels, (height, width), assumptions).
 
     Args:
-        input_channels, input_size: what the user or the checkpoint stated; it is taken as it is.
-        fallback_input_size: taken where the module leaves a choice.
+        input_channels, input_size: values stated by the user or the checkpoint, used unchanged.
+        fallback_input_size: used if several sizes are possible.
 
     Raises:
-        ArchitectureError: the module does not decide it, takes more than images, or fails for another reason than the
-            size.
+        ArchitectureError: the module does not decide it, takes more than images, or fails for a reason other than
+            the size.
     """
     check_inputs(module)
     channels = input_channels or _channels(module)
@@ -75,7 +75,7 @@ def _channels(module: nn.Module) -> int | None:
     first = _first_weighted(module)
     if not isinstance(first, nn.Conv2d) or not hasattr(first, "weight"):
         return None
-    # Not in_channels: a module rebuilt from a file rather has its weights than its attributes; damaged, neither.
+    # Not in_channels: a module rebuilt from a file is more likely to have its weights than its attributes.
     return int(first.weight.shape[1]) * getattr(first, "groups", 1)
 
 
@@ -93,25 +93,25 @@ def _first_weighted(module: nn.Module) -> nn.Conv2d | nn.Linear | None:
 
 
 def _fault(module: nn.Module, shape: ImageShape) -> Exception | None:
-    """Why the module gives no class scores for images of that shape; None where it does."""
+    """Why the module gives no class scores for images of that shape; None if it does."""
     on_meta = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     images = torch.empty(1, shape[0], *shape[1], device="meta")
     try:
         with torch.inference_mode():
             check_scores(functional_call(module, on_meta, (images,)), _shown(shape), module)
-    except Exception as error:  # a forward may fail in any way on images that it was not made for
+    except Exception as error:  # a forward may fail in any way on images of the wrong size
         return error
     return None
 
 
 def _refuse_faults(faults: list[Exception]) -> None:
-    """Raise ArchitectureError where the faults at all sizes show that the size is not what is at fault."""
+    """Raise ArchitectureError if the errors at all sizes show that the size is not to blame."""
     for fault in faults:
-        if isinstance(fault, ArchitectureError):  # it ran: of the other sizes nothing is to be learned
+        if isinstance(fault, ArchitectureError):  # it ran, so other sizes would tell nothing new
             raise fault
     reasons = {f"{type(fault).__name__}: {fault}".splitlines()[0].rstrip(".") for fault in faults}
     for reason in sorted(reasons):
-        if "meta" in reason.lower():  # torch says so of whatever needs more of a tensor than its shape
+        if "meta" in reason.lower():  # torch's message if more than the shape of a tensor is needed
             raise ArchitectureError(
                 f"the size of the images can't be tried out: the module's forward needs their values ({reason}).",
                 hint="Give the size that you trained at: `input_size=N` or `input_size=(H, W)`.",
@@ -129,7 +129,7 @@ def _shown(shape: ImageShape) -> str:
 
 
 def _pool_does_nothing(module: nn.Module, shape: ImageShape) -> bool:
-    """Whether the module has one adaptive pool, to more than 1x1, and feature maps come to it in that very size."""
+    """Whether the module has one adaptive pool, to more than 1x1, whose input already has the output size."""
     results: list[bool] = []
 
     def look(pool: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The known network that a refused state dict has most in common with, for the message."""
+"""The known network that a refused state dict resembles most, for the message."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class _Network:
     """A network that can be built by name, with the classes of the state dict.
 
     Attributes:
-        shapes: of all its keys.
-        head_paths: where another head may stand.
+        shapes: the shapes of all its keys.
+        head_paths: paths at which another head may be.
     """
 
     title: str
@@ -33,13 +33,13 @@ class _Network:
     head_paths: tuple[str, ...]
 
     def share(self, shapes: Shapes) -> float:
-        """The share of keys with their shapes that are common to both, of those that either has."""
+        """The share of (key, shape) pairs in both among those in either."""
         common = len(self.shapes.items() & shapes.items())
         return common / len(self.shapes.keys() | shapes.keys())
 
 
 def describe_nearest(state: Mapping[str, Tensor]) -> str:
-    """Return sentences on the nearest network and the differences; empty where none has half of its keys in common."""
+    """Return sentences on the nearest network and the differences; empty if none has half of its keys in common."""
     shapes = _shapes(state, state)
     networks = [*_torchvision_networks(state), *_vggs(state)]
     nearest = max(networks, key=lambda network: network.share(shapes), default=None)
@@ -72,7 +72,7 @@ def _vggs(state: Mapping[str, Tensor]) -> Iterator[_Network]:
 
 
 def _shapes(of: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Shapes:
-    """The shape of each key; BatchNorm's counters only where the state dict has them."""
+    """The shape of each key; BatchNorm's counters only if the state dict has them."""
     counted = any(key.endswith(".num_batches_tracked") for key in state)
     return {key: tuple(value.shape) for key, value in of.items() if counted or not key.endswith(".num_batches_tracked")}
 

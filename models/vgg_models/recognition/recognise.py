@@ -1,4 +1,4 @@
-"""Find the one architecture that fits a state dict, or say why there is none."""
+"""Find the only architecture that fits a state dict, or say why there is none."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["RECOGNISERS", "only_candidate", "recognise"]
 
 
 class Recogniser(Protocol):
-    """Reads a state dict; gives no candidate where it is of another kind."""
+    """Returns the candidates for a state dict, none if it is of another kind."""
 
     def __call__(
         self, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
     ) -> list[ArchitectureCandidate]: ...
 
 
-# One line each, the most particular first: where one is certain, those after it are not asked.
+# One line each, the most specific first: if one is certain, those after it are not tried.
 RECOGNISERS: tuple[Recogniser, ...] = (
     zoo.recognise,
     vgg.recognise,
@@ -44,11 +44,11 @@ def recognise(
     input_size: tuple[int, int] | None,
     fallback_input_size: tuple[int, int] | None = None,
 ) -> ArchitectureCandidate:
-    """Return the one candidate for a state dict whose keys have no wrapper's prefix any more.
+    """Return the only candidate for a state dict, whose keys have no wrapper prefix.
 
     Args:
-        input_size: (height, width) in pixels that the user stated.
-        fallback_input_size: the same, taken only where the candidates leave the size open.
+        input_size: (height, width) in pixels, stated by the user.
+        fallback_input_size: the same, taken only if the candidates leave the size open.
 
     Raises:
         ArchitectureError: nothing fits, or several candidates do, or the input size is open; the message lists them
@@ -66,7 +66,7 @@ def recognise(
 
 
 def _proven(state: Mapping[str, Tensor], input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
-    """The candidates of the first recogniser that has certain ones, else of the first that has any."""
+    """The candidates of the first recogniser with certain ones, else of the first with any."""
     tentative: list[ArchitectureCandidate] = []
     for recogniser in RECOGNISERS:
         proven = [candidate for candidate in recogniser(state, input_size=input_size) if _fits(candidate.build, state)]
@@ -94,14 +94,14 @@ def only_candidate(candidates: list[ArchitectureCandidate]) -> ArchitectureCandi
 
 
 def _apart(candidate: ArchitectureCandidate, candidates: list[ArchitectureCandidate]) -> str:
-    """What sets a candidate apart from the others."""
+    """What distinguishes a candidate from the others."""
     common = set.intersection(*(set(other.assumptions) for other in candidates))
     details = [line for line in (*candidate.assumptions, candidate.question) if line and line not in common]
     return f" ({'; '.join(details)})" if details else ""
 
 
 def _fits(build: Callable[[], torch.nn.Module], state: Mapping[str, Tensor]) -> bool:
-    """The proof of a candidate: its keys and shapes are those of the checkpoint, exactly."""
+    """Whether the keys and shapes of a candidate are exactly those of the checkpoint."""
     with torch.device("meta"):
         expected = {key: value.shape for key, value in build().state_dict().items()}
     counters = {key for key in expected if key.endswith(".num_batches_tracked")}  # absent before torch 0.4.1
@@ -127,7 +127,7 @@ def _summary(state: Mapping[str, Tensor]) -> str:
 
 
 def _strangers(state: Mapping[str, Tensor]) -> str:
-    """What to do about keys of no layer that any candidate has; many of them are a network of another kind."""
+    """What to do about keys that belong to no layer; many of them mean another kind of network."""
     paths = {layer.path for layer in saved_layers(state) if layer.kind == "other"}
     keys = [key for key in state if key.rpartition(".")[0] in paths]
     if not 0 < len(keys) <= _FEW_KEYS:

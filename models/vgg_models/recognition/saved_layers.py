@@ -1,4 +1,4 @@
-"""A state dict as a list of layers: what kind each is, and of which shape."""
+"""A state dict as a list of layers, with their kinds and shapes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class SavedLayer:
     """One layer that left keys.
 
     Attributes:
-        path: of the layer in the module, "features.0".
-        shape: of its weight: (out, in, height, width) of a convolution, (out, in) of a Linear, (width,) of a
-            BatchNorm; empty for what is none of these.
+        path: path of the layer in the module, "features.0".
+        shape: shape of its weight: (out, in, height, width) of a convolution, (out, in) of a Linear, (width,) of a
+            BatchNorm; empty for other kinds.
     """
 
     path: str
@@ -45,7 +45,7 @@ class SavedLayer:
 
     @property
     def root(self) -> str:
-        """The outermost Sequential: the path without the indices at its end. A layer outside of any is its own."""
+        """The outermost Sequential: the path without its final indices; for a layer outside of any, its own path."""
         names = self.path.split(".")
         return ".".join(names[: len(names) - len(self.indices)])
 
@@ -56,16 +56,16 @@ class SavedLayer:
         return tuple(map(int, numbers))[::-1]
 
     def depth_shared_with(self, other: SavedLayer) -> int | None:
-        """How many indices the two have in common from the left; None where they have no Sequential in common."""
+        """The number of leading indices in common; None if they have no Sequential in common."""
         if self.root != other.root:
             return None
         same = takewhile(lambda pair: pair[0] == pair[1], zip(self.indices, other.indices, strict=False))
         return len(list(same))
 
     def gap_to(self, other: SavedLayer) -> int | None:
-        """How many layers without weights lie between the two; None where no indices tell.
+        """The number of layers without weights between the two; None if no indices show it.
 
-        They tell nothing of what lies at the end of an inner Sequential.
+        Indices do not show layers at the end of an inner Sequential.
         """
         depth = self.depth_shared_with(other)
         if depth is None or len(self.indices) != depth + 1:
@@ -74,9 +74,9 @@ class SavedLayer:
 
 
 def saved_layers(state: Mapping[str, Tensor]) -> list[SavedLayer]:
-    """Return the layers in the order in which they first appear, and those of one Sequential by their indices.
+    """Return the layers in the order in which they first appear, and those of each Sequential by index.
 
-    torch saves layers in their order; safetensors sorts the keys, which puts 10 before 2.
+    torch saves layers in order; safetensors sorts the keys, which puts 10 before 2.
     """
     grouped: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
@@ -88,7 +88,7 @@ def saved_layers(state: Mapping[str, Tensor]) -> list[SavedLayer]:
 
 
 def other_orders(layers: Sequence[SavedLayer]) -> Iterator[list[SavedLayer]]:
-    """Yield the layers with the Sequentials, and the layers outside of any, in every other order; few of them only."""
+    """Yield the layers in every other order of the Sequentials and the layers outside of any, if these are few."""
     groups = [list(members) for _, members in groupby(layers, _group)]
     if len(groups) <= _MOST_GROUPS:
         for order in islice(permutations(groups), 1, None):  # the first is the order as it is
@@ -100,7 +100,7 @@ def _group(layer: SavedLayer) -> str:
 
 
 def describe_layers(layers: Sequence[SavedLayer]) -> str:
-    """Say what was seen, for a message: ``8 convolutions, 3 Linear layers``."""
+    """Return a summary for a message: ``8 convolutions, 3 Linear layers``."""
     names = {"convolution": "convolution", "linear": "Linear layer", "batch norm": "BatchNorm", "other": "other layer"}
     counts = ((name, sum(layer.kind == kind for layer in layers)) for kind, name in names.items())
     return ", ".join(counted(count, name) for name, count in counts if count)

@@ -1,7 +1,7 @@
 """The keys and shapes of a VGG: configuration, BatchNorm, head.
 
-The gaps between the indices of the features tell what had no weights. After a convolution (and its BatchNorm) a gap
-of one is a ReLU, of two a ReLU and a pool, and after the first convolution three are a ReLU, a local response
+The gaps between the indices of the features show the layers without weights. After a convolution (and its BatchNorm) a
+gap of one is a ReLU, of two a ReLU and a pool, and after the first convolution three are a ReLU, a local response
 normalization and a pool.
 """
 
@@ -24,7 +24,7 @@ _AFTER_CONVOLUTION: dict[int, Configuration] = {1: (), 2: ("M",)}
 
 @dataclass(frozen=True)
 class SavedVGG:
-    """What the keys and shapes of a VGG say."""
+    """A VGG as its keys and shapes describe it."""
 
     configuration: Configuration
     batch_norm: bool
@@ -38,22 +38,22 @@ class SavedVGG:
 
     @property
     def normalized(self) -> bool:
-        """Whether it has a local response normalization, of whatever k."""
+        """Whether it has a local response normalization, for any k."""
         return any(entry in ("LRN", "LRN-k1") for entry in self.configuration)
 
     def features(self) -> nn.Sequential:
-        """Make the convolutions and poolings, with random weights."""
+        """Build the convolutions and pools, with random weights."""
         return make_features(
             self.configuration, input_channels=self.input_channels, batch_norm=self.batch_norm, bias=self.bias
         )
 
     def build(self, pooled_size: tuple[int, int] | None) -> VGG:
-        """Make the network, with random weights; ``pooled_size`` is that of its adaptive pooling, if it has one."""
+        """Build the network, with random weights; ``pooled_size`` is that of its adaptive pool, if any."""
         return VGG(self.features(), make_head(self.head), pooled_size=pooled_size)
 
 
 def read_vgg(layers: Sequence[SavedLayer]) -> SavedVGG | None:
-    """Return what the layers say; None where they are not a VGG's."""
+    """Return the VGG that the layers describe; None if they are not a VGG's."""
     features = [layer for layer in layers if _is_feature(layer)]
     head = read_head([layer for layer in layers if not _is_feature(layer)])
     read = read_features(features)
@@ -71,7 +71,7 @@ def _is_feature(layer: SavedLayer) -> bool:
 
 
 def read_features(layers: Sequence[SavedLayer]) -> tuple[Configuration, bool] | None:
-    """Return the configuration and whether it has BatchNorm; None where the features are not a VGG's."""
+    """Return the configuration and whether it has BatchNorm; None if the features are not a VGG's."""
     blocks = _blocks(layers)
     if not blocks or blocks[0][0].name != "0":
         return None
@@ -89,7 +89,7 @@ def read_features(layers: Sequence[SavedLayer]) -> tuple[Configuration, bool] | 
 
 
 def _blocks(layers: Sequence[SavedLayer]) -> list[list[SavedLayer]]:
-    """Group each convolution with the BatchNorm right after it; empty where the layers don't come so."""
+    """Group each convolution with the BatchNorm right after it; empty if the layers have another order."""
     blocks: list[list[SavedLayer]] = []
     for layer in layers:
         if layer.kind == "convolution":
@@ -120,7 +120,7 @@ def _entry(block: list[SavedLayer], channels: int | None) -> Entry | None:
 
 
 def read_head(layers: Sequence[SavedLayer], path: str = "classifier") -> Head | None:
-    """Return the classifier that these layers are, all of them at ``path``; None where they don't form one."""
+    """Return the classifier that these layers are, all of them at ``path``; None if they don't form one."""
     if {layer.kind for layer in layers} - {"linear", "batch norm"} or not layers or layers[-1].kind != "linear":
         return None
     if len(layers) == 1 and layers[0].path == path:

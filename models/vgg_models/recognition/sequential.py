@@ -1,11 +1,12 @@
 """Recognise a plain row of layers: one Sequential, several, Sequentials inside them, and then a classifier.
 
-Every gap gets the layers that gap_grammar.py has for it, each in turn, and the convolutions are taken with the padding
-that keeps the size and with none. Pools with no ReLU anywhere leave the keys of convolutions of stride 2 with a ReLU
-each, so both are candidates. One remains where the feature maps come out as the first Linear layer takes them.
+Every gap is filled with the layers that gap_grammar.py has for it, one option after the other, and convolutions are
+tried with the padding that keeps the size and with none. Pools with no ReLU anywhere leave the keys of convolutions of
+stride 2 with a ReLU each, so both are candidates. One remains if the feature maps come out as the first Linear layer
+takes them.
 
-Blocks that are alike end alike. At a size where that doesn't fit, but pools after some of them do, the size is asked
-about rather than passed over in silence. So is a row of Sequentials that a skip connection may lead over.
+Blocks that are alike end alike. At a size for which that doesn't fit, but pools after some of them do, the size is
+asked about rather than passed over in silence. So is a row of Sequentials that a skip connection may lead over.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def recognise(state: Mapping[str, Tensor], *, input_size: Size | None) -> list[A
 def _is_row(saved: list[SavedLayer]) -> bool:
     """Whether the layers may run in their order: Sequentials of features, and then a classifier of Linear layers.
 
-    A Sequential of which the name has an index in it, as in ``blocks.0.body.0``, is part of a module of its own.
+    A Sequential of which the name has an index in it, as in ``blocks.0.body.0``, is part of a module with its own
+    forward.
     """
     features = list(takewhile(lambda layer: layer.kind in ("convolution", "batch norm"), saved))
     if not all(layer.indices and not _has_index(layer.root) for layer in features or saved[:1]):
@@ -54,13 +56,13 @@ def _is_row(saved: list[SavedLayer]) -> bool:
     if any(after.path.startswith(f"{before.path}.") for before, after in pairwise(saved)):
         return False  # a layer inside a layer
     roots = [list(members) for _, members in groupby(saved, key=lambda layer: layer.root)]
-    # The first layer is the first that runs, and before a classifier's first Linear only what has no effect fits.
+    # The first layer runs first, and before the first Linear of a classifier only layers without effect are possible.
     starts = [members[0] for members in roots if members[0].indices]
     if any(sum(layer.indices) > (0 if layer.kind == "convolution" else 2) for layer in starts):
         return False
     if not features:
         return len(roots) == 1
-    # Features in one Sequential with a head of several names may be a known network with another head: see nearest.py.
+    # Features in one Sequential and a head with several names may be a known network with another head: see nearest.py.
     in_blocks = len({layer.parent for layer in features}) > 1
     return features[0].kind == "convolution" and (in_blocks or len(roots) <= 2)
 
@@ -85,17 +87,17 @@ def _candidates(sequences: list[LayerSequence], input_size: Size | None) -> list
 
 
 def _part_pooled(sequences: list[LayerSequence], sizes: list[Size]) -> list[ArchitectureCandidate]:
-    """One question about the sizes at which some of the blocks that are alike end in a pool, and others don't."""
+    """A question about the sizes at which some blocks that are alike end in a pool, and others don't."""
     unpooled = [sequence for sequence in sequences if sequence.pools_told]
     fitting = {size for sequence in unpooled for size in _fitting(sequence, sizes, pools_open=True)}
     return [_part_pooled_candidate(unpooled[0], sorted(fitting))] if fitting else []
 
 
 def _fitting(sequence: LayerSequence, sizes: list[Size], *, pools_open: bool = False) -> list[Size]:
-    """The sizes at which the feature maps come out as the first Linear takes them.
+    """The sizes at which the feature maps fit the first Linear.
 
     Args:
-        pools_open: whether there may be a pool at the end of any Sequential, whatever lies at the end of the others.
+        pools_open: whether each Sequential may end in a pool independently of the others.
     """
     first = next(position for position, layer in enumerate(sequence.saved) if layer.kind == "linear")
     with torch.device("meta"):
@@ -121,7 +123,7 @@ def _candidate(sequence: LayerSequence, size: Size, *, stated: bool, rivals: Cou
     """The sequence at one size.
 
     Args:
-        rivals: how many sequences fit at each size, this one among them.
+        rivals: how many sequences fit at each size, including this one.
     """
     text = f"{size[0]}x{size[1]}"
     if skippable := find_skippable(sequence, size):
@@ -149,7 +151,7 @@ def _open_candidate(sequence: LayerSequence, sides: list[int]) -> ArchitectureCa
 
 
 def _asking(sequence: LayerSequence, question: str, assumptions: tuple[str, ...]) -> ArchitectureCandidate:
-    """A sequence whose size, and perhaps more, is open."""
+    """A candidate whose size, and perhaps more, is open."""
     return ArchitectureCandidate(
         name="cnn",
         description=f"a row of {describe_layers(sequence.saved)}",
@@ -182,7 +184,7 @@ def _part_pooled_candidate(sequence: LayerSequence, sizes: list[Size]) -> Archit
 
 
 def _undecided(sequence: LayerSequence, question: str, assumptions: tuple[str, ...]) -> ArchitectureCandidate:
-    """A sequence about which more than the size is open: its forward has to be given."""
+    """A candidate of which more than the size is open, so that its forward is needed."""
     answer = "Give your own class or a function that makes the module: `model='MODULE:CALLABLE'`."
     return replace(_asking(sequence, question, assumptions), answer=answer)
 
@@ -195,7 +197,7 @@ def _any_size_candidate(sequence: LayerSequence) -> ArchitectureCandidate:
 
 
 def _flat_candidate(sequence: LayerSequence, input_size: Size | None) -> ArchitectureCandidate:
-    """Linear layers alone: the images are flattened, and the first width is channels times height times width."""
+    """Only Linear layers: the images are flattened, and the first width is channels times height times width."""
     width = sequence.saved[0].shape[1]
     channels, size = _image_of(width, input_size)
     return ArchitectureCandidate(

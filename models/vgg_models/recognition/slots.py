@@ -1,7 +1,7 @@
-"""The gaps of a row of saved layers, and which of them are filled alike.
+"""The gaps in a row of saved layers, and which of them are filled in the same way.
 
-What lies at the end of a Sequential leaves no key, so that a gap there is open. Blocks that are alike, with the same
-kinds of layers at the same indices, end alike: that is taken for granted, and sequential.py says so.
+Layers without weights at the end of a Sequential leave no trace, so a gap there is open. Blocks with the same kinds of
+layers at the same indices are assumed to end in the same way; sequential.py reports that assumption.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Block = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Slot:
-    """What decides the content of a gap: gaps of which all of this is the same are filled in the same way.
+    """The properties that decide how a gap is filled: gaps with equal slots are filled in the same way.
 
     Attributes:
         before, after: the kinds of the layers around it.
         gap: its length in layers, or UNKNOWN_GAP.
-        flat: whether a Linear layer came before, so that there are no feature maps any more.
-        block: kinds and indices of the layers in the Sequential that ends here; empty where the gap is not open.
-        ends: how many Sequentials end here, one inside the other.
-        room: how many layers fit between those Sequentials and the next; None where they have no Sequential around
+        flat: whether a Linear layer came before, so that there are no more feature maps.
+        block: kinds and indices of the layers in the Sequential that ends here; empty if the gap is not open.
+        ends: how many nested Sequentials end here.
+        room: how many layers fit between those Sequentials and the next; None if they have no Sequential around
             them.
     """
 
@@ -47,9 +47,9 @@ class Slot:
 
     @property
     def only_the_block(self) -> bool:
-        """Whether nothing but the end of the block itself is in the gap.
+        """Whether the gap has only the end of the block itself.
 
-        Attributes are taken for nothing but their blocks; a pool of its own between them would be one more attribute.
+        Between attributes nothing else is assumed; a separate pool would be an attribute too.
         """
         return self.open_features and self.ends == 1 and not self.room
 
@@ -74,9 +74,9 @@ def _slot(saved: Sequence[SavedLayer], position: int) -> Slot:
 
 
 def activations_agree(selection: Mapping[Slot, GapLayers]) -> bool:
-    """Whether a ReLU lies in all gaps between feature maps that hold anything, or in none.
+    """Whether all non-empty gaps between feature maps have a ReLU, or none has.
 
-    Where no index tells, it is taken to be there, unless the indices elsewhere show that this network has none.
+    If no index shows it, a ReLU is assumed, unless the indices elsewhere show that this network has none.
     """
     indexed, open_ = set(), set()
     for slot, gap_layers in selection.items():
@@ -88,9 +88,9 @@ def activations_agree(selection: Mapping[Slot, GapLayers]) -> bool:
 
 
 def endings_agree(selection: Mapping[Slot, GapLayers]) -> bool:
-    """Whether blocks that are alike end alike, be it within a Sequential or at its end.
+    """Whether blocks that are alike end alike, within a Sequential or at its end.
 
-    Where a block ends in a pool, so do all of its kind. Where it does not, a layer after it may still be one.
+    If a block ends in a pool, so do all of its kind. If it does not, the layer after it may still be one.
     """
     for block in {slot.block for slot in selection if slot.only_the_block}:
         alike = {slot: "MaxPool" in gap_layers for slot, gap_layers in selection.items() if slot.block == block}

@@ -1,7 +1,7 @@
-"""Recognise one of torchvision's classifiers by the keys of its family, with its own head or with another.
+"""Recognise one of torchvision's classifiers by the keys of its family, with its own or another head.
 
-Another head is a Sequential of Linear layers where torchvision has one Linear, or its whole classifier of Linear, ReLU
-and Dropout; what lies between is read as in a VGG's classifier.
+Another head is a Sequential of Linear layers in place of torchvision's single Linear, or of its whole classifier of
+Linear, ReLU and Dropout; the layers between are inferred as in a VGG's classifier.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from vgg_runtime._internal.validation import counted
 
 __all__ = ["head_paths", "outside", "recognise", "shapes_of"]
 
-# What flattened features may pass through; a classifier with anything else is not replaced as a whole.
+# The layers that flattened features may pass through; a classifier with any other is not replaced as a whole.
 _HEAD_LAYERS = (nn.Sequential, nn.Linear, nn.ReLU, nn.Dropout)
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
-    """Return the state dict as one of torchvision's classifiers, of which no two have the same shapes."""
+    """Return the state dict as one of torchvision's classifiers, no two of which have the same shapes."""
     family, count = family_of(state), count_trunk_keys(state)
     for name, keys in family.networks.items() if family else ():
-        # A first convolution that was replaced may have a bias.
+        # A replaced first convolution may have a bias.
         if keys in (count, count - 1) and family and (match := _match(name, state)):
             return [_candidate(match, family, state, input_size)]
     return []
@@ -41,7 +41,7 @@ def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
 
 @dataclass(frozen=True)
 class _Match:
-    """torchvision's classifier of that name, with ``head`` in the place of what it has at ``head_path``."""
+    """torchvision's classifier of that name, with ``head`` at ``head_path`` in place of its own."""
 
     name: str
     module: nn.Module
@@ -64,7 +64,7 @@ def _match(name: str, state: Mapping[str, Tensor]) -> _Match | None:
 
 
 def head_paths(module: nn.Module) -> Iterator[str]:
-    """Yield the paths at which another head may stand: that of the last layer, then that of the whole classifier."""
+    """Yield the possible paths of another head: that of the last layer, then that of the whole classifier."""
     path = last_layer(module)
     while path and all(isinstance(layer, _HEAD_LAYERS) for layer in module.get_submodule(path).modules()):
         yield path
@@ -77,7 +77,7 @@ def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
 
 
 def outside(path: str, shapes: Shapes) -> Shapes:
-    """Return the shapes of the keys that do not lie under ``path``."""
+    """Return the shapes of the keys that are not under ``path``."""
     return {key: shape for key, shape in shapes.items() if not _within(key, path)}
 
 

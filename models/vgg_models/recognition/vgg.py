@@ -29,7 +29,7 @@ def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
 
 
 def _normalizations(saved: SavedVGG) -> list[SavedVGG]:
-    """With each k that its local response normalization may have: keys don't tell, and the outputs differ."""
+    """One for each possible k of its local response normalization, which the keys don't show."""
     if "LRN" not in saved.configuration:
         return [saved]
     configuration: Configuration = tuple("LRN-k1" if entry == "LRN" else entry for entry in saved.configuration)
@@ -37,10 +37,10 @@ def _normalizations(saved: SavedVGG) -> list[SavedVGG]:
 
 
 def candidates_of(saved: SavedVGG, *, input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
-    """Return one candidate for each size of input that fits."""
+    """Return one candidate for each input size that fits."""
     candidates = _sized(saved, input_size)
     if input_size is not None and saved.configuration[-1:] == ("M",) and not any(_fits(size) for size, _ in candidates):
-        # The last pool leaves no trace in the keys. Images of the given size that fit without it speak against it.
+        # The last pool leaves no trace in the keys. If images of the given size fit without it, it is not assumed.
         without = replace(saved, configuration=saved.configuration[:-1])
         candidates = [pair for pair in _sized(without, input_size) if _fits(pair[0])] or candidates
     return [_candidate(vgg, size) for size, vgg in candidates]
@@ -73,7 +73,7 @@ def _candidate(saved: SavedVGG, size: InputSizeCandidate) -> ArchitectureCandida
         assumptions=(*_assumptions(saved), *([size.assumption] if size.assumption else [])),
         question=size.question,
         chosen_by=_chosen_by(saved, size),
-        # torchvision's VGGs have such a pool; for a configuration that nobody published it is a last resort.
+        # torchvision's VGGs have such a pool; for an unknown configuration it is the last resort.
         needs_a_pool=size.pooled_size is not None and saved.name == "vgg",
     )
 
@@ -123,10 +123,10 @@ def _assumptions(saved: SavedVGG) -> list[str]:
 def named_candidates(
     name: str, state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
 ) -> list[ArchitectureCandidate]:
-    """Return the candidates for the state dict as one of VGG_NAMES; whether it fits shows when it is loaded.
+    """Return the candidates for the state dict as one of VGG_NAMES; whether it fits is checked when it is loaded.
 
     Args:
-        state: with no wrapper's prefix any more.
+        state: without wrapper prefixes.
 
     Raises:
         ArchitectureError: no size of input leads from these features to this classifier.
@@ -139,7 +139,7 @@ def named_candidates(
         batch_norm=batch_norm,
         bias=first.bias if first else True,
         input_channels=first.shape[1] if first else 3,
-        # Where the head can't be read, the paper's goes in its place, and loading lists what is missing.
+        # If the head is not recognised, the paper's is used, and loading lists what is missing.
         head=read_head([layer for layer in layers if not _is_feature(layer)]) or paper_head(25088, 1000),
     )
     candidates = candidates_of(saved, input_size=input_size)

@@ -1,4 +1,4 @@
-"""Recognise a network of a well-known lesson by its layers, whatever they are called."""
+"""Recognise a network from a well-known tutorial by its layers, whatever their names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["named_candidates", "recognise", "resembling"]
 
 
 def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None) -> list[ArchitectureCandidate]:
-    """Return the known models that the state dict matches, in layers and in the gaps between indices."""
+    """Return the known models that the state dict matches in layers and in the gaps between indices."""
     return [
         _candidate(name, network, arranged)
         for name, network, arranged in _matching(saved_layers(state))
@@ -30,7 +30,7 @@ def recognise(state: Mapping[str, Tensor], *, input_size: tuple[int, int] | None
 
 
 def resembling(state: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of the known models that fit the state dict, though it does not show that it is one of them."""
+    """Return the names of the known models that fit the state dict although its keys do not prove it."""
     return [name for name, network, arranged in _matching(saved_layers(state)) if not _is_shown(network, arranged)]
 
 
@@ -46,7 +46,7 @@ def named_candidates(
     """Return the candidate for the state dict as the known model that the user named.
 
     Raises:
-        ArchitectureError: its layers are others, or it takes images of another size.
+        ArchitectureError: its layers or its image size differ.
     """
     network, saved = KNOWN_MODELS[name], saved_layers(state)
     arranged = _arranged(network, saved)
@@ -72,10 +72,10 @@ def _matching(saved: Sequence[SavedLayer]) -> Iterator[tuple[str, KnownModel, Se
 
 
 def _arranged(network: KnownModel, saved: Sequence[SavedLayer]) -> Sequence[SavedLayer] | None:
-    """Return the layers in the order of the known model's; None where they are others.
+    """Return the layers in the order of the known model's; None if they are others.
 
-    torch saves layers as their owner made them, safetensors by their names, which puts ``classifier`` before
-    ``features``. Where that is not the order of the known model, the sole order of whole Sequentials that is, is taken.
+    torch saves layers in the order of creation, safetensors by name, which puts ``classifier`` before ``features``. If
+    that is not the order of the known model, the only order of whole Sequentials that matches is used.
     """
     if _matches(network, saved):
         return saved

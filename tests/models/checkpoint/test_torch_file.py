@@ -198,7 +198,7 @@ def test_a_duplicate_entry_is_refused_by_name(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(5)}, tmp_path / "a.pth")
     with zipfile.ZipFile(tmp_path / "a.pth", "a") as archive:
         archive.writestr("a/data/0", bytes(20))
-    with pytest.raises(CheckpointError, match="several entries of one name: a/data/0"):
+    with pytest.raises(CheckpointError, match="several entries with the same name: a/data/0"):
         read_checkpoint(tmp_path / "a.pth")
 
 
