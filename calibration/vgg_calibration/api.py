@@ -1,6 +1,6 @@
-"""Quantization of an ONNX file from anywhere, and the two steps that can be taken by themselves: the public functions.
+"""The public functions: quantizing any ONNX file, and the two steps of it that can be run separately.
 
-What is given is checked here: the functions below take models of one form, and batches that fit them.
+Arguments are checked here: the functions behind these take models in a normal form, and batches that fit them.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def quantize(
 
     Args:
         model: ONNX file with one image input, opset 13 or later, float32.
-        output: ONNX file to write, with the weights inside; one that is there is replaced.
+        output: ONNX file to write, with the weights inside; an existing file is replaced.
         precision: one of ``PRECISIONS``: "fp16", "int8-dynamic", "int8-static", "int8-weights", "int4-weights".
-        images: what ranges of activations are computed on, as :func:`compute_ranges` takes them. "int8-static" needs
-            images or ``ranges``; "int4-weights" uses them for its convolutions; the others do not look at them.
-        preprocessing: of a folder of images.
-        ranges: from :func:`compute_ranges` on this model, in place of images.
+        images: images to compute the ranges of activations on, as :func:`compute_ranges` takes them. "int8-static"
+            needs images or ``ranges``; "int4-weights" uses them for its convolutions; the others ignore them.
+        preprocessing: the preprocessing of a folder of images.
+        ranges: from :func:`compute_ranges` on this model, instead of images.
         method: how a range follows from the activations, one of ``METHODS``.
         target: CPU or GPU to quantize for, one of ``TARGETS``.
         in_float: a node or several to leave in float, by the names that :func:`measure_sensitivity` gives.
@@ -70,8 +70,8 @@ def quantize(
         which layers were quantized and which were not.
 
     Raises:
-        UsageError: an argument is unknown, or missing.
-        CalibrationError: the model is not one that can be quantized so, or the ranges are another model's.
+        UsageError: an argument is invalid or missing.
+        CalibrationError: the model cannot be quantized that way, or the ranges are from another model.
         ImageError: an image or a batch does not fit the model.
 
     Examples:
@@ -89,7 +89,9 @@ def quantize(
     names_in_float = as_words(in_float)
     source, file = Path(model), Path(output)
     if recipe.ranges == "required" and images is None and not ranges:
-        raise UsageError(f"{precision} needs `images` or `ranges`.", hint="Give images like those it will see.")
+        raise UsageError(
+            f"{precision} needs `images` or `ranges`.", hint="Give images like those that it will classify."
+        )
     if file.exists() and source.exists() and file.samefile(source):
         raise UsageError(f"`output` is the model itself, {file}.", hint="Give another path.")
     with open_float_model(source) as float_model:
@@ -117,9 +119,9 @@ def compute_ranges(
     """Return the range of every activation of the float32 network in ``model``, by tensor name.
 
     Args:
-        model: ONNX file as :func:`quantize` takes it. The names are those after BatchNorm was folded.
-        images: batches, float32 (batch, channels, height, width), preprocessed as in training; they are gone through
-            once, one in memory at a time. Or a folder: up to 100 images of it, from all of its subfolders.
+        model: ONNX file as :func:`quantize` takes it. Names are those after BatchNorm was folded.
+        images: batches, float32 (batch, channels, height, width), preprocessed as in training; they are read
+            once, one at a time. Or a folder: up to 100 images from it and all of its subfolders.
         method: one of ``METHODS``.
         preprocessing: of the images in a folder.
 
@@ -150,14 +152,14 @@ def measure_sensitivity(
     preprocessing: Preprocessing | None = None,
     target: str = ANY_CPU,
 ) -> list[LayerSensitivity]:
-    """Return what 8 bits cost each layer with weights by itself, in the order of the graph.
+    """Return the accuracy of each layer with weights in 8 bits by itself, in the order of the graph.
 
-    Each layer is run with an 8-bit input and 8-bit weights, and compared with itself in float on the same input.
+    Each layer is run with an 8-bit input and 8-bit weights, and compared with the float layer on the same input.
 
     Args:
         model: ONNX file as :func:`quantize` takes it.
-        ranges: of its activations, from :func:`compute_ranges`.
-        images: as :func:`compute_ranges` takes them; some 16 are enough.
+        ranges: the ranges of its activations, from :func:`compute_ranges`.
+        images: as :func:`compute_ranges` takes them; 16 or so are enough.
         preprocessing: of the images in a folder.
         target: CPU or GPU to quantize for, one of ``TARGETS``.
 
@@ -209,7 +211,7 @@ def _batches(
     if isinstance(images, str | os.PathLike):
         images = _read_folder(Path(images), preprocessing, input_spec)
     elif preprocessing is not None:
-        raise UsageError("`preprocessing` is for a folder of images; batches are preprocessed already.")
+        raise UsageError("`preprocessing` is for a folder of images; batches are already preprocessed.")
     empty = True
     for batch in images:
         check_batch(batch, input_spec)
@@ -225,7 +227,7 @@ def _read_folder(
     if preprocessing is None:
         raise UsageError(
             f"`images` is the folder {folder}, which needs `preprocessing`.",
-            hint="Give the vgg_runtime.Preprocessing of the training, or batches that are preprocessed already.",
+            hint="Give the vgg_runtime.Preprocessing of the training, or batches that are already preprocessed.",
         )
     files = choose_images(folder, sys.maxsize)
     read = read_calibration_images(files, folder, preprocessing, input_spec.size, count=CALIBRATION_SIZE)

@@ -1,4 +1,4 @@
-"""Weights rounded so that the errors of a row cancel on real inputs, instead of each to its nearest level."""
+"""Rounding of weights so that the errors of a row cancel on real inputs, instead of to the nearest levels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compensate", "compensated_weights"]
 
-# Ridge of the moments, relative to their mean diagonal: few images must not decide where they say little. On
+# Ridge of the moments, relative to their mean diagonal, because a few images do not determine all directions. On
 # EfficientNet-lite0, 0.0001 to 0.01 are within 1 dB of each other.
 RIDGE = 0.001
 
@@ -25,15 +25,16 @@ RIDGE = 0.001
 def compensated_weights(
     file: Path, moments: Mapping[str, NDArray[np.float64]], levels: int
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the weights of the float model in ``file`` on their 8-bit levels, float32 in their own shapes, by name.
+    """Return the weights of the float model in ``file`` on their 8-bit levels, as float32 of the same shape, by name.
 
-    Rounding to the nearest level leaves an error in each weight. Where inputs share a sign, as after a ReLU, the errors
-    of a row add up to a shift of its output, which the layers behind make larger; a depthwise convolution, with nine
-    weights in a row, has nothing to average it away.
+    Rounding to the nearest level leaves an error in each weight. If inputs share a sign, as after a ReLU, the errors of
+    a row add up to a shift of its output, which later layers amplify; a depthwise convolution, with nine weights in a
+    row, cannot average it out.
 
     Args:
-        moments: of the inputs, by weight; see :func:`vgg_calibration.statistics.input_moments.measure_input_moments`.
-        levels: the largest level; the largest weight of each row lies on it.
+        moments: moments of the inputs, by weight; see
+            :func:`vgg_calibration.statistics.input_moments.measure_input_moments`.
+        levels: the largest level, that of the largest weight of each row.
     """
     model = onnx.load(file, load_external_data=False)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -49,17 +50,17 @@ def compensated_weights(
 
 
 def compensate(weights: NDArray[np.float64], moments: NDArray[np.float64], levels: int) -> NDArray[np.float64]:
-    """Round one column after the other, and change the columns that follow so that they make up for its error.
+    """Round one column after the other, and adjust the following columns to make up for the error.
 
-    This is GPTQ (Frantar et al. 2022, arXiv:2210.17323, algorithm 1) with one scale for each row, the same one that
-    rounding to the nearest level has: the largest weight of the row stays as it is.
+    This is GPTQ (Frantar et al. 2022, arXiv:2210.17323, algorithm 1) with one scale per row, the same as in rounding
+    to the nearest level: the largest weight of the row is unchanged.
 
     Args:
         weights: float64 (groups, rows, columns).
         moments: float64 (groups, columns, columns).
 
     Returns:
-        multiples of each row's scale, of the shape of ``weights``.
+        multiples of each row's scale, in the shape of ``weights``.
     """
     targets, rounded = weights.copy(), np.empty_like(weights)
     scale = np.maximum(np.abs(weights).max(axis=2), np.finfo(np.float32).tiny) / levels

@@ -1,4 +1,4 @@
-"""A float32 ONNX model from anywhere, checked, in the form that calibration and the quantizers read."""
+"""Any float32 ONNX model, checked and brought into the normal form for calibration and the quantizers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MIN_OPSET", "FloatModel", "open_float_model"]
 
-# DequantizeLinear has had one scale per channel since.
+# The first opset in which DequantizeLinear has one scale per channel.
 MIN_OPSET = 13
 
 _ACCEPTED = "A float32 network with one image input is needed: (batch, channels, height, width) of fixed size."
@@ -26,11 +26,11 @@ _ACCEPTED = "A float32 network with one image input is needed: (batch, channels,
 
 @dataclass(frozen=True)
 class FloatModel:
-    """The copy of a model that is read in its place.
+    """The normalized copy of a model.
 
     Attributes:
-        file: where it is.
-        input_spec: its one input.
+        file: its path.
+        input_spec: its only input.
     """
 
     file: Path
@@ -39,10 +39,10 @@ class FloatModel:
 
 @contextmanager
 def open_float_model(file: Path) -> Iterator[FloatModel]:
-    """Give a copy of the model in ``file`` after the passes that PyTorch's exporter ends with.
+    """Yield a copy of the model in ``file`` after the final passes of PyTorch's exporter.
 
     BatchNorm is folded into the layer before it, constants are initializers, and every node has a unique name. Our
-    own exports are of this form already.
+    own exports have this form already.
 
     Raises:
         CalibrationError: the file is not such a model.
@@ -72,7 +72,7 @@ def _load(file: Path) -> onnx_ir.Model:
         network = onnx_ir.load(file)
     except OSError as error:
         raise CalibrationError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # protobuf's own, and what onnx_ir makes of fields that contradict one another
+    except Exception as error:  # protobuf's errors, and those of onnx_ir about contradictory fields
         raise CalibrationError(f"{file} is not an ONNX model.") from error
     for value in network.graph.initializers.values():
         data = value.const_value
@@ -82,7 +82,7 @@ def _load(file: Path) -> onnx_ir.Model:
 
 
 def _image_input(network: onnx_ir.Model) -> InputSpec:
-    """Return the one input of ``network``.
+    """Return the only input of ``network``.
 
     Raises:
         ValueError: there is none, or it is not an image of fixed size.

@@ -1,4 +1,4 @@
-"""Mixed precision: the fewest bytes put back into float that reach the agreement that is needed."""
+"""Mixed precision: putting as few bytes as possible back into float to reach the required agreement."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class AccuracyTarget:
     """What an 8-bit variant must reach.
 
     Attributes:
-        min_agreement: share of images with the same best class, 0 to 1; None asks for none.
-        min_snr_db: signal-to-noise ratio of the outputs in dB; None asks for none.
+        min_agreement: share of images with the same best class, 0 to 1; None for no limit.
+        min_snr_db: signal-to-noise ratio of the outputs in dB; None for no limit.
     """
 
     min_agreement: float | None = None
@@ -40,7 +40,7 @@ class AccuracyTarget:
         return self if self.min_snr_db is None else replace(self, min_snr_db=self.min_snr_db + MARGIN_DB)
 
     def misses(self, figures: ParityFigures) -> dict[str, str]:
-        """Return what ``figures`` fall short of, in words by the parameter that asks for it; empty where of nothing."""
+        """Return the misses of ``figures`` in words, by the parameter that sets the limit."""
         misses = {}
         if self.min_agreement is not None and not figures.top1_agreement >= self.min_agreement:
             misses["min_agreement"] = f"top-1 agreement {figures.top1_agreement:.6g}, at least {self.min_agreement:.6g}"
@@ -55,7 +55,7 @@ class AccuracyTarget:
 
 @dataclass(frozen=True)
 class Goal:
-    """What an 8-bit variant must reach: the tolerance that it is held to, and what the user asks for on top."""
+    """What an 8-bit variant must reach: its tolerance, and the user's own target."""
 
     tolerance: Tolerance
     accuracy_target: AccuracyTarget = field(default_factory=AccuracyTarget)
@@ -63,7 +63,7 @@ class Goal:
     def with_margin(self) -> Goal:
         """Return the goal to reach on calibration images, so that other images reach this one.
 
-        Half as many images may disagree, since there are only some tens of them.
+        Half as many images may disagree, because there are only some tens of them.
         """
         tolerance = replace(
             self.tolerance,
@@ -78,9 +78,9 @@ class Goal:
         return not figures.misses(self.tolerance) and self.accuracy_target.is_met(figures)
 
     def step_db(self, figures: ParityFigures) -> float:
-        """Return by how many dB to raise what is asked for where ``figures`` miss the goal: those that they lack.
+        """Return by how many dB to raise the goal if ``figures`` miss it: those that they lack.
 
-        Where they lack none, an agreement does: half the noise, since less would hardly change a best class.
+        If they lack none, it is the agreement that misses: half the noise, as less would hardly change a best class.
         """
         lacking = max(self.tolerance.min_snr_db, self.accuracy_target.min_snr_db or -math.inf) - figures.decibels
         return lacking + MARGIN_DB if lacking > 0 else AGREEMENT_STEP_DB
@@ -93,17 +93,17 @@ class Goal:
 def select_float_nodes(
     sensitivity: Sequence[LayerSensitivity], is_enough: IsEnough, evaluate: Evaluate
 ) -> frozenset[str] | None:
-    """Return the names of the nodes to leave in float, few bytes of them, so that the outcome is enough.
+    """Return the names of the nodes to leave in float, as few bytes as possible, so that the result is good enough.
 
-    Layers go back in the order of the noise that each byte of theirs makes; bisection finds the shortest prefix that
-    is enough, then every layer of it that turns out not to be needed is quantized again, the largest first.
+    Layers are put back in the order of noise per byte; bisection finds the shortest sufficient prefix, then every layer
+    of it that turns out to be unnecessary is quantized again, the largest first.
 
     Args:
-        is_enough: whether figures on the evaluation images are good enough; with a margin, so that others are too.
-        evaluate: quantizes the model but for the named nodes and compares it with the float one.
+        is_enough: whether figures on the evaluation images are good enough, with a margin for other images.
+        evaluate: quantizes the model except for the named nodes, and compares it with the float model.
 
     Returns:
-        the names, or None where only all layers in float would be enough, which quantizes nothing.
+        the names, or None if even that would need all layers in float.
     """
     order = sorted(sensitivity, key=lambda layer: 10 ** (-layer.snr_db / 10) / layer.bytes_saved, reverse=True)
     names = [layer.node for layer in order]

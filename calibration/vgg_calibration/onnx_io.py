@@ -19,7 +19,7 @@ __all__ = ["read_onnx", "read_tensor", "save_model", "write_onnx"]
 def read_onnx(file: Path) -> onnx.ModelProto:
     """Return the model in ``file`` with its external data.
 
-    Recorded shapes of intermediate values are dropped: the passes replace nodes, and a stale shape is an error.
+    Recorded shapes of intermediate values are dropped: passes replace nodes, and a stale shape is an error.
     """
     model = onnx.load(file)
     del model.graph.value_info[:]
@@ -27,9 +27,9 @@ def read_onnx(file: Path) -> onnx.ModelProto:
 
 
 def read_tensor(tensor: onnx.TensorProto, *, beside: Path) -> NDArray[np.generic]:
-    """Return the values of one tensor of the model in the file ``beside``, which may lie in its external data.
+    """Return the values of one tensor of the model in the file ``beside``, which may be in its external data.
 
-    The model itself stays as small as it was: a VGG's first fully connected weight alone takes 411 MB.
+    Only this tensor is read: a VGG's first fully connected weight alone takes 411 MB.
     """
     alone = onnx.TensorProto()
     alone.CopyFrom(tensor)
@@ -41,12 +41,12 @@ def write_onnx(model: onnx.ModelProto, file: Path, *, single_file: bool) -> Path
     import onnx_ir
 
     network = onnx_ir.from_proto(model)
-    network.graph.sort()  # some passes append nodes behind those that use them
+    network.graph.sort()  # some passes append nodes after those that use them
     return save_model(network, file, single_file=single_file)
 
 
 def save_model(model: onnx_ir.Model, file: Path, *, single_file: bool) -> Path | None:
-    """The same for a model as onnx_ir holds it."""
+    """As :func:`write_onnx`, for a model of onnx_ir."""
     import onnx_ir
 
     if single_file:
@@ -56,5 +56,5 @@ def save_model(model: onnx_ir.Model, file: Path, *, single_file: bool) -> Path |
     onnx_ir.save(model, file, external_data=data.name)
     if data.exists() and data.stat().st_size:
         return data
-    data.unlink(missing_ok=True)  # small weights are inside the file, and nothing was left for this one
+    data.unlink(missing_ok=True)  # small weights are inside the model file, so this one may be empty
     return None

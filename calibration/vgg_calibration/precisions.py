@@ -24,19 +24,19 @@ __all__ = ["GEMM_LAYOUTS", "PRECISIONS", "Precision", "QuantizedFile", "layer_na
 
 RangesUse = Literal["unused", "used where given", "required"]
 
-# Operators that hold weights.
+# Operators with weights.
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How a float model becomes one of this precision.
+    """The recipe that turns a float model into one of this precision.
 
     Attributes:
         name: such as "int8-static".
         quantizers: applied in this order.
         layouts: applied after them.
-        ranges: what ranges of activations, which take real images to compute, are to it.
+        ranges: whether it uses ranges of activations, which need real images.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Precision:
 
 @dataclass(frozen=True)
 class QuantizedFile:
-    """What quantization made of a model.
+    """The result of quantizing a model.
 
     Attributes:
         quantized: names of the layers with weights that were quantized.
-        in_float: names of those that stayed in float.
+        in_float: names of the layers that stayed in float.
         notes: what was quantized, and how, in words.
-        external_data: path of the file with the large weights, None where they are inside the model's.
+        external_data: path of the file with the large weights, None if they are in the model's file.
 
     Examples:
         >>> from vgg_calibration import quantize
@@ -69,21 +69,21 @@ class QuantizedFile:
 
     @property
     def layers(self) -> int:
-        """How many layers with weights the network has."""
+        """Number of layers with weights in the network."""
         return len(self.quantized) + len(self.in_float)
 
 
-# In this order: what is split lies as it is packed.
+# In this order, so that weights are split in the layout in which they are packed.
 GEMM_LAYOUTS = (gemm_weights_untransposed, gemm_outputs_split)
 
-# 256 inputs share a scale: the engine's largest block, which keeps 8-bit weights below 1.02 bytes each.
+# 256 inputs share a scale, the engine's largest block, so that an 8-bit weight takes less than 1.02 bytes.
 linear_weights_int8 = partial(quantize_linear_weights_blockwise, bits=8, block_size=256)
-# 128 share one: smaller blocks are more accurate, and 64 would make a VGG-16 4 % larger.
+# 128 share a scale: smaller blocks are more accurate, but 64 would make a VGG-16 4 % larger.
 linear_weights_int4 = partial(quantize_linear_weights_blockwise, bits=4, block_size=128)
 
 
 def convolutions_int8_or_fp16(model: onnx.ModelProto, context: QuantizationContext) -> list[str]:
-    """Quantize convolutions to int8 where ranges are known, else to float16 weights, which need none."""
+    """Quantize convolutions to int8 if ranges are known, else to float16 weights, which need none."""
     if context.ranges:
         return quantize_static_int8(model, context, layer_types=("Conv",))
     return conv_weights_fp16(model, context)
@@ -107,7 +107,7 @@ def write_quantized(
     """Quantize the float model in ``source`` to ``precision`` and write it to ``file``.
 
     Args:
-        single_file: whether the weights go inside ``file``, instead of beside it.
+        single_file: whether the weights go inside ``file`` instead of beside it.
 
     Raises:
         CalibrationError: there is nothing to quantize.
@@ -120,7 +120,7 @@ def write_quantized(
         raise CalibrationError(
             f"{precision.name}: the network has nothing to quantize in this way; its operators: "
             f"{', '.join(operators)}.",
-            hint="int8-dynamic quantizes fully connected layers alone, the other precisions convolutions too.",
+            hint="int8-dynamic quantizes only fully connected layers, the other precisions convolutions too.",
         )
     for layout in precision.layouts:
         layout(model)
@@ -131,7 +131,7 @@ def write_quantized(
 
 
 def _padding_notes(model: onnx.ModelProto, layers: Mapping[str, str]) -> list[str]:
-    """Say which layers' inputs their blocks do not divide; the last block is filled up with zeros."""
+    """Name the layers whose last block is padded with zeros, as the block size does not divide their inputs."""
     notes = []
     for node in model.graph.node:
         sizes = {item.name: item.i for item in node.attribute}
@@ -142,7 +142,7 @@ def _padding_notes(model: onnx.ModelProto, layers: Mapping[str, str]) -> list[st
 
 
 def layer_names(model: onnx.ModelProto) -> dict[str, str]:
-    """Return what to call each layer with weights, by the name of its node: the module's name where it is known."""
+    """Return the display name of each layer with weights, by node: the module's name if it is known."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return {
         node.name: node.input[1].removesuffix(".weight")

@@ -1,4 +1,4 @@
-"""What a quantized variant is built for: the CPU decides which 8-bit arithmetic is exact and fast."""
+"""The CPUs and GPUs to quantize for, which decide which 8-bit arithmetic is exact and fast."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Target:
     """A preset.
 
     Attributes:
-        reduce_range: 7-bit weights. Without VNNI, x86 adds two products of unsigned and signed 8-bit values in 16
-            bits, which saturates (``vpmaddubsw``); 7 bits cannot.
+        reduce_range: whether weights have 7 bits. Without VNNI, x86 adds two products of unsigned and signed 8-bit
+            values in 16 bits, which can saturate (``vpmaddubsw``); with 7 bits it cannot.
     """
 
     name: str
@@ -30,7 +30,7 @@ ANY_CPU = "any"
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target(ANY_CPU, reduce_range=True),  # safe everywhere, at the cost of one bit of the weights
+        Target(ANY_CPU, reduce_range=True),  # safe on any CPU, at the cost of one bit per weight
         Target("vnni", reduce_range=False),  # x86 with AVX512-VNNI or AVX-VNNI: sums in 32 bits
         Target("avx2", reduce_range=True),
         Target("arm64", reduce_range=False),  # sdot and smmla sum in 32 bits

@@ -1,1 +1,1 @@
-"""How quantized weights lie in a file, for the sake of loading. Outputs stay the same to the bit."""
+"""Layouts of quantized weights in a file, for faster loading. Outputs stay equal to the bit."""

@@ -1,7 +1,7 @@
-"""Layouts: how quantized weights lie in a file, for the sake of loading. The outputs stay the same to the bit.
+"""Layouts of the quantized weights of Gemm in a file, for faster loading. The outputs stay equal to the bit.
 
-Each is a :data:`Layout`: one transformation per file, named for its effect, that changes the model in place and returns
-the names of the nodes that it changed.
+Each is a :data:`Layout`: a function, named for its effect, that changes the model in place and returns the names of the
+nodes that it changed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class QuantizedGemm:
 
     Attributes:
         node: the Gemm.
-        weight: the DequantizeLinear that gives its weight, and gives it to nobody else.
-        bias: the one that gives its bias, and gives it to nobody else; None where something else does, or nothing.
+        weight: the DequantizeLinear of its weight, without other users.
+        bias: the DequantizeLinear of its bias, without other users; None if there is no such node.
     """
 
     node: onnx.NodeProto
@@ -39,7 +39,7 @@ class QuantizedGemm:
 
     @property
     def has_other_bias(self) -> bool:
-        """Whether its bias comes from something else than ``bias``."""
+        """Whether it has a bias, but not from a DequantizeLinear of its own."""
         return self.bias is None and any(self.node.input[2:])
 
     @property
@@ -49,7 +49,7 @@ class QuantizedGemm:
 
 
 def find_quantized_gemms(model: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]) -> list[QuantizedGemm]:
-    """Return every Gemm of a weight in 8 bits that no other node uses; ``constants`` are the model's, by name."""
+    """Return every Gemm with an 8-bit weight that no other node uses; ``constants`` are the model's, by name."""
     uses = Counter(name for node in model.graph.node for name in node.input)
     makers = {
         node.output[0]: node
@@ -67,10 +67,10 @@ def find_quantized_gemms(model: onnx.ModelProto, constants: Mapping[str, onnx.Te
 
 
 def gemm_weights_untransposed(model: onnx.ModelProto) -> list[str]:
-    """Store the int8 weight of every ``Gemm`` with ``transB`` the other way round, and return the names of the nodes.
+    """Transpose the stored int8 weight of every ``Gemm`` with ``transB``, and return the names of the nodes.
 
-    ONNX Runtime packs an int8 weight when it loads it, and transposes a copy of the whole weight before that: for the
-    first fully connected layer of a VGG 98 MiB and a third of the loading time.
+    ONNX Runtime packs an int8 weight when it loads it, and before that transposes a copy of the whole weight: for the
+    first fully connected layer of a VGG this takes 98 MiB and a third of the loading time.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     gemms = [gemm for gemm in find_quantized_gemms(model, constants) if gemm.transposed]
@@ -93,10 +93,10 @@ MAX_BYTES = 32 * 2**20
 
 
 def gemm_outputs_split(model: onnx.ModelProto, *, max_bytes: int = MAX_BYTES) -> list[str]:
-    """Let several ``Gemm`` compute a part of the outputs each, where the weight is larger than ``max_bytes``.
+    """Split each ``Gemm`` with a weight above ``max_bytes`` into several, each for a part of the outputs.
 
-    ONNX Runtime packs an int8 weight when it loads it, and gives up the original only afterwards: memory holds the
-    largest one twice. For a VGG-16 the parts take 60 MiB off the peak, and a fifth off the time of loading. The latency
+    ONNX Runtime packs an int8 weight when it loads it, and frees the original only afterwards: memory holds the
+    largest one twice. For a VGG-16 splitting saves 60 MiB of peak memory and a fifth of the loading time. The latency
     stays the same. Returns the names of the nodes that were split.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -122,16 +122,16 @@ def gemm_outputs_split(model: onnx.ModelProto, *, max_bytes: int = MAX_BYTES) ->
 
 
 def _pieces(tensor: onnx.TensorProto, axis: int, count: int) -> list[onnx.TensorProto]:
-    """Split a weight along ``axis``, and what there is one of per output channel along its only one."""
+    """Split a weight along ``axis``, and a vector with one value per output channel along its only axis."""
     values = numpy_helper.to_array(tensor)
-    if values.size == 1:  # one for the whole tensor
+    if values.size == 1:  # one value for the whole tensor
         return [numpy_helper.from_array(values, _name(tensor.name, i)) for i in range(count)]
     parts = np.array_split(values, count, axis if values.ndim > 1 else 0)
     return [numpy_helper.from_array(np.ascontiguousarray(part), _name(tensor.name, i)) for i, part in enumerate(parts)]
 
 
 def _part(node: onnx.NodeProto, number: int, split_inputs: Collection[str]) -> onnx.NodeProto:
-    """Return ``node`` for one part; of its inputs, ``split_inputs`` are parts too."""
+    """Return ``node`` for one part, with its inputs ``split_inputs`` replaced by their parts."""
     part = onnx.NodeProto()
     part.CopyFrom(node)
     part.name = _name(node.name, number)

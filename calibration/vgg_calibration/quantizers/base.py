@@ -1,7 +1,7 @@
 """Quantizers: one transformation of a float ONNX model per file, named for its effect.
 
 Each is a :class:`Quantizer`: it takes the model and a :class:`QuantizationContext`, changes the model in place, and
-returns the names of the nodes that it quantized. Some take options of their own, bound with ``functools.partial``.
+returns the names of the nodes that it quantized. Some have further options, bound with ``functools.partial``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class QuantizationContext:
     """What a quantizer may need to know besides the model.
 
     Attributes:
-        target: what the variant is built for.
-        ranges: of every activation, by name; empty where nothing was calibrated.
+        target: the CPU or GPU that the variant is built for.
+        ranges: range of every activation, by name; empty without calibration.
         in_float: names of nodes that stay in float.
-        weights: what to quantize in place of the model's own weights, by name; empty where nothing was compensated.
+        weights: weights to quantize instead of the model's own, by name; empty without compensation.
     """
 
     target: Target = TARGETS[ANY_CPU]

@@ -1,4 +1,4 @@
-"""Half precision: the whole network, or convolution weights alone."""
+"""Half precision: the whole network, or only the weights of convolutions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["conv_weights_fp16", "float16"]
 def float16(model: onnx.ModelProto, context: QuantizationContext) -> list[str]:
     """Convert weights and arithmetic to float16, and return the names of the nodes that compute in it.
 
-    For CUDA, where it is faster, and for size: an x86 CPU has no half-precision kernels, so onnxruntime computes in
-    float32 there and converts on the way.
+    For CUDA, where it is faster, and for size: on x86 onnxruntime has no half-precision kernels, so it computes in
+    float32 and converts on the way.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -30,7 +30,7 @@ def float16(model: onnx.ModelProto, context: QuantizationContext) -> list[str]:
 def conv_weights_fp16(model: onnx.ModelProto, context: QuantizationContext) -> list[str]:
     """Store every convolution's weight as float16 behind a Cast, and return the nodes' names.
 
-    onnxruntime folds the Cast when it loads the file, so speed is that of float32 at half the file's size. (An int8
+    onnxruntime folds the Cast when it loads the file, so the speed is that of float32, at half the file size. (An int8
     weight behind DequantizeLinear is not folded: half that size, and slow.)
     """
     graph = model.graph
@@ -43,7 +43,7 @@ def conv_weights_fp16(model: onnx.ModelProto, context: QuantizationContext) -> l
         with np.errstate(over="ignore"):
             half = numpy_helper.to_array(tensor).astype(np.float16)
         if not np.isfinite(half).all():
-            continue  # beyond float16's 65504: this one stays in float32
+            continue  # beyond float16's 65504: this weight stays in float32
         name, stored = tensor.name, f"{tensor.name}_fp16"
         tensor.CopyFrom(numpy_helper.from_array(half, stored))
         casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}_to_float", to=onnx.TensorProto.FLOAT))

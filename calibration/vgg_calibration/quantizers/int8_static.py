@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LAYER_TYPES", "quantize_static_int8"]
 
-# Layers with weights, whose nodes a mixed-precision choice may put back into float.
+# Layers with weights, which mixed precision may put back into float.
 LAYER_TYPES = ("Conv", "Gemm", "MatMul")
 
-# What passes 8-bit values on, so that no layer in between goes back to float.
+# Operators that pass 8-bit values on, so that nothing in between goes back to float.
 _PASSING_TYPES = (
     "Add",
     "AveragePool",
@@ -40,11 +40,11 @@ def quantize_static_int8(
 ) -> list[str]:
     """Put QuantizeLinear and DequantizeLinear around the layers of ``layer_types``, and return their names.
 
-    Activations are asymmetric uint8, weights symmetric int8 with one scale per output channel: the one combination
-    that is fast on x86. The network's own input and output stay float32.
+    Activations are asymmetric uint8, weights symmetric int8 with one scale per output channel: the only combination
+    that is fast on x86. The input and the output of the network stay float32.
 
     Args:
-        context: with the ranges of every activation, and with weights to quantize in place of the model's own.
+        context: has the ranges of every activation, and possibly weights to quantize instead of the model's own.
         layer_types: operators with weights that are quantized.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -66,7 +66,7 @@ def quantize_static_int8(
         nodes_to_quantize=[],
         nodes_to_exclude=sorted(context.in_float),
         op_types_to_quantize=[*layer_types, *_PASSING_TYPES],
-        # Gemm's float result is what the next layer quantizes anyway, and logits keep their resolution.
+        # Gemm gives float, which the next layer quantizes anyway; so logits keep their resolution.
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
     )
     quantizer.quantize_model()
@@ -78,15 +78,15 @@ def quantize_static_int8(
 def _replace_weights(
     model: onnx.ModelProto, layers: Collection[str], weights: Mapping[str, NDArray[np.float32]]
 ) -> None:
-    """Give the nodes ``layers`` the ``weights``; the others keep their own."""
+    """Replace the weights of the nodes ``layers`` by ``weights``; other nodes keep theirs."""
     replaced = {node.input[1] for node in model.graph.node if node.name in layers} & weights.keys()
     for tensor in model.graph.initializer:
         if tensor.name in replaced:
             tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
 
 
-# By this the quantizer knows that a model went through shape inference. Else it would copy the model twice, weights and
-# all, to learn the types that _declare_float states.
+# This tells the quantizer that shape inference has been done. Otherwise it would copy the model twice, weights
+# included, to infer the types that _declare_float declares.
 _INFERRED = ("onnx.infer", "onnxruntime.quant")
 
 

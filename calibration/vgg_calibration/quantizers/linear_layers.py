@@ -50,7 +50,7 @@ class LinearLayer:
 
 
 def find_linear_layers(model: onnx.ModelProto, context: QuantizationContext) -> list[LinearLayer]:
-    """Return every unscaled Gemm and every MatMul with a two-dimensional constant weight, but for those in float."""
+    """Return every unscaled Gemm and every MatMul with a two-dimensional constant weight, except for those in float."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = []
     for node in model.graph.node:
@@ -61,7 +61,7 @@ def find_linear_layers(model: onnx.ModelProto, context: QuantizationContext) -> 
         if len(weight.dims) != 2 or _is_scaled(attributes):
             continue
         values = numpy_helper.to_array(weight)
-        bias = (node.input[2] or None) if len(node.input) > 2 else None  # an input left out has no name
+        bias = (node.input[2] or None) if len(node.input) > 2 else None  # an omitted input has no name
         layers.append(LinearLayer(node, values.T if attributes.get("transB") else values, bias))
     return layers
 
@@ -71,7 +71,7 @@ def replace_nodes(
     replacements: dict[str, list[onnx.NodeProto]],
     constants: Iterable[onnx.TensorProto],
 ) -> None:
-    """Put ``replacements`` in the place of the nodes that give the named tensors; add ``constants``.
+    """Replace the nodes that compute the named tensors by ``replacements``; add ``constants``.
 
     Constants that only the replaced nodes used are removed.
     """

@@ -20,7 +20,7 @@ __all__ = ["pack_blockwise", "quantize_linear_weights_blockwise"]
 # onnxruntime's operator: com.microsoft MatMulNBits, documented in its ContribOperators.md.
 _DOMAIN = "com.microsoft"
 
-# Level 4 lets the engine quantize the activations to int8 block by block, its fast path; 0 would keep them in float.
+# Level 4 lets the engine quantize the activations to int8 by block, its fast path; 0 would keep them in float.
 _ACCURACY_LEVEL = 4
 
 
@@ -30,8 +30,8 @@ def quantize_linear_weights_blockwise(
     """Replace every ``x @ W`` by MatMulNBits, and return the layers' names.
 
     Args:
-        block_size: inputs that share a scale, a power of two of at least 16. The last block of a layer whose width it
-            does not divide is padded with zeros, which changes nothing but its size.
+        block_size: number of inputs that share a scale, a power of two from 16. If it does not divide the width of a
+            layer, the last block is padded with zeros, which affects only the size.
     """
     replacements, constants = {}, []
     layers = find_linear_layers(model, context)
@@ -65,7 +65,7 @@ def pack_blockwise(
     padded[:, :rows] = weight.T
     padded = padded.reshape(columns, blocks, block_size)
     half = 1 << (bits - 1)
-    # The value of largest magnitude takes the most negative level, so that all 2^bits levels are used.
+    # The value of largest magnitude gets the most negative level, so that all 2^bits levels are used.
     peak = np.take_along_axis(padded, np.abs(padded).argmax(axis=2)[:, :, np.newaxis], axis=2)
     scales = (peak / np.float32(-half)).astype(ml_dtypes.bfloat16).astype(np.float32)
     safe = np.where(scales == 0, np.float32(1), scales)

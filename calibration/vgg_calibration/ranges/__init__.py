@@ -1,1 +1,1 @@
-"""From what was seen of an activation to the range that 8 bits cover."""
+"""From the values of an activation to the range that 8 bits cover."""

@@ -1,4 +1,4 @@
-"""A running histogram whose size does not grow with what it has seen."""
+"""A running histogram of bounded size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Histogram", "Range"]
 
-# 16 bins for each of the 256 levels of 8 bits: fine enough that a bin's centre stands for its values.
+# 16 bins for each of the 256 levels of 8 bits: fine enough for the centre of a bin to represent its values.
 MAX_BINS = 4096
 
 _LEAST_WIDTH = float(np.finfo(np.float32).tiny)
@@ -21,11 +21,11 @@ _LEAST_WIDTH = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class Range:
-    """The values that quantization covers; what lies outside is clipped. Zero is always inside.
+    """The values that quantization covers; others are clipped. Zero is always inside.
 
     Attributes:
-        low: the least value, zero or below.
-        high: the greatest, zero or above.
+        low: the smallest value, zero or below.
+        high: the largest value, zero or above.
 
     Examples:
         >>> from vgg_calibration import Range
@@ -42,10 +42,10 @@ class Range:
 
 
 class Histogram:
-    """Counts of values in bins of one width, with zero on the edge between two bins.
+    """Counts of values in bins of equal width, with zero on the edge between two bins.
 
-    Bin number k covers ``[k * width, (k + 1) * width)``. When values fall too far out, the width doubles and pairs
-    of bins merge; because zero stays on an edge, ReLU's zeros never mix with negative values.
+    Bin number k covers ``[k * width, (k + 1) * width)``. For values too far outside, the width doubles and pairs
+    of bins merge; as zero stays on an edge, the zeros of a ReLU never mix with negative values.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Histogram:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many values fell into each bin, int64 (bins,)."""
+        """The number of values in each bin, int64 (bins,)."""
         return self._counts
 
     @property
@@ -73,21 +73,21 @@ class Histogram:
             raise ValueError("activations are not finite")
         self.low, self.high = min(self.low, low), max(self.high, high)
         if self.high == self.low:
-            self._zeros += values.size  # their bin comes with the first other value
+            self._zeros += values.size  # their bin is created with the first other value
             return
         self._cover()
         numbers = np.floor(values.ravel() / np.float32(self._width)).astype(np.int64) - self._first
-        # Rounding may put a value at the very edge one bin too far.
+        # Rounding may put a value on the edge one bin too far.
         np.clip(numbers, 0, len(self._counts) - 1, out=numbers)
         self._counts += np.bincount(numbers, minlength=len(self._counts))
 
     def _cover(self) -> None:
-        """Widen the bins until they cover everything seen, and make room at both ends."""
+        """Widen the bins until they cover all values, and make room at both ends."""
         if self._width == 0:
-            # Not below float32's least normal number: values are divided by it in float32.
+            # Not below the smallest normal float32, as values are divided by it in float32.
             self._width = max((self.high - self.low) / (MAX_BINS - 2), _LEAST_WIDTH)
         while self._last_bin() - self._first_bin() + 1 > MAX_BINS:
-            if self._first % 2:  # an odd first bin has its partner before it
+            if self._first % 2:  # the partner of an odd first bin is the one before it
                 self._first, self._counts = self._first - 1, np.pad(self._counts, (1, 0))
             if len(self._counts) % 2:
                 self._counts = np.pad(self._counts, (0, 1))

@@ -29,14 +29,14 @@ __all__ = [
 
 LEVELS = 256
 
-# Both ends shrink by the same factor; 1 % steps are finer than the costs can tell apart.
+# Both ends shrink by the same factor; steps of 1 % are finer than the costs can distinguish.
 FACTORS = np.linspace(1.0, 0.2, 81)
 
 Cost = Callable[[Histogram, Range], float]
 
 
 def best_clipping(histogram: Histogram, cost: Cost) -> Range:
-    """Return the range ``factor * (low, high)`` of the least ``cost``; the widest of equal ones."""
+    """Return the range ``factor * (low, high)`` with the lowest ``cost``; the widest of equal ones."""
     if not len(histogram.counts):
         return Range(histogram.low, histogram.high)
     candidates = [Range(histogram.low * factor, histogram.high * factor) for factor in FACTORS.tolist()]
@@ -51,7 +51,7 @@ def levels_of(values: NDArray[np.float64], clipping: Range) -> tuple[NDArray[np.
 
 
 def minmax(histogram: Histogram) -> Range:
-    """Return the range from the least to the greatest value: nothing is clipped, and one outlier costs resolution."""
+    """Return the range from the smallest to the largest value: nothing is clipped, but one outlier costs resolution."""
     return Range(histogram.low, histogram.high)
 
 
@@ -59,7 +59,7 @@ KEPT_SHARE = 0.9999
 
 
 def percentile(histogram: Histogram, *, kept_share: float = KEPT_SHARE) -> Range:
-    """Return the range that leaves out the rarest values: the share ``1 - kept_share``, half of it on each side."""
+    """Return the range that leaves out the extreme values: the share ``1 - kept_share``, half of it on each side."""
     if not len(histogram.counts):
         return Range(histogram.low, histogram.high)
     share = np.cumsum(histogram.counts) / histogram.counts.sum()
@@ -72,11 +72,11 @@ def percentile(histogram: Histogram, *, kept_share: float = KEPT_SHARE) -> Range
 
 
 def entropy(histogram: Histogram) -> Range:
-    """Return the range that minimizes the Kullback-Leibler divergence of the quantized from the seen distribution.
+    """Return the range that minimizes the Kullback-Leibler divergence of the quantized from the actual distribution.
 
-    After S. Migacz, "8-bit Inference with TensorRT", GTC 2017: what is clipped counts as seen at the range's end, and
-    each level's values are taken to be spread evenly over the bins of that level that were not empty. The bin at zero
-    is left out: ReLU fills it with exact zeros, which every range keeps, and it would outweigh all the rest.
+    After S. Migacz, "8-bit Inference with TensorRT", GTC 2017: clipped values count at the end of the range, and
+    the values of a level are assumed to be spread evenly over its non-empty bins. The bin at zero is left out: a ReLU
+    fills it with exact zeros, which every range keeps, and it would outweigh all others.
     """
     return best_clipping(histogram, _divergence)
 
@@ -84,7 +84,7 @@ def entropy(histogram: Histogram) -> Range:
 def _divergence(histogram: Histogram, clipping: Range) -> float:
     distance = np.abs(histogram.centres)
     counts = np.where(distance == distance.min(), 0.0, histogram.counts)
-    # The outermost bins reach beyond what was seen; their values do not, and the widest range clips none of them.
+    # The outermost bins reach beyond the values in them, and the widest range clips none of these.
     centres = np.clip(histogram.centres, histogram.low, histogram.high)
     inside = (centres >= clipping.low) & (centres <= clipping.high)
     if not counts[inside].any():
@@ -100,7 +100,7 @@ def _divergence(histogram: Histogram, clipping: Range) -> float:
     spread = np.where(filled, per_level[levels] / np.maximum(bins[levels], 1), 0)
     occupied = reference > 0
     p, q = reference / reference.sum(), spread / spread.sum()
-    # A clipped bin that was empty itself has no counterpart: it counts as nearly impossible.
+    # An end bin that was empty before clipping has no counterpart, and counts as nearly impossible.
     return float(np.sum(p[occupied] * np.log(p[occupied] / np.maximum(q[occupied], 1e-12))))
 
 
@@ -114,7 +114,7 @@ def _squared_error(histogram: Histogram, clipping: Range) -> float:
     return float(np.dot(histogram.counts, (levels * step - histogram.centres) ** 2))
 
 
-# On the trained example it keeps the most of the signal: 39.2 dB, minmax 38.7, percentile 36.6, entropy 26.8.
+# The best on the trained example: 39.2 dB; minmax 38.7, percentile 36.6, entropy 26.8.
 DEFAULT_METHOD = "mse"
 
 METHODS: dict[str, Callable[[Histogram], Range]] = {

@@ -1,1 +1,1 @@
-"""What running the float model over images tells: ranges of activations, and the sensitivity of layers."""
+"""Statistics from running the float model on images: ranges of activations, sensitivity of layers."""

@@ -1,4 +1,4 @@
-"""Ranges of every activation of a float model, by one pass over images, or from the cache of an earlier pass."""
+"""Ranges of all activations of a float model, from one pass over images or from the cache."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ __all__ = [
 
 
 def activation_names(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the input and of everything that the nodes compute."""
-    computed = [name for node in model.graph.node for name in node.output if name]  # an output left out has no name
+    """Return the names of the input and of all outputs of nodes."""
+    computed = [name for node in model.graph.node for name in node.output if name]  # an omitted output has no name
     return [value.name for value in model.graph.input] + computed
 
 
@@ -42,7 +42,7 @@ def collect_histograms(
 ) -> dict[str, Histogram]:
     """Run the float model in ``file`` and return a histogram of every float activation, by name.
 
-    Memory holds the activations of one batch at a time, however many there are.
+    Only the activations of one batch are in memory at a time.
 
     Args:
         batches: float32, NCHW.
@@ -73,16 +73,16 @@ def _add(histogram: Histogram, name: str, values: NDArray[np.float32]) -> None:
     except ValueError as error:
         raise CalibrationError(
             f"{name} becomes NaN or infinite on a calibration image; 8 bits have no range for it.",
-            hint="Look for a number out of place in the weights or in the preprocessing.",
+            hint="Look for an implausible number in the weights or in the preprocessing.",
         ) from error
 
 
 @contextmanager
 def session_with_outputs(model: onnx.ModelProto, outputs: Sequence[str], *, beside: Path) -> Iterator[Any]:
-    """Give a CPU session of ``model`` that has ``outputs`` too.
+    """Yield a CPU session of ``model`` with the additional ``outputs``.
 
     Args:
-        model: without its external data, which lies next to the file ``beside``; it is changed.
+        model: the model, without its external data, which is next to the file ``beside``; it is changed.
     """
     onnxruntime = import_onnxruntime()
     output_names = {value.name for value in model.graph.output}
@@ -90,9 +90,9 @@ def session_with_outputs(model: onnx.ModelProto, outputs: Sequence[str], *, besi
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_threads()
     options.log_severity_level = 3
-    # Weights stay mapped from the file; packed copies would double them.
+    # Weights stay mapped from the file; packing would copy them.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    # External data is found relative to the model's file, so the changed model goes beside the original for a moment.
+    # External data is relative to the model's file, so the changed model is written beside the original for a moment.
     file = beside.with_name(f".{beside.name}.with-outputs")
     try:
         onnx.save(model, file)
@@ -130,11 +130,11 @@ def cached_ranges(
     batch_size: int = 1,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Range]:
-    """Return the ranges that :func:`compute_ranges` gives; those of the same model, images and method are reused.
+    """As :func:`compute_ranges`, but reuse ranges of the same model, images and method.
 
     Args:
         file: float ONNX model.
-        model_sha256: digest over its files.
+        model_sha256: digest over the files of the model.
         batch_size: images that the model takes at once.
         on_image: called with the number of images done.
     """
@@ -154,7 +154,7 @@ def cached_ranges(
 
 
 def load_ranges(key: Mapping[str, str]) -> dict[str, Range] | None:
-    """Return the ranges stored under ``key``, by tensor; None where there are none, or not readable ones."""
+    """Return the ranges stored under ``key``, by tensor; None if there are none, or they are unreadable."""
     try:
         stored = load_entry("ranges", key) or {}
         return {name: Range(float(low), float(high)) for name, (low, high) in stored["ranges"].items()}

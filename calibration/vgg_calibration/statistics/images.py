@@ -1,4 +1,4 @@
-"""The real images that ranges are taken from."""
+"""The real images that ranges are computed on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CALIBRATION_SIZE", "MAX_UNREADABLE", "CalibrationImages", "read_calibration_images"]
 
-# Images that ranges are taken from, where there are as many.
+# Images that ranges are computed on, if there are as many.
 CALIBRATION_SIZE = 100
 
-# More unreadable files than this share mean that the folder is not what the user takes it for.
+# If a larger share of the files is unreadable, it is probably the wrong folder.
 MAX_UNREADABLE = 0.1
 
 
@@ -33,10 +33,10 @@ class CalibrationImages:
 
     Attributes:
         names: paths relative to the folder, with "/".
-        skipped: the same of the images that could not be read.
+        skipped: paths of the unreadable images.
         digests: SHA-256 of each file.
-        pixels: one uint8 (height, width, channels) array per image; four times smaller than normalized ones.
-        preprocessing: what normalizes them.
+        pixels: one uint8 (height, width, channels) array per image, a quarter of the size of normalized ones.
+        preprocessing: the preprocessing that normalizes them.
     """
 
     names: tuple[str, ...]
@@ -62,7 +62,7 @@ class CalibrationImages:
         return parts[0], parts[1]
 
     def batches(self, size: int = 1) -> Iterator[NDArray[np.float32]]:
-        """Yield the images as float32 NCHW batches of ``size``, the last one filled up from the first images."""
+        """Yield the images as float32 NCHW batches of ``size``, the last one filled up with the first images."""
         for start in range(0, len(self), size):
             numbers = [number % len(self) for number in range(start, start + size)]
             yield np.stack([self.preprocessing.normalize(self.pixels[number]) for number in numbers])
@@ -77,11 +77,11 @@ def read_calibration_images(
     count: int | None = None,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> CalibrationImages:
-    """Decode ``files``, which lie below ``folder``.
+    """Decode ``files``, which are below ``folder``.
 
     Args:
-        size: what the network takes, (height, width).
-        count: images that are enough; the files left over by then are not opened. None takes all.
+        size: (height, width) that the network takes.
+        count: number of images that are enough; the remaining files are not opened. None for all.
         on_image: called with the number of images done.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The second moments of every layer's input: how much a change of its weights changes its output."""
+"""The second moments of every layer's input, which tell how much a change of weights changes the output."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["measure_input_moments"]
 
-# 3 x 3 over 256 channels: 42 MB of moments. Wider layers average over many rounding errors as they are.
+# 3 x 3 over 256 channels: 42 MB of moments. Wider layers average out many rounding errors anyway.
 MAX_COLUMNS = 2304
 
-# Positions of one image at which a convolution's input is looked at; neighbours are alike.
+# Positions per image at which a convolution's input is sampled; neighbouring ones are similar.
 POSITIONS = 1024
 
 
 def measure_input_moments(file: Path, batches: Iterable[NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
     """Return the sum of ``x x^T`` over the inputs ``x`` of each layer of the float model in ``file``, by weight.
 
-    An input is what one output of the layer is computed from: the row of a matrix, the patch under a convolution's
-    kernel. The moments are float64 (groups, columns, columns), where ``columns`` is the length of a weight's row.
-    Left out are layers that share a weight or have more than :data:`MAX_COLUMNS` columns.
+    An input is what one output is computed from: the row of a matrix, or the patch under a convolution's kernel. The
+    moments are float64 (groups, columns, columns), where ``columns`` is the length of a weight's row. Left out are
+    layers that share a weight or have more than :data:`MAX_COLUMNS` columns.
 
     Args:
         batches: float32, NCHW.
@@ -43,7 +43,7 @@ def measure_input_moments(file: Path, batches: Iterable[NDArray[np.float32]]) ->
     moments: dict[str, NDArray[np.float64]] = {}
     with session_with_outputs(model, names, beside=file) as session:
         for batch in batches:
-            # Without a name, a session gives every output.
+            # Without names, a session returns all outputs.
             computed = session.run(names, {network_input: batch}) if names else []
             values = dict(zip(names, computed, strict=True)) | {network_input: batch}
             for node, shape in layers:
@@ -53,7 +53,7 @@ def measure_input_moments(file: Path, batches: Iterable[NDArray[np.float32]]) ->
 
 
 def _layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, tuple[int, ...]]]:
-    """Return the nodes that are measured, each with the shape of its weight."""
+    """Return the nodes to measure, each with the shape of its weight."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     uses = Counter(name for node in model.graph.node for name in node.input)
     return [

@@ -1,4 +1,4 @@
-"""Sensitivity: what quantizing each layer by itself would cost, in one pass over images against the float model."""
+"""Sensitivity of layers: the loss from quantizing each one by itself, in one pass over images."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["LayerSensitivity", "measure_sensitivity", "output_axis"]
 
 @dataclass(frozen=True)
 class LayerSensitivity:
-    """One layer run with an 8-bit input and 8-bit weights, compared with itself in float on the same float input.
+    """A layer with an 8-bit input and 8-bit weights, compared with the float layer on the same float input.
 
     Attributes:
         node: name of the node.
         weight: name of its weight tensor.
         operator: its type, such as "Conv".
-        bytes_saved: what float weights take more than 8-bit ones.
-        snr_db: signal-to-noise ratio of its output in dB; infinity where both are equal.
+        bytes_saved: bytes that 8-bit weights save.
+        snr_db: signal-to-noise ratio of its output in dB; infinity if both are equal.
 
     Examples:
         >>> from vgg_calibration import LayerSensitivity
@@ -76,11 +76,11 @@ def measure_sensitivity(
 ) -> list[LayerSensitivity]:
     """Return the sensitivity of each layer with weights of the float model in ``file``, in the order of the graph.
 
-    Each layer is a small session of its own that holds 8-bit weights; the float model gives every layer's input and
-    output, so all layers are measured in one pass.
+    Each layer runs in a small session with 8-bit weights; the float model gives the input and the output of every
+    layer, so all layers are measured in one pass.
 
     Args:
-        context: with the ranges of every activation.
+        context: has the ranges of every activation.
         batches: float32, NCHW.
     """
     model = onnx.load(file, load_external_data=False)
@@ -121,7 +121,7 @@ def _quantized_layer(
     levels: int,
     opsets: Iterable[onnx.OperatorSetIdProto],
 ) -> onnx.ModelProto:
-    """A model of this node alone: float input, quantized and dequantized; 8-bit weights, dequantized; float output."""
+    """A model of only this node: float input, quantized and dequantized; 8-bit weights, dequantized; float output."""
     axis = output_axis(node)
     max_level = np.float32(levels)
     others = tuple(i for i in range(weight.ndim) if i != axis)
@@ -155,7 +155,7 @@ def _quantized_layer(
 
 
 def _levels(weight: NDArray[np.float32], scale: NDArray[np.float32], max_level: np.float32) -> NDArray[np.int8]:
-    """Return int8 levels; in place, since a VGG's first fully connected weight takes 411 MB."""
+    """Return int8 levels, computed in place, as a VGG's first fully connected weight takes 411 MB."""
     levels = weight / scale
     np.rint(levels, out=levels)
     np.clip(levels, -max_level, max_level, out=levels)
@@ -163,7 +163,7 @@ def _levels(weight: NDArray[np.float32], scale: NDArray[np.float32], max_level: 
 
 
 def output_axis(node: onnx.NodeProto) -> int:
-    """Return where the weight's output channels are: first in a convolution and a transposed Gemm, last otherwise."""
+    """Return the axis of the weight's output channels: first in a convolution and a transposed Gemm, last otherwise."""
     transposed = any(item.name == "transB" and item.i for item in node.attribute)
     return 0 if node.op_type == "Conv" or transposed else 1
 
@@ -171,8 +171,8 @@ def output_axis(node: onnx.NodeProto) -> int:
 def _session(model: onnx.ModelProto) -> Any:
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
-    # Without optimization the weights stay in 8 bits instead of being folded back to float.
+    # Without optimization the weights stay in 8 bits instead of being folded back into float.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.enable_cpu_mem_arena = False  # gives the float weights of a call back when it ends
+    options.enable_cpu_mem_arena = False  # frees the float weights of a call when it ends
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
