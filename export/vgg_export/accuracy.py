@@ -1,4 +1,4 @@
-"""Accuracy before and after, on labelled sample images."""
+"""Accuracy of a variant and of eager PyTorch, on labelled sample images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def compare_accuracy(truth: Sequence[int], eager: NDArray[np.float32], variant: 
     """Compare two classifiers on the same images.
 
     The interval is Agresti and Min's for paired proportions (Statistics in Medicine 24 (2005), 729-740): Wald's with
-    one half added to each of the four counts. The test is McNemar's exact one, on the images where just one is right.
+    one half added to each of the four counts. The test is McNemar's exact one, on the images that only one gets right.
 
     Args:
         truth: class of each image.

@@ -38,10 +38,10 @@ FILES = click.Path()
 
 
 def _words_or_files(words: Sequence[str]) -> Completion:
-    """Return what the Tab key offers: those of ``words`` that fit, and files."""
+    """Return a completion that offers the matching ``words``, and files."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        # Files first: bash drops what came before, and asks the file system only where no word fits.
+        # Files first: bash drops what precedes them, and completes file names only if no word matches.
         return FILES.shell_complete(ctx, param, incomplete) + click.Choice(words).shell_complete(ctx, param, incomplete)
 
     return complete
@@ -84,7 +84,7 @@ class Speedup(click.ParamType["float | str"]):
     name = "speedup"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
-        """Return what ``value`` says."""
+        """Return "auto", or a number above 1."""
         if value == "auto":
             return "auto"
         try:
@@ -105,7 +105,11 @@ class Speedup(click.ParamType["float | str"]):
     shell_complete=_words_or_files(MODELS),
     help='vgg16, torchvision:NAME, MODULE:CALLABLE or "MODULE:CALLABLE(key=value)"; by default recognised by the keys.',
 )
-@click.option("--weights", type=click.Choice(["raw", "ema"]), help="Of raw weights and their average; by default raw.")
+@click.option(
+    "--weights",
+    type=click.Choice(["raw", "ema"]),
+    help="Which of raw weights and their running average to use; by default raw.",
+)
 @click.option("--attribute-order", is_flag=True, help="Run a whole module's children in the order of its attributes.")
 @click.option("--allow-nonfinite", is_flag=True, help="Accept NaN and infinity in the weights.")
 @click.option(
@@ -121,7 +125,7 @@ class Speedup(click.ParamType["float | str"]):
     shell_complete=_words_or_files([*PRESETS, "find"]),
     help="imagenet, half, cifar10, mnist, plain, a JSON file; or find, by labelled samples.",
 )
-@click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Pixels that the network takes.")
+@click.option("--input-size", type=InputSize(), metavar="N|HxW", help="Image size of the network in pixels.")
 @click.option(
     "--labels",
     metavar="FILE",
@@ -129,29 +133,40 @@ class Speedup(click.ParamType["float | str"]):
     help="class_indices.json, a JSON list, a text file, or 'imagenet'.",
 )
 @click.option("--samples", type=click.Path(path_type=Path), help="Folder of real images to measure parity on.")
-@click.option("--samples-size", type=click.IntRange(min=1), help="Images of --samples to use; by default all.")
+@click.option(
+    "--samples-size", type=click.IntRange(min=1), help="Number of images from --samples to use; by default all."
+)
 @click.option("--quantize", multiple=True, type=click.Choice(QUANTIZATIONS), help="Variant to add; repeatable.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="Folder of real images to calibrate on.")
-@click.option("--calibration-size", type=click.IntRange(min=1), help="Images to calibrate on; by default up to 100.")
-@click.option("--calibration-method", type=click.Choice(CALIBRATION_METHODS), help="How to set ranges; default mse.")
-@click.option("--target", type=click.Choice(list(TARGETS)), help="What to quantize for; by default any CPU, safe.")
+@click.option(
+    "--calibration-size", type=click.IntRange(min=1), help="Number of images to calibrate on; by default up to 100."
+)
+@click.option("--calibration-method", type=click.Choice(CALIBRATION_METHODS), help="How to set ranges; by default mse.")
+@click.option("--target", type=click.Choice(list(TARGETS)), help="CPU or GPU to quantize for; by default any CPU.")
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
     help="Share of images on which int8-static or --compress must agree.",
 )
 @click.option("--min-snr", type=float, metavar="DB", help="Signal-to-noise ratio that int8-static must reach.")
-@click.option("--all-layers", is_flag=True, help="Leave no layer of int8-static in float, even if it misses its gate.")
+@click.option(
+    "--all-layers", is_flag=True, help="Keep no layer of int8-static in float, even if it misses its tolerance."
+)
 @click.option(
     "--compress",
     type=Speedup(),
     metavar="auto|RATIO",
-    help="Add variants of a low-rank network: the smallest that keeps its answers, or 3x fewer operations.",
+    help="Add variants of a low-rank network: the smallest with the same predictions, or with 3x fewer operations.",
 )
 @click.option(
-    "--max-accuracy-drop", type=click.FloatRange(0, 100), metavar="POINTS", help="What it may lose; default 1."
+    "--max-accuracy-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Accuracy that it may lose; by default 1.",
 )
-@click.option("--samples-other", type=click.Path(path_type=Path), help="Other images, to report its agreement on.")
+@click.option(
+    "--samples-other", type=click.Path(path_type=Path), help="Folder of other images, to report its agreement on."
+)
 @click.option("--opset", type=int, help="ONNX operator set version.")
 @click.option("--batch", type=BatchSize(), default="dynamic", show_default=True, metavar="dynamic|N")
 @click.option("--single-file", is_flag=True, help="Put the weights inside the .onnx file.")
@@ -159,8 +174,10 @@ class Speedup(click.ParamType["float | str"]):
 @click.option(
     "--no-verify", "verify", default=True, flag_value=False, help="Do not compare the variants with eager PyTorch."
 )
-@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
-@click.option("--dry-run", is_flag=True, help="Print what was found and what would be written; write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print what the checkpoint holds and what would be written; write nothing."
+)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For noise, random weights and samples."
 )
@@ -171,12 +188,12 @@ def command(
     """Export CHECKPOINT to a verified bundle that runs without PyTorch.
 
     CHECKPOINT is a file (a state dict, a whole module, safetensors or your own TorchScript archive),
-    torchvision:NAME for pretrained weights, or random:NAME for questions of size and speed.
+    torchvision:NAME for pretrained weights, or random:NAME to measure size and speed.
     """
     if output is None and not dry_run:
         raise click.UsageError("give the directory to write with -o BUNDLE, or --dry-run.")
     _check_export_extra()
-    # What the user's own modules print does not belong to the answer on stdout.
+    # Output of the user's own modules does not belong on stdout.
     with _notes() as on_note, _steps() as on_step, redirect_stdout(sys.stderr):
         from vgg_export.pipeline import write_bundle
         from vgg_export.planning.plan import make_plan
@@ -197,7 +214,7 @@ def command(
 
 
 def _check_export_extra() -> None:
-    """Say what to install where only the runtime is; its wheel brings this command along."""
+    """Say what to install if only the runtime is; its wheel brings this command along."""
     if missing := [name for name in ("torch", "onnx", "onnxscript") if find_spec(name) is None]:
         raise MissingCapabilityError(
             f"exporting needs {', '.join(missing)}, which this environment lacks.",
@@ -206,7 +223,7 @@ def _check_export_extra() -> None:
 
 
 def export_options(parameters: dict[str, Any]) -> Options:
-    """Fill the options from the command's parameters; what is not given has its default there."""
+    """Return the options for the command's parameters, with defaults for those that are not given."""
     from vgg_export.planning.options import Options
 
     options = {name: value for name, value in parameters.items() if value not in (None, ())}
@@ -222,10 +239,10 @@ def export_options(parameters: dict[str, Any]) -> Options:
 
 
 def _parameters_of_group(group: str, kind: type) -> dict[str, str]:
-    """Return the command's parameters that fill a group of options, and the field that each one fills.
+    """Return the field that each parameter of the command sets in a group of options.
 
-    They have the names of the fields, after the group's own where a name alone would say too little. That of the first
-    field may be the group's own alone: --samples DIR, --samples-size N. Groups may share a parameter.
+    Parameters have the names of the fields, prefixed by the group if the name alone is unclear. That of the first field
+    may be the group itself: --samples DIR, --samples-size N. Groups may share a parameter.
     """
     names = [field.name for field in fields(kind)]
     return {group: names[0], **{name: name for name in names}, **{f"{group}_{name}": name for name in names}}
@@ -233,7 +250,7 @@ def _parameters_of_group(group: str, kind: type) -> dict[str, str]:
 
 @contextmanager
 def _notes() -> Iterator[Callable[[str], None]]:
-    """Give a function that collects lines, and print them on stderr at the end, before an error that ended the work."""
+    """Yield a function that collects lines, and print these on stderr at the end, before any error."""
     notes: list[str] = []
     try:
         yield notes.append
@@ -244,7 +261,7 @@ def _notes() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _steps() -> Iterator[OnStep]:
-    """Give a function that shows the step under way on stderr, where that is a terminal, with the time left."""
+    """Yield a function that shows the current step and the time left on stderr, if that is a terminal."""
     from vgg_export.progress import ignore_steps
 
     if not sys.stderr.isatty():
@@ -270,7 +287,7 @@ def _steps() -> Iterator[OnStep]:
 def _print_plan(plan: Plan, as_json: bool) -> None:
     from vgg_export.planning.dry_run import plan_as_json, plan_as_text
 
-    with redirect_stdout(sys.stderr):  # the costs of the layers come from running the module, as above
+    with redirect_stdout(sys.stderr):  # computing the costs of the layers runs the module, as above
         summary = plan_as_json(plan) if as_json else plan_as_text(plan)
     click.echo(with_flags(summary, command)) if isinstance(summary, str) else echo_json(summary)
 
@@ -308,7 +325,7 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
 
 
 def _predict_command(bundle: Bundle) -> str:
-    """The command that runs the recommended variant; where nothing was timed, the first one, as the report has it."""
+    """The command that runs the recommended variant; if nothing was timed, the first one, as in the report."""
     from vgg_runtime.bundle.directory import read_recommendation
 
     recommendation = read_recommendation(bundle)
@@ -317,7 +334,7 @@ def _predict_command(bundle: Bundle) -> str:
 
 
 def _print_left_out(variants: Sequence[LeftOutVariant]) -> int:
-    """Print on stderr what is not in the bundle, why, and what to do about it; return the exit code."""
+    """Print on stderr which variants were left out, why, and what to do about it; return the exit code."""
     for variant in variants:
         click.echo(f"error: {with_flags(variant.reason, command)} It was left out of the bundle.", err=True)
         for number, remedy in enumerate(variant.remedies, 1):

@@ -29,7 +29,7 @@ def run_batch(run: Run, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     try:
         output = run(batch)
-    except Exception as error:  # whatever the module's own forward raises
+    except Exception as error:  # the module's forward may raise anything
         raise ArchitectureError(
             f"the network fails on a batch of {len(batch)} images of shape {batch.shape[1:]}: {first_line(error)}",
             hint="Check `input_size` and `model`; with a fixed batch size, give `batch=N`.",
@@ -57,6 +57,6 @@ def eager_function(module: nn.Module) -> Run:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong; in PyTorch's errors a traceback follows."""
+    """The first line of the message; in PyTorch's errors a traceback follows."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].removesuffix(".") if lines else type(error).__name__

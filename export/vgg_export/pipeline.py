@@ -1,4 +1,4 @@
-"""The way from a checkpoint to a bundle: plan, reference, files, parity, bundle."""
+"""From a checkpoint to a bundle: plan, reference, files, parity, bundle."""
 
 from __future__ import annotations
 
@@ -71,46 +71,46 @@ def export(
 ) -> Bundle:
     """Export ``checkpoint`` to a bundle at ``output``, every variant verified against eager PyTorch.
 
-    Options that belong together are one object; where only the first of them is needed, it may be given by itself:
+    Related options are grouped in one object; if only the first of them is needed, pass it by itself:
     ``calibration="photos/"`` is ``calibration=CalibrationOptions("photos/")``.
 
-    A quantized variant that misses its tolerance, or what :class:`~vgg_export.Quantization` asks for, raises nothing:
+    A quantized variant that misses its tolerance, or the target of :class:`~vgg_export.Quantization`, does not raise:
     it is left out, the others are written, and ``bundle.manifest.left_out`` says what it misses and what to do about
-    it. int8-static keeps its noisiest layers in float where it would miss otherwise.
+    it. int8-static keeps its noisiest layers in float if it would miss otherwise.
 
     Args:
         checkpoint: path of the file, "torchvision:NAME" or "random:NAME"; or an ``nn.Module`` or a state dict, which
-            stay as they are: a copy of the module is exported, in eval mode.
+            are not changed: a copy of the module is exported, in eval mode.
         output: directory to write; it appears whole or not at all.
         model: the name of the architecture, or :class:`~vgg_export.ModelOptions`; None recognises it by the keys.
         formats: "onnx", "torchscript", or both.
         preprocess: a preset, a JSON file, a :class:`~vgg_runtime.Preprocessing`, or "find": the candidate that is
-            clearly the most accurate on labelled samples; None takes what the checkpoint states, and for the rest
-            imagenet for three channels, plain for one.
-        input_size: pixels of a square image, or (height, width); None where the checkpoint tells.
-        labels: a file of labels, "imagenet", or one name per class; None takes what the checkpoint states.
-        samples: a folder of real images that parity is measured on, or :class:`~vgg_export.SampleOptions`.
+            clearly the most accurate on labelled samples. None uses what the checkpoint states, and otherwise imagenet
+            for three channels, plain for one.
+        input_size: pixels of a square image, or (height, width); None if the checkpoint shows it.
+        labels: a file of labels, "imagenet", or one name per class; None uses what the checkpoint states.
+        samples: a folder of real images to measure parity on, or :class:`~vgg_export.SampleOptions`.
         quantize: a method or several, or :class:`~vgg_export.Quantization`; float32 is always exported.
         calibration: a folder of real images to calibrate on, or :class:`~vgg_export.CalibrationOptions`.
-        compress: "auto", by what to divide the multiply-accumulates, or :class:`~vgg_export.CompressionOptions`: every
-            variant also of a low-rank network.
+        compress: adds every variant of a low-rank network too: "auto", the divisor of its multiply-accumulates, or
+            :class:`~vgg_export.CompressionOptions`.
         onnx: how the ONNX variants are written; see :class:`~vgg_export.OnnxOptions`.
         batch: "dynamic", or a fixed batch size.
-        embed_preprocessing: let every variant take uint8 NHWC, and scale and normalize by itself.
-        verify: hold every variant against eager PyTorch.
-        overwrite: replace a bundle that is there.
+        embed_preprocessing: let every variant take uint8 NHWC, and scale and normalize it itself.
+        verify: compare every variant with eager PyTorch.
+        overwrite: replace an existing bundle.
         seed: for noise, random weights and the choice of samples.
-        on_step: called with a line of text when each step begins, and with how many of how many parts of it are done.
+        on_step: called with a line of text when each step begins, and with the numbers of finished and of all parts.
         on_note: called with a line of text for each assumption ("assumed: ...") and each unreadable calibration image
             ("skipped: ..."), as soon as it is known and even if the export fails later.
 
     Returns:
-        the bundle, as :func:`vgg_runtime.open_bundle` gives it.
+        the bundle, as :func:`vgg_runtime.open_bundle` returns it.
 
     Raises:
         RefusedInputError: the checkpoint, the labels, the preprocessing or a sample image was refused.
         ParityError: a float32 variant misses its tolerance; no bundle is written.
-        UsageError: an option is wrong, or ``output`` exists.
+        UsageError: an option is invalid, or ``output`` exists.
 
     Examples:
         >>> from vgg_export import export
@@ -150,7 +150,7 @@ def write_bundle(
 ) -> Bundle:
     """Write the bundle that ``plan`` describes; arguments and errors as in :func:`export`.
 
-    The assumptions of ``plan`` were noted when it was made.
+    The assumptions of ``plan`` were reported when it was made.
     """
     with torch_threads(available_threads()), staged_directory(output, overwrite=overwrite) as staging:
         on_step("running eager PyTorch")
@@ -181,7 +181,7 @@ def _samples(plan: Plan) -> Samples:
 
 
 def _first_manifest(plan: Plan, reference: Reference, on_note: OnNote) -> Manifest:
-    """The manifest as far as it is known before any file is written."""
+    """The part of the manifest that is known before any file is written."""
     outputs = np.concatenate(reference.outputs)
     kind = detect_output_kind(outputs)
     assumed = output_assumptions(outputs, kind)

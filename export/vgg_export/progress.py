@@ -1,4 +1,4 @@
-"""How an export tells what it is doing."""
+"""How an export reports its progress."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Protocol
 
 __all__ = ["OnNote", "OnStep", "ignore_notes", "ignore_steps"]
 
-# Called with a line of text for each thing that the user has to know, whether the export succeeds or fails.
+# Called with a line of text for everything that the user has to know, whether the export succeeds or fails.
 OnNote = Callable[[str], None]
 
 
 class OnStep(Protocol):
-    """Called when a step begins, and again as it goes on where it can be counted."""
+    """Called when a step begins, and again as it proceeds if it can be counted."""
 
     def __call__(self, text: str, done: int = 0, total: int = 0, /) -> None:
-        """Tell of the step ``text``, of which ``done`` of ``total`` parts are finished; a total of 0 is not known."""
+        """Report the step ``text``, of which ``done`` of ``total`` parts are finished; 0 if the total is unknown."""
 
 
 def ignore_steps(text: str, done: int = 0, total: int = 0, /) -> None:

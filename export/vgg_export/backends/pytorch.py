@@ -1,4 +1,4 @@
-"""The checkpoint itself in PyTorch, eager and compiled: what ``vgg-bench --checkpoint`` sets beside the variants."""
+"""The checkpoint itself in PyTorch, eager and compiled, for ``vgg-bench --checkpoint``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PyTorchBackend:
 
     Args:
         module: in eval mode.
-        threads: of one call; PyTorch has one setting for the whole process.
+        threads: CPU threads of one call; PyTorch has one setting per process.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
@@ -45,7 +45,7 @@ class PyTorchBackend:
 
 
 def eager(checkpoint: Path, config: SessionConfig, manifest: Manifest) -> PyTorchBackend:
-    """Run the checkpoint as it was when ``manifest`` was written.
+    """Run the checkpoint in eager PyTorch, loaded as for the export of ``manifest``.
 
     Raises:
         CheckpointError: the checkpoint is refused.
@@ -54,7 +54,7 @@ def eager(checkpoint: Path, config: SessionConfig, manifest: Manifest) -> PyTorc
 
 
 def compiled(checkpoint: Path, config: SessionConfig, manifest: Manifest) -> PyTorchBackend:
-    """Run the same through ``torch.compile``; the first call compiles, which needs a C++ compiler.
+    """As :func:`eager`, with ``torch.compile``; the first call compiles, which needs a C++ compiler.
 
     Raises:
         CheckpointError: the checkpoint is refused.

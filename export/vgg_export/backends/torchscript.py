@@ -1,4 +1,4 @@
-"""The backend that runs TorchScript variants; it lives on the torch side and plugs into the runtime by entry point."""
+"""The backend for TorchScript variants, which plugs into the runtime by an entry point."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class TorchScriptBackend:
         except ImportError as error:
             raise MissingCapabilityError(
                 "a TorchScript variant needs PyTorch, which is not installed.",
-                hint='Take an onnx-* variant, or install PyTorch: pip install "vgg-deploy[export,cpu]".',
+                hint='Use an onnx-* variant, or install PyTorch: pip install "vgg-deploy[export,cpu]".',
             ) from error
         cuda = torch.cuda.is_available()
         if config.device == "cuda" and not cuda:
             raise MissingCapabilityError("CUDA is not available to this PyTorch.", hint="Use `device='cpu'`.")
         self.device: Literal["cpu", "cuda"] = "cuda" if cuda and config.device != "cpu" else "cpu"
         self.device_reason = "as asked" if config.device != "auto" else f"torch.cuda.is_available() is {cuda}"
-        # PyTorch has one setting of each for the whole process; its convolutions take TF32 unless told otherwise.
+        # PyTorch has one setting of each per process; its convolutions use TF32 by default.
         torch.set_num_threads(config.threads)
         if self.device == "cuda":
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.cuda.tf32

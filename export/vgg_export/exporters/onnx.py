@@ -1,4 +1,4 @@
-"""ONNX through the exporter that is built on torch.export."""
+"""Export to ONNX by the exporter built on torch.export."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def torch2onnx(
 ) -> Path | None:
     """Write ``module`` (in eval mode) as ONNX to ``file``.
 
-    BatchNorm is folded into the convolution before it. Weights go to ``<file>.data``, where a session maps them
-    instead of copying them, unless ``single_file``.
+    BatchNorm is folded into the convolution before it. Weights go to ``<file>.data``, from which a session maps
+    them instead of copying them, unless ``single_file``.
 
     Args:
-        input_spec: name and shape of the input; a batch dimension given by name becomes dynamic.
+        input_spec: name and shape of the input; a named batch dimension becomes dynamic.
         output_spec: name of the output.
         opset: version of the ONNX operator set.
         metadata: written into the model's metadata.
@@ -63,10 +63,10 @@ def _export(module: nn.Module, input_spec: InputSpec, output_spec: OutputSpec, o
     import torch
 
     if {input_spec.name, output_spec.name} & module.state_dict().keys():
-        # Parameters keep their names in the file, where each name stands for one value only.
+        # Parameters keep their names in the file, in which each name stands for one value only.
         module = torch.nn.Sequential(OrderedDict(network=module))
     dynamic = input_spec.batch_size is None
-    # An example batch of 1 would be taken for a constant; 2 stands for "any".
+    # A batch of 1 would be treated as a constant; 2 stands for any size.
     example = torch.zeros(input_spec.batch_size or 2, *input_spec.image_shape)
     try:
         with _quiet(), torch.inference_mode(False), torch.no_grad():
@@ -80,9 +80,9 @@ def _export(module: nn.Module, input_spec: InputSpec, output_spec: OutputSpec, o
                 opset_version=opset,
                 verbose=False,
             )
-    except Exception as error:  # the exporter wraps whatever the module or a decomposition raised
+    except Exception as error:  # the exporter wraps any error of the module or of a decomposition
         raise _untraceable(error) from error
-    assert program is not None  # it is None only where the exporter writes the file itself
+    assert program is not None  # it is None only if the exporter writes the file itself
     written_opset = program.model.opset_imports[""]
     if written_opset != opset:
         raise UsageError(
@@ -105,7 +105,7 @@ def _untraceable(error: Exception) -> ArchitectureError:
 
 
 def _strip_developer_paths(model: onnx_ir.Model) -> None:
-    """Remove the stack traces and class paths of the build machine that the exporter leaves on every node."""
+    """Remove the stack traces and class paths of the build machine, which the exporter puts on every node."""
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None
@@ -119,7 +119,7 @@ def _strip_developer_paths(model: onnx_ir.Model) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's notes, printed graphs and warnings; what matters of them comes back as an exception."""
+    """Silence the exporter's notes, printed graphs and warnings; actual problems are raised as exceptions."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -22,9 +22,9 @@ __all__ = ["embed_preprocessing", "prepend_preprocessing"]
 
 
 def prepend_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Module:
-    """Return a module that takes uint8 (batch, height, width, channels) and gives the same, on a CPU to the bit.
+    """Return a module that takes uint8 (batch, height, width, channels), with the same outputs, on a CPU to the bit.
 
-    It does what :meth:`~vgg_runtime.imaging.preprocessing.Preprocessing.normalize` does, one rounding to float32 per
+    It computes :meth:`~vgg_runtime.imaging.preprocessing.Preprocessing.normalize`, with one rounding to float32 per
     step.
     """
     import torch
@@ -35,9 +35,10 @@ def prepend_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn
             self.network = module
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            # Copied: one channel counts as contiguous whatever its strides, by which convolutions choose their kernels.
+            # Copied, because a single channel counts as contiguous whatever its strides, by which convolutions choose
+            # kernels.
             planes = pixels.permute(0, 3, 1, 2).float().clone(memory_format=torch.contiguous_format)
-            # By a tensor of one element: on CUDA, PyTorch takes a number's reciprocal and multiplies.
+            # Divide by a tensor of one element: on CUDA, PyTorch would multiply by the reciprocal of a number.
             planes = planes / torch.tensor([preprocessing.divide_by])
             if preprocessing.mean is not None:
                 planes = planes - torch.tensor(preprocessing.mean).view(-1, 1, 1)
@@ -50,13 +51,13 @@ def prepend_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn
 
 
 def embed_preprocessing(file: Path, preprocessing: Preprocessing, input_spec: InputSpec) -> None:
-    """Let the model in ``file``, which takes float32 NCHW, take uint8 NHWC; external data stays as it is.
+    """Change the input of the model in ``file`` from float32 NCHW to uint8 NHWC; external data is unchanged.
 
-    The nodes do what :meth:`~vgg_runtime.imaging.preprocessing.Preprocessing.normalize` does, one rounding to float32
-    per step, so that the outputs stay the same to the bit.
+    The new nodes compute :meth:`~vgg_runtime.imaging.preprocessing.Preprocessing.normalize`, with one rounding to
+    float32 per step, so that the outputs stay equal to the bit.
 
     Args:
-        input_spec: the new input, of the old one's name.
+        input_spec: the new input, which keeps the name of the old one.
     """
     model = onnx.load(file, load_external_data=False)
     graph = model.graph
@@ -74,7 +75,7 @@ def embed_preprocessing(file: Path, preprocessing: Preprocessing, input_spec: In
 
 
 def _free_prefix(graph: onnx.GraphProto, prefix: str) -> str:
-    """Return a prefix that no name in ``graph`` has; a network of its own normalization may hold an ``input_mean``."""
+    """Return a prefix that no name in ``graph`` has; a network that normalizes itself may have an ``input_mean``."""
     names = [tensor.name for tensor in graph.initializer]
     names += [name for node in graph.node for name in (node.name, *node.input, *node.output)]
     while any(name.startswith(f"{prefix}_") for name in names):
@@ -83,7 +84,7 @@ def _free_prefix(graph: onnx.GraphProto, prefix: str) -> str:
 
 
 def _nodes(name: str, prefix: str, preprocessing: Preprocessing, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes in order, each named after its output; their constants go into ``graph``."""
+    """Yield the nodes in order, each named after its output, and add their constants to ``graph``."""
     transposed = f"{prefix}_transposed"
     yield helper.make_node("Transpose", [name], [transposed], name=transposed, perm=(0, 3, 1, 2))
     before, after = transposed, f"{prefix}_float"

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["torch_linear_int8_dynamic"]
 
-# Where quantize_dynamic lives: torch.ao until it moves out of torch, which its deprecation announces.
+# The module of quantize_dynamic: torch.ao, until it moves out of torch, as its deprecation announces.
 _HOMES = ("torch.ao.quantization", "torchao.quantization.pt2e")
 
 
 def torch_linear_int8_dynamic(module: nn.Module) -> nn.Module:
-    """Return a copy of ``module`` whose Linear layers hold int8 weights and quantize their inputs on the fly.
+    """Return a copy of ``module`` whose Linear layers have int8 weights and quantize their inputs on the fly.
 
     Raises:
         CalibrationError: the network has no Linear layer.
@@ -35,7 +35,7 @@ def torch_linear_int8_dynamic(module: nn.Module) -> nn.Module:
     if torch.backends.quantized.engine in (None, "none"):
         raise MissingCapabilityError("this PyTorch has no engine for quantized layers (torch.backends.quantized).")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it announces its removal from torch
+        warnings.simplefilter("ignore")  # it warns of its removal from torch
         quantized: nn.Module = quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
     return quantized
 

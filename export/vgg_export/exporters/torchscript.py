@@ -26,7 +26,7 @@ __all__ = ["load_torchscript", "torch2torchscript"]
 # PyTorch maps tensors from a stored record at this alignment, in bytes.
 _ALIGNMENT = 64
 
-# Room for what an archive holds beside its weights, in bytes.
+# Bytes for the contents of an archive besides its weights.
 _OVERHEAD = 2_000_000
 
 _MANGLE = re.compile(rb"___torch_mangle_\d+")
@@ -36,12 +36,12 @@ def torch2torchscript(module: nn.Module, file: Path, *, input_spec: InputSpec, m
     """Write ``module`` (in eval mode) as a traced and frozen TorchScript archive to ``file``.
 
     Args:
-        input_spec: shape and dtype of the input. A traced module takes any batch size that its operators take.
-        metadata: written as extra files; ``torch.jit.load(file, _extra_files={name: ""})`` gives them back.
+        input_spec: shape and dtype of the input. A traced module takes any batch size that its operators do.
+        metadata: written as extra files; ``torch.jit.load(file, _extra_files={name: ""})`` returns them.
 
     Raises:
         ArchitectureError: PyTorch cannot trace the module.
-        MissingCapabilityError: the disk has too little room.
+        MissingCapabilityError: there is too little disk space.
     """
     import torch
 
@@ -50,7 +50,7 @@ def torch2torchscript(module: nn.Module, file: Path, *, input_spec: InputSpec, m
     with _quiet(), torch.no_grad():
         try:
             traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-        except Exception as error:  # whatever the module's own forward raises
+        except Exception as error:  # the module's forward may raise anything
             raise ArchitectureError(f"PyTorch cannot trace this network: {error}") from error
         frozen = torch.jit.freeze(traced)
         draft = file.with_name(file.name + ".draft")
@@ -62,10 +62,10 @@ def torch2torchscript(module: nn.Module, file: Path, *, input_spec: InputSpec, m
 
 
 def _check_room(module: nn.Module, folder: Path) -> None:
-    """Refuse before PyTorch tries: on a full disk its archive writer aborts the whole process."""
+    """Refuse if disk space is too short, because PyTorch's archive writer would abort the whole process."""
     tensors = [*module.parameters(), *module.buffers()]
     weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    needed, free = 2 * weights + _OVERHEAD, shutil.disk_usage(folder).free  # the draft and its copy
+    needed, free = 2 * weights + _OVERHEAD, shutil.disk_usage(folder).free  # a draft and its copy
     if free < needed:
         raise MissingCapabilityError(
             f"writing TorchScript needs {needed / 1e6:,.0f} MB of disk; {free / 1e6:,.0f} MB are free.",
@@ -76,8 +76,8 @@ def _check_room(module: nn.Module, folder: Path) -> None:
 def load_torchscript(file: Path, *, device: str = "cpu") -> tuple[Callable[[InputArray], NDArray[np.float32]], str]:
     """Return a function that runs the archive at ``file``, and the metadata that :func:`torch2torchscript` wrote.
 
-    The function takes what the module was traced with and gives float32 (batch, classes). A TorchScript archive is
-    code: only load what this project wrote.
+    The function takes the dtype and layout that the module was traced with, and returns float32 (batch, classes). A
+    TorchScript archive is code: only load what this project wrote.
     """
     import torch
 
@@ -95,11 +95,11 @@ def load_torchscript(file: Path, *, device: str = "cpu") -> tuple[Callable[[Inpu
 
 
 def _copy_reproducibly(draft: Path, file: Path) -> None:
-    """Copy the archive without what depends on the process that traced it.
+    """Copy the archive without the parts that depend on the process that traced it.
 
-    The debug records hold the source paths of the build machine; PyTorch reads an archive without them, and its
-    error messages then lack source lines. The serialization id is a hash that covers them. The numbers that mangle
-    class names count what the process traced before.
+    The debug records hold source paths of the build machine; PyTorch reads an archive without them, but error messages
+    then lack source lines. The serialization id is a hash that covers them. The numbers in mangled class names count
+    what the process traced before.
     """
     numbers: dict[bytes, bytes] = {}
 
@@ -110,7 +110,7 @@ def _copy_reproducibly(draft: Path, file: Path) -> None:
         for entry in source.infolist():
             if entry.filename.endswith((".debug_pkl", ".data/serialization_id")):
                 continue
-            # Every record lies below a folder that PyTorch calls after the file.
+            # Every record is below a folder that PyTorch names after the file.
             name = file.stem + entry.filename.removeprefix(draft.stem)
             copy = zipfile.ZipInfo(renumbered(name.encode()).decode())
             copy.extra = _padding(target, copy)
@@ -131,7 +131,7 @@ def _padding(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The one place that silences PyTorch's warnings about TorchScript's deprecation."""
+    """Silence PyTorch's warnings about TorchScript's deprecation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

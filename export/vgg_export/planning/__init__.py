@@ -1,1 +1,1 @@
-"""What an export will do, settled before anything is written."""
+"""Planning an export before anything is written."""

@@ -1,7 +1,6 @@
-"""The words that options accept, apart from the tables that give them a meaning.
+"""The words that options accept, separate from the tables that define them.
 
-Those tables import torch and onnx; help, completion and the check of an argument do without. The tests hold both
-together.
+Those tables import torch and onnx, which help, completion and checks of arguments do not need. A test compares the two.
 """
 
 from __future__ import annotations

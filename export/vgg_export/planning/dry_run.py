@@ -1,4 +1,4 @@
-"""``--dry-run``: what was found in the checkpoint, its layers, and what would be written."""
+"""``--dry-run``: the contents of the checkpoint, its layers, and the files that would be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["plan_as_json", "plan_as_text"]
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
-    """Return everything that is known before the export."""
+    """Return everything that is known before the export, for JSON."""
     table = _table(plan)
     return {
         "architecture": to_json(plan.loaded.architecture) | {"assumptions": list(plan.assumptions)},
@@ -32,7 +32,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
 
 
 def plan_as_text(plan: Plan) -> str:
-    """Return the same for a person: the findings, the layer table, the files."""
+    """Return the same as readable text: the network, the layer table, the files."""
     loaded, (height, width) = plan.loaded, plan.input_spec.size
     embedded = ", as uint8 pixels in NHWC order" if plan.options.embed_preprocessing else ""
     lines = [

@@ -1,4 +1,4 @@
-"""Which real images are for calibration and which for the judgement; none is for both."""
+"""The split of real images into those for calibration and those for verification; none is in both."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from vgg_runtime.imaging.folders import choose_images
 
 __all__ = ["COMPRESSION_SIZE", "ImageSelection", "ImageSplit", "split_images"]
 
-# Calibration images by default where ranks of layers are measured, and not ranges alone.
+# Calibration images by default if ranks of layers are measured too, and not only ranges.
 COMPRESSION_SIZE = 800
 
-# Of a calibration folder with no samples beside it, the share that is held out for the judgement.
+# The share of the calibration folder that is held out for verification if there are no samples.
 HELD_OUT = 0.25
 
 
@@ -32,7 +32,7 @@ class ImageSelection:
     """Images below one folder.
 
     Attributes:
-        fallback: the next ones, for those among ``files`` that turn out to be unreadable.
+        fallback: further images, in case some of ``files`` are unreadable.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class ImageSelection:
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Sets of real images that share no content; None where the user gave no folder to take them from."""
+    """Sets of real images that share no content; None if the user gave no folder for them."""
 
     samples: ImageSelection | None
     calibration: ImageSelection | None
@@ -58,16 +58,16 @@ def split_images(
 ) -> ImageSplit:
     """Choose sample and calibration images by seed, balanced over class folders.
 
-    Without a folder of samples, or where it is the calibration folder itself, a quarter of that is held out.
+    Without a folder of samples, or if it is the calibration folder itself, a quarter of that is held out.
 
     Args:
-        macs: multiply-accumulates of the network for one image, by which images are held out.
-        default_size: calibration images to take where ``calibration.size`` is None.
+        macs: multiply-accumulates of the network for one image, which determines how many are held out.
+        default_size: calibration images to take if ``calibration.size`` is None.
 
     Raises:
-        ImageError: a folder holds no image.
-        UsageError: the folder of samples has fewer images than asked for.
-        CalibrationError: there is no such folder, or it has fewer images than asked for.
+        ImageError: a folder contains no images.
+        UsageError: the folder of samples has fewer images than requested.
+        CalibrationError: the calibration folder does not exist, or has fewer images than requested.
     """
     if calibration.folder is None:
         return ImageSplit(None if samples.folder is None else _choose(samples.folder, samples.size, seed), None)
@@ -80,7 +80,7 @@ def split_images(
         count = samples.size or evaluation_sample_count(macs)
         files = choose_images(folder, with_fallback + count, seed=seed)
         held_out_count = min(count, max(1, int(len(files) * HELD_OUT)), len(files) - 1)
-        # Unreadable ones are left to the calibration, which skips a few of them.
+        # Unreadable ones are left to the calibration, which tolerates a few.
         held_out = ImageSelection(folder, tuple(islice(filter(_is_readable, reversed(files)), held_out_count))[::-1])
     else:
         files = choose_images(folder, sys.maxsize, seed=seed)
@@ -110,7 +110,7 @@ def _is_readable(file: Path) -> bool:
 
 
 def _digest(file: Path) -> str | Path:
-    """The SHA-256 of a file; itself, where it cannot be read: whoever decodes it says so."""
+    """The SHA-256 of a file, or its path if it cannot be read: decoding it will say so."""
     try:
         return sha256_of(file)
     except OSError:

@@ -1,4 +1,4 @@
-"""The names of the classes: from a file, in the forms that lessons save them, or as the checkpoint states them."""
+"""The names of the classes: from a file, in the usual forms, or from the checkpoint."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def read_labels(source: str | Sequence[str], classes: int) -> tuple[str, ...]:
     """Return one name per class, in the order of the network's outputs.
 
     Args:
-        source: path of a JSON file (index to name, name to index, or a list) or of a text file, "imagenet", or the
-            names themselves.
+        source: path of a JSON file (index to name, name to index, or a list) or of a text file; "imagenet"; or the
+            names.
         classes: width of the network's head.
 
     Raises:
-        LabelsError: the file is unreadable, the names are of another form, or do not fit the head.
+        LabelsError: the file is unreadable, or the names are malformed or do not fit the head.
     """
     origin = source if isinstance(source, str) else "the sequence"
     try:
@@ -49,10 +49,10 @@ def read_labels(source: str | Sequence[str], classes: int) -> tuple[str, ...]:
 def labels_from_checkpoint(
     candidates: Sequence[Statement[tuple[str, ...]]], classes: int
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """Return the labels that a checkpoint states, None where they don't fit or differ, and remarks on that.
+    """Return the labels that a checkpoint states, None if they don't fit or contradict each other, and remarks on that.
 
     Args:
-        candidates: what the checkpoint has in places where names of classes are kept.
+        candidates: what the checkpoint has in places that usually hold class names.
         classes: width of the network's head.
     """
     unfit = tuple(
@@ -80,7 +80,7 @@ def _parse(source: str | Sequence[str]) -> Any:
         raise LabelsError(f"the labels in {path} cannot be read: {error}.", hint=_ACCEPTED) from error
     if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
         return _from_json(text, path)
-    # Not splitlines(): that takes other characters for the end of a line too, such as U+2028 and form feeds.
+    # Not splitlines(), which also splits at other characters, such as U+2028 and form feeds.
     return [line.strip() for line in text.rstrip().split("\n")]
 
 
@@ -92,7 +92,7 @@ def _from_json(text: str, path: Path) -> Any:
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON lets a key come twice, and the json module then keeps the last without a word."""
+    """Refuse duplicate keys, of which the json module would silently keep the last."""
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         keys = [key for key, _ in pairs]

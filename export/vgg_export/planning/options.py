@@ -1,7 +1,7 @@
-"""What an export is asked for: each option once, read by :func:`~vgg_export.export` and by the command line.
+"""The options of an export, each defined once for :func:`~vgg_export.export` and for the command line.
 
-Options that belong together are one frozen dataclass, checked when it is made. Where ``export`` takes a plain value in
-the place of a group, as in ``calibration="photos/"``, that is the group's first field.
+Related options are grouped in one frozen dataclass, checked when it is created. If ``export`` gets a plain value in
+place of a group, as in ``calibration="photos/"``, that is the first field of the group.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which network a checkpoint holds, and how it is read.
+    """The architecture of a checkpoint, and how to read it.
 
     Attributes:
         name: "vgg16", "torchvision:NAME", "module:callable" or "module:callable(key=value)" with literals; None
             recognises the architecture by the keys.
-        weights: "raw" or "ema", where the checkpoint holds both the weights and a running average of them.
-        attribute_order: run a whole module's children in the order of its attributes, where its class is not available.
+        weights: "raw" or "ema", if the checkpoint holds both the weights and a running average of them.
+        attribute_order: run a whole module's children in the order of its attributes, if its class is not available.
         allow_nonfinite: accept NaN and infinity in the weights.
 
     Raises:
-        UsageError: ``weights`` is neither.
+        UsageError: ``weights`` has another value.
 
     Examples:
         >>> from vgg_export import ModelOptions
@@ -66,11 +66,11 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """Real images that parity is measured on.
+    """Real images to measure parity on.
 
     Attributes:
-        folder: folder of images; None takes images held out of the calibration's, or else image-like noise.
-        size: how many of them; None takes all.
+        folder: folder of images; None uses images held out from calibration, or else image-like noise.
+        size: number of images to use; None uses all.
 
     Raises:
         UsageError: ``size`` is less than 1.
@@ -90,12 +90,12 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """How the ranges of 8-bit activations are found.
+    """How to determine the ranges of 8-bit activations.
 
     Attributes:
-        folder: folder of real images that the ranges are taken from.
-        size: how many of them; None takes as many as there are, up to 100.
-        method: how a range follows from what was seen: "minmax", "percentile", "entropy" or "mse".
+        folder: folder of real images to compute the ranges on.
+        size: number of images to use; None uses up to 100.
+        method: how a range follows from the activations: "minmax", "percentile", "entropy" or "mse".
 
     Raises:
         UsageError: ``size`` is less than 1, or the method is unknown.
@@ -117,7 +117,7 @@ class CalibrationOptions:
 
 @dataclass(frozen=True)
 class Quantization:
-    """Smaller variants beside the float32 ones, and what they must reach.
+    """Smaller variants besides the float32 ones, and the accuracy that they must reach.
 
     Attributes:
         methods: one or several of "dynamic", "static", "int8-weights", "int4-weights" and "fp16".
@@ -125,10 +125,10 @@ class Quantization:
         min_agreement: share of images, 0 to 1, on which int8-static must give eager PyTorch's best class; as few bytes
             as possible stay in float to reach it.
         min_snr: signal-to-noise ratio of the outputs, in dB, that int8-static must reach in the same way.
-        all_layers: quantize every layer of int8-static, and leave it out where it misses like that.
+        all_layers: quantize every layer of int8-static, and leave it out if it misses that way.
 
     Raises:
-        UsageError: a method or the target is unknown, or something is asked of int8-static without "static".
+        UsageError: a method or the target is unknown, or an option of int8-static is given without "static".
 
     Examples:
         >>> from vgg_export import Quantization
@@ -160,20 +160,20 @@ class Quantization:
 
     @property
     def accuracy_target(self) -> AccuracyTarget:
-        """What int8-static must reach beside its tolerance, by leaving layers in float."""
+        """What int8-static must reach besides its tolerance, by keeping layers in float."""
         return AccuracyTarget(self.min_agreement, self.min_snr)
 
 
 @dataclass(frozen=True)
 class CompressionOptions:
-    """A low-rank network of fewer operations beside the original one, in every variant, and what it may lose.
+    """A low-rank network with fewer operations, exported in every variant too, and what it may lose.
 
     Attributes:
-        speedup: by what the multiply-accumulates are divided, above 1; "auto" takes the smallest network that keeps its
-            answers on calibration images set apart; None compresses nothing.
-        min_agreement: share of images, 0 to 1, on which a low-rank variant must give eager PyTorch's best class, where
-            the samples are not labelled.
-        max_accuracy_drop: what it may lose of eager PyTorch's accuracy, in points, where they are labelled.
+        speedup: divisor of the multiply-accumulates, above 1; "auto" takes the smallest network that keeps its
+            predictions on calibration images set apart; None does not compress.
+        min_agreement: share of images, 0 to 1, on which a low-rank variant must give eager PyTorch's best class, if the
+            samples are not labelled.
+        max_accuracy_drop: what it may lose of eager PyTorch's accuracy, in points, if they are labelled.
         samples_other: folder of images unlike the calibration's; the agreement on them is reported.
 
     Examples:
@@ -205,7 +205,7 @@ class CompressionOptions:
 
 @dataclass(frozen=True)
 class OnnxOptions:
-    """How the ONNX variants are written.
+    """How to write the ONNX variants.
 
     Attributes:
         opset: version of the ONNX operator set.
@@ -222,7 +222,7 @@ class OnnxOptions:
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of :func:`~vgg_export.export` that say what is exported, in their groups."""
+    """The arguments of :func:`~vgg_export.export` that decide what is exported, in groups."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
     formats: Sequence[Format] = FORMATS

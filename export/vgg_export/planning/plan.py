@@ -1,4 +1,4 @@
-"""What an export will do, settled before anything is written."""
+"""The plan of an export, complete before anything is written."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "make_plan", "note_assumptions"]
 
-# Ranges of fewer images depend on which ones they are.
+# Ranges from fewer images depend on the choice of images.
 FEW_IMAGES = 16
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An export that is settled but for the files.
+    """An export with all decisions made, before any file is written.
 
     Attributes:
-        loaded: the network and where it came from.
+        loaded: the network and its origin.
         input_spec: the input of the network.
-        preprocessing: from an image to that input.
-        assumptions: what was taken as usual because nobody said otherwise; the architecture's own included.
-        remarks: what the user has to see: choices made, and facts taken from the checkpoint's own statements.
+        preprocessing: the preprocessing from an image to that input.
+        assumptions: defaults used because nothing states otherwise, including those of the architecture.
+        remarks: what the user has to see: choices, and facts taken from the checkpoint.
         labels: one name per class, or None.
         variant_specs: the variants to write, in order.
-        images: real images to calibrate and to judge by.
-        search: how the preprocessing was found, None where it was not searched for.
+        images: real images for calibration and for verification.
+        search: how the preprocessing was found, None if there was no search.
     """
 
     options: Options
@@ -62,12 +62,12 @@ class Plan:
 
     @property
     def source_notes(self) -> tuple[str, ...]:
-        """All that was done to the checkpoint, and taken from it."""
+        """Everything that was done to the checkpoint or taken from it."""
         return tuple(dict.fromkeys((*self.loaded.checkpoint.notes, *self.remarks)))
 
     @property
     def variants_input(self) -> InputSpec:
-        """The input of every variant: the network's own, or the pixels that become it inside the variant."""
+        """The input of every variant: that of the network, or pixels if preprocessing is embedded."""
         return self.input_spec.as_pixels() if self.options.embed_preprocessing else self.input_spec
 
 
@@ -78,7 +78,7 @@ def make_plan(
     on_step: OnStep = ignore_steps,
     on_note: OnNote = ignore_notes,
 ) -> Plan:
-    """Read the checkpoint and settle everything that the options leave open.
+    """Read the checkpoint and decide everything that the options leave open.
 
     Args:
         on_step: called with a line of text when each step of a search for the preprocessing begins.
@@ -86,7 +86,7 @@ def make_plan(
 
     Raises:
         RefusedInputError: the checkpoint, the labels or the preprocessing are refused.
-        UsageError: options do not go together, or a search for the preprocessing lacks labelled samples.
+        UsageError: options contradict each other, or a search for the preprocessing lacks labelled samples.
     """
     variant_specs = select_variants(options.formats, options.quantize.methods, compress=options.compresses)
     _check_calibration(options, variant_specs)
@@ -132,13 +132,13 @@ def make_plan(
 
 
 def note_assumptions(assumptions: Iterable[str], on_note: OnNote) -> None:
-    """Give ``on_note`` one line for each of ``assumptions``."""
+    """Call ``on_note`` with one line for each of ``assumptions``."""
     for assumption in assumptions:
         on_note(f"assumed: {assumption}")
 
 
 def _check_calibration(options: Options, variant_specs: Iterable[VariantSpec]) -> None:
-    """Refuse calibration on nothing: ranges taken from noise fit no photograph."""
+    """Refuse calibration without images: ranges from noise do not fit photographs."""
     if options.calibration.folder is not None:
         return
     if needing := [spec.quantize for spec in variant_specs if spec.ranges == "required"]:
@@ -165,17 +165,21 @@ def _held_out(options: Options, images: ImageSplit) -> Iterator[str]:
 
 
 def _certain_size(options: Options) -> tuple[int, int] | None:
-    """The input size that the user stated: by the option, or in a file of their own. A preset's is only usual."""
+    """The input size that the user stated: by the option, or in a JSON file. That of a preset is only a default."""
     if options.input_size is not None or is_preset(options.preprocess):
         return options.input_size
     return stated_size(options.preprocess)
 
 
 def _preprocessing(options: Options, loaded: LoadedModel) -> tuple[Preprocessing, tuple[str, ...], tuple[str, ...]]:
-    """Return (preprocessing, assumptions, remarks): the option, else what the checkpoint states, else the usual."""
+    """Return (preprocessing, assumptions, remarks): by the option, else by the checkpoint, else by default."""
     size, channels = loaded.input_size, loaded.input_channels
     if options.preprocess == FIND:
-        return resolve_preprocessing("plain", size=size, channels=channels), (), ()  # until the search has ended
+        return (
+            resolve_preprocessing("plain", size=size, channels=channels),
+            (),
+            (),
+        )  # replaced once the search has ended
     if options.preprocess is not None:
         return resolve_preprocessing(options.preprocess, size=size, channels=channels), (), ()
     preset = "imagenet" if channels == 3 else "plain"
@@ -195,7 +199,7 @@ def _labels(options: Options, loaded: LoadedModel) -> tuple[tuple[str, ...] | No
 
 
 def _with_search(plan: Plan, on_step: OnStep, on_note: OnNote) -> Plan:
-    """Return ``plan`` with the preprocessing that its labelled samples show, judged by the samples that are left."""
+    """Return ``plan`` with the preprocessing found on labelled samples, to be verified on the remaining samples."""
     image = (plan.input_spec.channels, *plan.input_spec.size)
     samples = None if plan.options.samples.folder is None else plan.images.samples
     images = split_labelled(samples, plan.labels, macs=layer_table(plan.loaded.module, image).macs)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FIND", "is_preset", "read_permutation", "resolve_preprocessing", "stated_size"]
 
 
-# The word for a search by labelled samples (preprocessing_search.py).
+# The word for a search on labelled samples (see preprocess_search).
 FIND = "find"
 
 _FIELDS = (
@@ -39,7 +39,7 @@ def is_preset(option: str | Preprocessing | None) -> TypeGuard[str]:
 
 
 def stated_size(option: str | Preprocessing | None) -> tuple[int, int] | None:
-    """Return the (height, width) that ``option`` stands for by itself, or None where it takes the network's own."""
+    """Return the (height, width) that ``option`` states, or None if it depends on the network."""
     if option is None or option == FIND:
         return None
     return PRESETS[option][1] if is_preset(option) else _read(option).output_size
@@ -49,7 +49,7 @@ def resolve_preprocessing(option: str | Preprocessing, *, size: tuple[int, int],
     """Return the preprocessing for a network that takes ``channels`` planes of ``size`` (height, width).
 
     Raises:
-        PreprocessingError: the option is no preset and no readable file, or does not fit the network.
+        PreprocessingError: the option is neither a preset nor a readable file, or does not fit the network.
     """
     if is_preset(option):
         return preset(option, size, channels)
@@ -90,7 +90,7 @@ def _read(option: str | Preprocessing) -> Preprocessing:
 
 
 def _as_it_will_be_read(preprocessing: Preprocessing) -> Preprocessing:
-    """Return the same as the manifest gives it back: a list becomes a tuple, and another type is refused."""
+    """Return it as it is read back from the manifest: lists become tuples, and other types are refused."""
     try:
         return from_json(Preprocessing, to_json(preprocessing))
     except MismatchError as error:
@@ -98,7 +98,7 @@ def _as_it_will_be_read(preprocessing: Preprocessing) -> Preprocessing:
 
 
 def _with_permutation(description: Any, folder: Path) -> Any:
-    """Put the list in the place of a file's name; a path is relative to the folder of the description."""
+    """Replace the name of a file by the list in it; a path is relative to the folder of the description."""
     if isinstance(description, dict) and isinstance(file := description.get("permutation"), str):
         return description | {"permutation": read_permutation(folder / file)}
     return description
@@ -108,10 +108,10 @@ _DAMAGED = (OSError, ValueError, EOFError, RecursionError, RuntimeError, pickle.
 
 
 def read_permutation(path: Path) -> list[int]:
-    """Return the integers in ``path``, in their order; whether they are a permutation is for Preprocessing to check.
+    """Return the integers in ``path``, in order; Preprocessing checks whether they are a permutation.
 
     Raises:
-        PreprocessingError: the file is unreadable, of an unknown kind, or no row of integers.
+        PreprocessingError: the file is unreadable, of an unknown kind, or not a row of integers.
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:

@@ -19,10 +19,10 @@ Change = Callable[[Preprocessing, Any, Size], Preprocessing]
 def apply_statements(
     usual: Preprocessing, metadata: CheckpointMetadata, size: Size
 ) -> tuple[Preprocessing, tuple[str, ...], tuple[str, ...]]:
-    """Return (preprocessing, remarks, open): ``usual``, changed as the checkpoint says.
+    """Return (preprocessing, remarks, open): ``usual``, changed as the checkpoint states.
 
-    The remarks tell what was taken from where, and what was not. Open is what the checkpoint says nothing of, so that
-    it is still as usual, such as "resize and crop".
+    The remarks say what was taken, from where, and what was not. Open are the parts that the checkpoint does not state,
+    and that are unchanged, such as "resize and crop".
 
     Args:
         size: (height, width) of the images that the network takes.

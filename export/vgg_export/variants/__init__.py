@@ -1,1 +1,1 @@
-"""The variants that can be exported, and what each is held to."""
+"""The variants that can be exported, and their tolerances."""

@@ -1,4 +1,4 @@
-"""What there is to say of a quantized variant, line by line."""
+"""Notes on a quantized variant, line by line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["variant_notes"]
 
 
 def variant_notes(variant: Variant, *, max_names: int | None = None) -> list[str]:
-    """Return the notes on ``variant``, with the layers that stayed in float by name.
+    """Return the notes on ``variant``, with the names of layers that stayed in float.
 
     Args:
-        max_names: the most layers to name; None names them all.
+        max_names: maximum number of layers to name; None names all.
     """
     if not variant.in_float:
         return list(variant.notes)

@@ -53,21 +53,21 @@ MODEL_FILE: dict[Format, str] = {"onnx": "model.onnx", "torchscript": "model.pt"
 
 @dataclass(frozen=True)
 class ExportContext:
-    """What every variant is made from.
+    """Everything that variants are written from.
 
     Attributes:
-        module: the network in eval mode, the original or the one that stands for it.
+        module: the network in eval mode, the original or its low-rank replacement.
         network: which of the two it is.
         input_spec: the input of the network.
         output_spec: the output of every variant.
         opset: version of the ONNX operator set.
         single_file: whether the weights go inside the ``.onnx`` file.
-        metadata: what travels inside each file.
-        staging: directory of the bundle in the making; a variant may be made from those above it in the table.
+        metadata: metadata of every file.
+        staging: directory that the bundle is written to; a variant may use those above it in the table.
         quantization: target and ranges for the quantized variants.
         int8_static_in_float: names of the nodes that int8-static leaves in float.
-        int8_static_notes: why.
-        embedded: what every variant does to uint8 pixels by itself; None where it takes what the network takes.
+        int8_static_notes: notes on that choice.
+        embedded: the preprocessing embedded in every variant; None if variants take the input of the network.
     """
 
     module: nn.Module
@@ -85,19 +85,19 @@ class ExportContext:
 
     @property
     def float_onnx(self) -> Path:
-        """The float ONNX variant of the network, which the quantized ones are made from."""
+        """The float ONNX variant of the network, from which the quantized ones are made."""
         return self.staging / replace(ONNX_FP32, network=self.network).file
 
 
 @dataclass(frozen=True)
 class WrittenFiles:
-    """What was written besides the model.
+    """What was written, besides the model file itself.
 
     Attributes:
-        external_data: path of the file with its large weights, None where they are inside the model's.
+        external_data: path of the file with its large weights, None if they are in the model's file.
         notes: what was quantized, and how.
-        layers: how many layers with weights the network has, None where nobody counted.
-        in_float: names of those that a quantized variant leaves in float.
+        layers: number of layers with weights, None if not counted.
+        in_float: names of those that a quantized variant keeps in float.
     """
 
     external_data: Path | None = None
@@ -108,14 +108,14 @@ class WrittenFiles:
 
 @dataclass(frozen=True)
 class VariantSpec:
-    """How one variant is made.
+    """How one variant is written and verified.
 
     Attributes:
-        tolerance: what it is held to.
+        tolerance: the agreement that it must reach.
         write: writes the model to the given path.
-        quantize: the word of ``--quantize`` that asks for it, None for what is always exported.
+        quantize: the value of ``--quantize`` that requests it, None if it is always exported.
         has_accuracy_target: whether ``--min-agreement`` and ``--min-snr`` apply to it.
-        network: what is written: the original network, or the low-rank one that stands for it.
+        network: which network is written, the original or the low-rank one.
     """
 
     format: Format
@@ -137,7 +137,7 @@ class VariantSpec:
 
     @property
     def may_be_left_out(self) -> bool:
-        """Whether a miss leaves it out; where a float variant of the original misses, the export itself is wrong."""
+        """Whether a miss leaves it out; if a float variant of the original misses, the export itself is wrong."""
         return self.quantize is not None or self.is_low_rank
 
     @property
@@ -147,7 +147,7 @@ class VariantSpec:
 
     @property
     def ranges(self) -> RangesUse:
-        """What ranges of activations, which take real images to compute, are to it."""
+        """Whether it uses ranges of activations, which need real images."""
         return PRECISIONS[self.precision].ranges if self.precision in PRECISIONS else "unused"
 
 
@@ -212,7 +212,7 @@ VARIANTS: tuple[VariantSpec, ...] = (
     VariantSpec("torchscript", "int8-dynamic", INT8_LINEAR, _torchscript_int8_dynamic, "dynamic"),
 )
 
-# The same of the network that --compress makes, for which the gate has its own rule.
+# The same for the network of --compress, for which the gate has its own rule.
 LOW_RANK_VARIANTS = tuple(
     replace(spec, network="lowrank", tolerance=LOW_RANK, has_accuracy_target=False) for spec in VARIANTS
 )
@@ -223,10 +223,10 @@ QUANTIZE_OPTIONS = tuple(dict.fromkeys(spec.quantize for spec in VARIANTS if spe
 def select_variants(
     formats: Collection[str], quantize: Collection[str], *, compress: bool = False
 ) -> tuple[VariantSpec, ...]:
-    """Return the variants of ``formats``: float32 always, the others where ``quantize`` asks for them.
+    """Return the variants of ``formats``: float32 always, the others if ``quantize`` asks for them.
 
     Args:
-        compress: whether each is wanted for the low-rank network too.
+        compress: whether to add each for the low-rank network too.
 
     Raises:
         UsageError: a quantization is not available in any of the formats.

@@ -1,4 +1,4 @@
-"""The least agreement with eager PyTorch that a variant of each precision must show."""
+"""The agreement with eager PyTorch that variants of each precision must reach."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ HALF_ROUNDING = Tolerance(
     tie=0.05,
 )
 
-# 8 bits lose about 6 dB per bit: some 40 dB for one layer. What follows a wrong scale, axis or zero point is below
-# 10 dB. Top-5 sets of close classes change long before the best class does, so they are only a coarse check.
+# 8 bits lose about 6 dB per bit: some 40 dB for one layer. With a wrong scale, axis or zero point it is
+# below 10 dB. Top-5 sets of close classes change long before the best class does, so they are only a coarse check.
 INT8_LINEAR = Tolerance(
     "int8 in the fully connected layers",
     min_snr_db=20,
@@ -44,6 +44,6 @@ INT4_WEIGHTS = Tolerance(
     "int4 weights", min_snr_db=9, min_cosine=0.9, min_top1_agreement=0.9, min_top5_agreement=0.4, tie=0.5
 )
 
-# A network of fewer operations is another network, which keeps the answers and not the scores: it is held to the share
-# of images, or to the accuracy, that the user lets it lose. These bounds only tell it from a broken one.
+# A network with fewer operations is a different one, which keeps the predictions but not the scores: it must reach the
+# agreement or the accuracy that the user requires. These bounds only distinguish it from a broken one.
 LOW_RANK = Tolerance("low rank", min_snr_db=3, min_cosine=0, min_top1_agreement=0.5, min_top5_agreement=0.2)

@@ -1,1 +1,1 @@
-"""Holding every variant against eager PyTorch."""
+"""Comparing every variant with eager PyTorch."""

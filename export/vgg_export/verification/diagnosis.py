@@ -1,4 +1,4 @@
-"""What labelled samples say of the network itself, before it is asked whether its variants agree with it."""
+"""What labelled samples say about the network itself, before its variants are compared with it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "diagnose"]
 
-# A class that is the answer for this share of the images is the answer for nearly all.
+# A class counts as the answer for nearly all images from this share on.
 NEARLY_ALL = 0.9
 
-# Classes that a permuted order of labels is shown by.
+# The number of classes to name as examples of a permuted order.
 EXAMPLES = 3
 
 
 def diagnose(names: Sequence[str], labels: Sequence[str] | None, outputs: NDArray[np.float32]) -> Diagnosis | None:
-    """Return the accuracy of the network on labelled samples and warnings, None where no sample is labelled.
+    """Return the accuracy of the network on labelled samples and warnings, None if no sample is labelled.
 
     Args:
         names: paths of the samples, whose folders are named after labels.
         labels: one per class.
-        outputs: of the network, (samples, classes).
+        outputs: outputs of the network, (samples, classes).
     """
     classes = [] if labels is None else class_of_each(names, labels)
     truth = [index for index in classes if index is not None]
@@ -54,7 +54,7 @@ def diagnose(names: Sequence[str], labels: Sequence[str] | None, outputs: NDArra
 
 
 def describe(diagnosis: Diagnosis) -> list[str]:
-    """Return the accuracy and the warnings for people, one line each."""
+    """Return the accuracy and the warnings as text, one line each."""
     lines = [f"warning: {warning}" for warning in diagnosis.warnings]
     if diagnosis.accuracy is None or diagnosis.low is None or diagnosis.high is None:
         return lines
@@ -68,7 +68,7 @@ def describe(diagnosis: Diagnosis) -> list[str]:
 
 @dataclass(frozen=True)
 class _Judgement:
-    """What is looked at for each warning: arrays of one class index per image."""
+    """The data for the warnings: arrays of one class index per image."""
 
     labels: tuple[str, ...]
     truth: NDArray[np.int64]
@@ -76,7 +76,7 @@ class _Judgement:
     accuracy: Estimate
 
     def chance(self) -> str | None:
-        """Warn where Wilson's interval contains the accuracy of guessing, or lies below it."""
+        """Warn if Wilson's interval contains the accuracy of guessing, or lies below it."""
         chance = 1 / len(self.labels)
         if self.accuracy.interval is None or self.accuracy.interval[0] > chance:
             return None
@@ -86,7 +86,7 @@ class _Judgement:
         )
 
     def one_class(self) -> str | None:
-        """Warn where one class is the answer for nearly all images, and for more than are of it."""
+        """Warn if one class is the answer for nearly all images, and for more of them than belong to it."""
         index = int(np.bincount(self.answers).argmax())
         answer_count, class_count = (int((classes == index).sum()) for classes in (self.answers, self.truth))
         share = accuracy_with_interval((self.answers == index).tolist(), [True] * len(self.truth))
@@ -98,11 +98,10 @@ class _Judgement:
         )
 
     def permuted(self) -> str | None:
-        """Warn where another order of the labels fits the answers far better.
+        """Warn if another order of the labels fits the answers far better.
 
-        The assignment of labels is fitted to one half of the images and judged by the other, and the other way round:
-        with as many classes as images it would fit anything. It is told where its interval lies above that of the
-        accuracy.
+        The assignment of labels is fitted to one half of the images and evaluated on the other, and vice versa: with as
+        many classes as images it would fit anything. It is reported if its interval is above that of the accuracy.
         """
         halves = _alternate_within_classes(self.truth)
         right = np.zeros(len(self.truth), bool)
@@ -118,16 +117,16 @@ class _Judgement:
         )
 
     def _assignment(self, images: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the class that each answer stands for, one to one, so that most of ``images`` are right."""
+        """Return the one-to-one assignment of answers to classes that makes most of ``images`` right."""
         from scipy.optimize import linear_sum_assignment
 
-        counts = np.eye(len(self.labels)) / (2 * len(self.labels))  # where nothing tells, a class stands for itself
+        counts = np.eye(len(self.labels)) / (2 * len(self.labels))  # without evidence a class stands for itself
         np.add.at(counts, (self.answers[images], self.truth[images]), 1)
         assignment: NDArray[np.int64] = linear_sum_assignment(counts, maximize=True)[1]
         return assignment
 
     def _examples(self, assignment: NDArray[np.int64]) -> str:
-        """Name the classes that most images tell to be another."""
+        """Name the classes with the most images of another class."""
         pairs = []
         for answer, true in enumerate(assignment.tolist()):
             classes = self.truth[self.answers == answer]
@@ -138,7 +137,7 @@ class _Judgement:
         return "; ".join(examples[:EXAMPLES]) + "."
 
     def _cause(self, min_accuracy: float) -> str:
-        """Name a usual order that explains the answers as well as the fitted one: accuracy of at least ``least``."""
+        """Name a common order that explains the answers as well as the fitted one, with an accuracy from ``least``."""
         orders = {"alphabetical": sorted(self.labels), "numeric": sorted(self.labels, key=_by_number)}
         for name, order in orders.items():
             indices = np.array([self.labels.index(label) for label in order])
@@ -149,7 +148,7 @@ class _Judgement:
 
 
 def _alternate_within_classes(truth: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Choose every other image of each class."""
+    """Select every other image of each class."""
     mask = np.zeros(len(truth), bool)
     for index in np.unique(truth):
         mask[np.flatnonzero(truth == index)[::2]] = True
@@ -157,6 +156,6 @@ def _alternate_within_classes(truth: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _by_number(label: str) -> list[tuple[int, int, str]]:
-    """Sort numbers inside names by their value: 1, 2, 10."""
+    """A sort key by which numbers in names are ordered by value: 1, 2, 10."""
     parts = re.split(r"(\d+)", label)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

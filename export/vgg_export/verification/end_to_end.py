@@ -1,4 +1,4 @@
-"""End-to-end parity: the same image file through torchvision and eager PyTorch, and through the runtime."""
+"""End-to-end parity: the same image file through torchvision and eager PyTorch and through the runtime."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["EndToEndCheck", "torchvision_preprocess"]
 
 @dataclass(frozen=True)
 class EndToEndCheck:
-    """What torchvision's transforms and eager PyTorch make of the sample files.
+    """The outputs of torchvision's transforms and eager PyTorch for the sample files.
 
     Attributes:
         samples: the images as files.
@@ -40,10 +40,10 @@ class EndToEndCheck:
 
     @classmethod
     def of(cls, plan: Plan, reference: Reference) -> EndToEndCheck:
-        """Run the sample files through torchvision's transforms; of equal pixels eager PyTorch's outputs are known.
+        """Run the sample files through torchvision's transforms; for equal pixels the outputs are already known.
 
         Raises:
-            ParityError: the pixels differ in any bit from those of this project's own preprocessing.
+            ParityError: a pixel differs in any bit from this project's preprocessing.
         """
         samples = reference.samples
         for i, name in enumerate(samples.names):
@@ -59,7 +59,7 @@ class EndToEndCheck:
         """Classify the sample files with every ONNX variant of ``bundle`` and compare the labels.
 
         Returns:
-            by variant, in words, where the best labels agree on fewer files than its tolerance asks for.
+            a message for each variant whose best labels agree on fewer files than its tolerance requires.
         """
         misses = {}
         for variant in manifest.variants:
@@ -74,7 +74,7 @@ class EndToEndCheck:
         for i in range(count := len(self.samples.names)):
             predicted.append(classifier.predict(self.samples.encoded(i), top_k=1)[0].index)
             on_step(f"verifying image bytes to labels of {classifier.variant}", i + 1, count)
-        # The runtime's choice as a one-hot output: comparing it counts ties in the reference as agreement.
+        # The predicted class as a one-hot output, so that ties in the reference count as agreement.
         one_hot = np.eye(self.outputs.shape[1], dtype=np.float32)[predicted]
         agreement = compare(self.outputs, one_hot, self.samples.names, tie=tolerance.tie).top1_agreement_with_ties
         if agreement >= tolerance.min_top1_agreement:
@@ -97,7 +97,7 @@ def torchvision_preprocess(preprocessing: Preprocessing, file: bytes) -> NDArray
     if preprocessing.exif_orientation:
         image = ImageOps.exif_transpose(image)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Palette images with Transparency", UserWarning)  # it is dropped in any case
+        warnings.filterwarnings("ignore", "Palette images with Transparency", UserWarning)  # it is dropped anyway
         image = image.convert("L" if preprocessing.channels == "L" else "RGB")
     if preprocessing.resize is not None:
         size = preprocessing.resize

@@ -1,4 +1,4 @@
-"""Holding every written variant against eager PyTorch: the gate."""
+"""The gate: comparing every written variant with eager PyTorch."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ __all__ = ["Judgement", "judge", "verify_end_to_end", "verify_variants"]
 
 
 def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: OnStep) -> Manifest:
-    """Run every variant below ``staging``, from its file and by its engine, and write the golden samples.
+    """Run every variant in ``staging`` from its file, by its engine, and write the golden samples.
 
     Returns:
         the manifest with the figures; a quantized variant that misses its tolerance, or the accuracy that the user
-        asked for, is removed and recorded as left out.
+        requires, is removed and recorded as left out.
 
     Raises:
         ParityError: a float32 variant misses its tolerance.
@@ -51,10 +51,10 @@ def verify_variants(plan: Plan, manifest: Manifest, reference: Reference, stagin
 
 
 def verify_end_to_end(plan: Plan, manifest: Manifest, reference: Reference, staging: Path, on_step: OnStep) -> Manifest:
-    """Hold the labels of every ONNX variant below ``staging``, from image bytes, against PyTorch with torchvision.
+    """Compare the labels of every ONNX variant in ``staging``, from image bytes, with PyTorch and torchvision.
 
     Returns:
-        the manifest without the quantized variants that miss, which are removed and recorded as left out.
+        the manifest without the quantized variants that miss; they are removed and recorded as left out.
 
     Raises:
         ParityError: a float32 variant misses, or the pixels differ from torchvision's.
@@ -73,7 +73,7 @@ class _Gate:
     on_step: OnStep
 
     def pass_through(self, spec: VariantSpec, variant: Variant) -> Variant | LeftOutVariant:
-        """Return ``variant`` with its figures, or what is recorded of it where it misses."""
+        """Return ``variant`` with its figures, or the record of its miss."""
         try:
             outputs = self.reference.run(spec.name, open_variant(spec, self.staging), self.on_step)
         except ParityError as error:
@@ -86,12 +86,12 @@ class _Gate:
 
 @dataclass(frozen=True)
 class Judgement:
-    """How outputs compare with those of eager PyTorch.
+    """The comparison of outputs with those of eager PyTorch.
 
     Attributes:
-        tolerance: what they are held to.
-        accuracy: on labelled samples, None where there are none.
-        shortfall: what they miss, in words; None where they pass.
+        tolerance: the tolerance that applies.
+        accuracy: on labelled samples, None if there are none.
+        shortfall: what they miss, in words; None if they pass.
     """
 
     figures: ParityFigures
@@ -101,9 +101,9 @@ class Judgement:
 
 
 def judge(plan: Plan, reference: Reference, spec: VariantSpec, outputs: Sequence[NDArray[np.float32]]) -> Judgement:
-    """Hold the ``outputs`` of a variant, in the order of the reference's batches, to what is asked of it.
+    """Compare the ``outputs`` of a variant, in the order of the reference's batches, with its requirements.
 
-    A low-rank variant is held to the accuracy that the user lets it lose, and without labels to the share of answers.
+    A low-rank variant must keep the accuracy, up to the allowed loss, or without labels the share of predictions.
     """
     compress, tolerance = plan.options.compress, spec.tolerance
     truth = classes_from_folders(reference.samples.names, plan.labels)
@@ -120,7 +120,7 @@ def judge(plan: Plan, reference: Reference, spec: VariantSpec, outputs: Sequence
 
 
 def _lost_accuracy(spec: VariantSpec, accuracy: Accuracy, allowed: float) -> str | None:
-    """Say how much accuracy a low-rank variant loses, where that is more points than ``allowed``."""
+    """Return how much accuracy a low-rank variant loses, if that is more points than ``allowed``."""
     lost = 100 * (accuracy.eager - accuracy.variant)
     if lost <= allowed:
         return None
@@ -133,7 +133,7 @@ def _lost_accuracy(spec: VariantSpec, accuracy: Accuracy, allowed: float) -> str
 def _shortfall(
     spec: VariantSpec, tolerance: Tolerance, figures: ParityFigures, accuracy_target: AccuracyTarget
 ) -> str | None:
-    """Say by what ``figures`` miss the variant's tolerance, or what the user asked for; None where they do not."""
+    """Return how ``figures`` miss the variant's tolerance, or the user's target; None if they do not."""
     if misses := figures.misses(tolerance):
         return (
             f"{spec.name} differs from eager PyTorch by more than {tolerance.name}: {'; '.join(misses)} "
@@ -153,7 +153,7 @@ def _miss(
     *,
     hint: str = "Report it with the checkpoint's architecture, or export the other format with `formats`.",
 ) -> LeftOutVariant:
-    """Return what is recorded of a variant that misses; a float variant of the original network ends the export."""
+    """Return the record of a variant that misses; for a float variant of the original network, raise."""
     if not spec.may_be_left_out:
         raise ParityError(f"{reason} No bundle was written.", hint=hint)
     advice = remedies(spec, plan.options, manifest, figures)

@@ -1,4 +1,4 @@
-"""A quantized variant that misses what it is held to: taken out of the bundle, with what to do about it."""
+"""Leaving a variant out of the bundle, with advice on what to do about it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def remove_left_out(manifest: Manifest, left_out: tuple[LeftOutVariant, ...], bu
 def remedies(
     spec: VariantSpec, options: Options, manifest: Manifest, figures: ParityFigures | None = None
 ) -> tuple[str, ...]:
-    """Return what to do about a miss of ``spec``, what helps most first.
+    """Return what to do about a miss of ``spec``, the most effective first.
 
     Args:
-        figures: of the miss; None where it could not be run or compared.
+        figures: the figures that miss; None if it could not be run or compared.
     """
     if spec.is_low_rank:
         return _smaller_compression(spec, manifest)
@@ -71,7 +71,7 @@ def _smaller_compression(spec: VariantSpec, manifest: Manifest) -> tuple[str, ..
     assert compression is not None
     advice = [
         f"calibrate on more images, or on images more like the samples (`calibration` had {len(compression.images)})",
-        "allow it to lose more, with `min_agreement` or, where the samples are labelled, `max_accuracy_drop`",
+        "allow it to lose more, with `min_agreement` or, if the samples are labelled, `max_accuracy_drop`",
     ]
     if macs is not None:
         advice.insert(0, f"`compress={max(1.1, 0.8 * macs / compression.chosen.macs):.1f}`, which compresses less")

@@ -1,4 +1,4 @@
-"""Whether a network ends in logits, in LogSoftmax or in Softmax, told by what it gives."""
+"""Whether a network ends in logits, LogSoftmax or Softmax, judging by its outputs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SUM_TOLERANCE = 1e-3
 def detect_output_kind(outputs: NDArray[np.float32]) -> OutputKind:
     """Return the kind of ``outputs`` (samples, classes) of several different images.
 
-    Rows that lie in 0..1 and sum to one are probabilities; rows whose exponentials do are log-probabilities. A
-    normalization of logits that happens on every sample by chance is not to be expected.
+    Rows in 0..1 that sum to one are probabilities; rows whose exponentials do so are log-probabilities. That logits are
+    normalized like that on every sample by chance is very unlikely.
 
     Raises:
-        ArchitectureError: there is one output only, of which every kind would make a certainty.
+        ArchitectureError: there is only one output, which any kind would turn into a certain prediction.
     """
     if outputs.shape[1] < 2:
         raise ArchitectureError(
@@ -42,7 +42,7 @@ def detect_output_kind(outputs: NDArray[np.float32]) -> OutputKind:
 
 
 def output_assumptions(outputs: NDArray[np.float32], kind: OutputKind) -> tuple[str, ...]:
-    """Return what is taken for granted of ``outputs`` where they could be of a sigmoid per class as well."""
+    """Return what is assumed of ``outputs`` if they might as well come from a sigmoid per class."""
     if kind != "logits" or outputs.min() < 0 or outputs.max() > 1:
         return ()
     return (

@@ -1,4 +1,4 @@
-"""What eager PyTorch answers: the reference that every variant is held to."""
+"""The outputs of eager PyTorch: the reference for every variant."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Reference", "run_eager", "torch_threads"]
 
 
-# 1 is what an edge device runs; 2 and 5 show a batch dimension that was baked in.
+# 1 is what an edge device runs; 2 and 5 reveal a batch dimension that was fixed by mistake.
 BATCH_SIZES = (1, 2, 5)
 
 # Samples that run alone, and how many of the others run at once, for which a linear layer reads its weights once.
@@ -37,7 +37,7 @@ _BATCH_HINT = "Its forward must not turn sizes of tensors into numbers (int(x.sh
 
 @dataclass(frozen=True)
 class Reference:
-    """Batches of samples and what eager PyTorch made of each.
+    """Batches of samples, and the outputs of eager PyTorch for each.
 
     Attributes:
         batches: indices of the samples in each batch.
@@ -51,7 +51,7 @@ class Reference:
 
     @property
     def golden(self) -> tuple[InputArray, NDArray[np.float32]]:
-        """The first batch size's inputs and outputs: one batch where that is fixed, else the first four images."""
+        """The first batch size's inputs and outputs: one batch if that is fixed, else the first four images."""
         count = max(4, len(self.batches[0]))
         outputs = np.concatenate(self.outputs)
         order = [index for batch in self.batches for index in batch]
@@ -70,7 +70,7 @@ class Reference:
         return rows
 
     def run(self, variant: str, run: Run, on_step: OnStep = ignore_steps) -> list[NDArray[np.float32]]:
-        """Return what ``run``, which is the variant of that name, makes of the same batches.
+        """Return the outputs of ``run``, the variant of that name, for the same batches.
 
         Raises:
             ParityError: it fails on a batch, or gives outputs of another shape.
@@ -82,7 +82,7 @@ class Reference:
         return outputs
 
     def compare(self, actual: Sequence[NDArray[np.float32]], *, tie: float = 0.0) -> ParityFigures:
-        """Compare the outputs of a variant, as :meth:`run` gives them, with those of eager PyTorch."""
+        """Compare the outputs of a variant, from :meth:`run`, with those of eager PyTorch."""
         names = [f"{self.samples.names[i]} (batch {len(batch)})" for batch in self.batches for i in batch]
         sizes = sorted({len(batch) for batch in self.batches})
         return compare(np.concatenate(self.outputs), np.concatenate(actual), names, batch_sizes=sizes, tie=tie)
@@ -109,8 +109,8 @@ def run_eager(module: nn.Module, samples: Samples, input_spec: InputSpec, on_ste
 def torch_threads(count: int) -> Iterator[None]:
     """Let PyTorch use ``count`` threads until the block ends.
 
-    Sums in another order differ in their last bits, and PyTorch has one setting for the whole process, which may be
-    left at another number by whatever ran before.
+    Sums in another order differ in their last bits, and PyTorch's setting, one per process, may have been changed
+    before.
     """
     import torch
 
@@ -125,7 +125,7 @@ def torch_threads(count: int) -> Iterator[None]:
 def _rerun(variant: str, run: Run, batch: InputArray, shape: tuple[int, ...]) -> NDArray[np.float32]:
     try:
         output = run(batch)
-    except Exception as error:  # whatever its engine raises
+    except Exception as error:  # its engine may raise anything
         raise ParityError(
             f"{variant} fails on a batch of {len(batch)}, which eager PyTorch takes: {first_line(error)}.",
             hint=_BATCH_HINT,

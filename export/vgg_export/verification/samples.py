@@ -1,4 +1,4 @@
-"""The images that parity is measured on: real ones where given, else image-like noise."""
+"""The images that parity is measured on: real ones if the user gave any, else image-like noise."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ NOISE_SAMPLES = 5
 
 @dataclass(frozen=True)
 class Samples:
-    """Images as files and as pixels; float32 is made of a few at a time, so that thousands fit into memory.
+    """Images as files and as pixels; only a few at a time are float32, so that thousands fit into memory.
 
     Attributes:
         names: one per image.
-        files: of each image, or its encoded bytes.
+        files: path of each image, or its encoded bytes.
         pixels: uint8 (images, height, width, channels), before scaling and normalizing.
         takes_pixels: whether the variants take ``pixels``; the network takes float32.
-        real: whether they are photographs that the user gave.
+        real: whether they are images of the user's.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,7 @@ class Samples:
         return np.stack([self.preprocessing.normalize(self.pixels[i]) for i in indices])
 
     def inputs(self, indices: Iterable[int]) -> InputArray:
-        """Return the same images as the variants take them: as planes, or as uint8 pixels."""
+        """Return some images as the variants take them: as planes, or as uint8 pixels."""
         return self.pixels[list(indices)] if self.takes_pixels else self.planes(indices)
 
     def encoded(self, index: int) -> bytes:
@@ -61,7 +61,7 @@ class Samples:
 
 
 def real_samples(selection: ImageSelection, preprocessing: Preprocessing, input_spec: InputSpec) -> Samples:
-    """Return the chosen images for variants that take ``input_spec``.
+    """Return the selected images for variants that take ``input_spec``.
 
     Raises:
         ImageError: one of them is unreadable.
@@ -75,7 +75,7 @@ def real_samples(selection: ImageSelection, preprocessing: Preprocessing, input_
 def pink_noise_samples(preprocessing: Preprocessing, input_spec: InputSpec, *, seed: int) -> Samples:
     """Return seeded images whose amplitude falls as 1/f, as that of photographs does, encoded as PNG.
 
-    White noise alone would hide errors: after the first pooling layers nothing of it is left but its mean.
+    White noise would hide errors: after the first pooling layers only its mean is left.
     The spectrum of natural scenes: D. J. Field, J. Opt. Soc. Am. A 4 (1987), 2379-2394.
     """
     from PIL import Image
@@ -114,7 +114,7 @@ def _samples(
 
 
 def _stored_size(preprocessing: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:
-    """A size for the noise image that makes resizing and cropping do some work and end in the network's own size."""
+    """A size of the noise image for which resizing and cropping have an effect and give the network's size."""
     if preprocessing.output_size is not None:
         return size[0] * 5 // 4, size[1] * 3 // 2
     return size if preprocessing.resize is None else (size[0] * 2, size[1] * 2)

@@ -1,1 +1,1 @@
-"""Writing a bundle whole or not at all: its variants, its report, its ranking."""
+"""Writing a bundle: variants, calibration, ranking, report."""

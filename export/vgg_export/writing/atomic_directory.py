@@ -1,4 +1,4 @@
-"""Writing a directory whole or not at all."""
+"""Writing a directory atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vgg_runtime.errors import BundleError, MissingCapabilityError, UsageError
 
 __all__ = ["check_destination", "staged_directory"]
 
-# The destination cannot be what was asked, or there is no room left for it.
+# The destination is not writable, or the disk is full.
 _REFUSALS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG),
@@ -28,7 +28,7 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
     """Refuse a ``destination`` that must not be replaced.
 
     Raises:
-        UsageError: something is there and ``overwrite`` is not set, or what is there is not a bundle, or holds more.
+        UsageError: it exists and ``overwrite`` is not set, or it is not a bundle, or holds other files too.
     """
     if not os.path.lexists(destination):
         return
@@ -48,7 +48,7 @@ def check_destination(destination: Path, *, overwrite: bool) -> None:
 
 
 def _require_only_bundle_files(destination: Path) -> None:
-    """A bundle that is replaced is deleted with all that lies in it, so its manifest must account for all of that."""
+    """A bundle that is replaced is deleted with all its contents, so its manifest must list all of them."""
     try:
         extra_files = read_bundle(destination).unexpected_files()
     except BundleError as error:
@@ -65,9 +65,9 @@ def _require_only_bundle_files(destination: Path) -> None:
 
 @contextmanager
 def staged_directory(destination: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary sibling of ``destination`` to fill, and put it in its place when the block ends well.
+    """Yield a temporary sibling of ``destination`` to fill, which replaces it if the block succeeds.
 
-    A reader sees what was there before or the whole new directory. When the block raises, nothing is left.
+    Readers see the old directory or the complete new one. If the block raises, nothing is left behind.
 
     Raises:
         UsageError: as :func:`check_destination`.
@@ -95,7 +95,7 @@ def _refusals(destination: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None and error.errno not in _REFUSALS:
             raise
-        # numpy's short write on a full disk carries a text and no number.
+        # numpy's error about a short write on a full disk has a text but no errno.
         raise MissingCapabilityError(
             f"the bundle cannot be written to {destination}: {error.strerror or error}; nothing was changed.",
             hint="Give a path to `output` that can be written to and has room.",
@@ -108,7 +108,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _give_usual_permissions(directory: Path) -> None:
-    """Undo that mkdtemp makes a directory private; a bundle has the permissions that any new directory gets."""
+    """Give the directory, private after mkdtemp, the permissions of any new directory."""
     mask = os.umask(0)
     os.umask(mask)
     directory.chmod(0o777 & ~mask)
@@ -116,7 +116,7 @@ def _give_usual_permissions(directory: Path) -> None:
 
 def _flush_to_disk(directory: Path, *, recursive: bool = True) -> None:
     if sys.platform == "win32":
-        return  # directories cannot be opened there
+        return  # directories cannot be opened on this system
     paths = [directory, *directory.rglob("*")] if recursive else [directory]
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
@@ -127,11 +127,11 @@ def _flush_to_disk(directory: Path, *, recursive: bool = True) -> None:
 
 
 def _put_in_place(staging: Path, destination: Path) -> None:
-    """Rename ``staging`` to ``destination``; what was there ends up at ``staging``."""
+    """Rename ``staging`` to ``destination``; an old directory there ends up at ``staging``."""
     if not destination.exists():
         _rename_to_new(staging, destination)
     elif not _exchange(staging, destination):
-        # No system call swaps two directories here: for an instant there is none at the destination.
+        # Without a system call that swaps two directories, the destination is missing for an instant.
         aside = staging.with_suffix(".replaced")
         destination.rename(aside)
         staging.rename(destination)

@@ -1,4 +1,4 @@
-"""Calibration as a step of the export: images, ranges, what stays in float, and the record of it for the manifest."""
+"""Calibration as a step of the export: images, ranges, layers in float, and the record for the manifest."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ["CalibrationResult", "calibrate", "read_images"]
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """What calibration found.
+    """The result of calibration.
 
     Attributes:
         context: target, ranges of every activation, and the weights that replace the model's own.
         in_float: names of the nodes that int8-static leaves in float to reach its goal.
-        notes: on how int8-static reaches it.
-        record: of all this, for the manifest.
+        notes: notes on how int8-static reaches it.
+        record: the record for the manifest.
     """
 
     context: QuantizationContext
@@ -54,18 +54,18 @@ def calibrate(
     held_out: Reference | None,
     on_step: OnStep,
 ) -> CalibrationResult:
-    """Run the float model over the images; find ranges, each layer's sensitivity, and what stays in float.
+    """Run the float model on the images; find ranges, the sensitivity of layers, and those that stay in float.
 
     Args:
         model_digests: SHA-256 of each file of the model.
-        images: of which those for ranges are the first, where no number was asked for and compression takes more.
+        images: the first of them are for ranges, if no number was asked for and compression takes more.
         batch_size: images that the model takes at once.
-        tolerance: what int8-static is held to.
-        held_out: eager PyTorch on the images that it is judged by; None where nothing is verified.
+        tolerance: the tolerance of int8-static.
+        held_out: eager PyTorch on the images of the gate; None if nothing is verified.
     """
     if options.calibration.size is None:
         images, _ = images.split(CALIBRATION_SIZE)
-    # Images whose ranges were taken flatter the result: the choice of what stays in float is made on others.
+    # The images that gave the ranges would flatter the result, so the layers in float are chosen on others.
     range_images, evaluation_images = images.split(len(images) - (max(1, len(images) // 4) if len(images) > 1 else 0))
     ranges = cached_ranges(
         float_onnx,
@@ -105,7 +105,7 @@ def read_images(plan: Plan, on_step: OnStep, on_note: OnNote) -> CalibrationImag
         on_note: called with a line of text for each image that was skipped.
 
     Raises:
-        CalibrationError: the images are refused, or too few for what is asked.
+        CalibrationError: the images are refused, or there are too few.
     """
     selection = plan.images.calibration
     assert selection is not None

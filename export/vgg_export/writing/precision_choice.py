@@ -1,4 +1,4 @@
-"""What int8-static is made of: every layer in 8 bits where that is good enough, else compensated, else partly float."""
+"""The composition of int8-static: all layers in 8 bits if that is good enough, else compensated, else partly float."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["PrecisionChoice", "choose_precision"]
 # Images that each layer's sensitivity and its inputs are measured on, and that the choice is evaluated on.
 SENSITIVITY_IMAGES, EVALUATION_IMAGES = 16, 64
 
-# Each by twice as much as the one before: what misses after them misses for another reason.
+# Each raise is twice the one before: a miss after that many has another cause.
 MAX_RAISES = 4
 
 
@@ -38,10 +38,10 @@ class PrecisionChoice:
 
     Attributes:
         context: ranges, and the weights that replace the model's own.
-        sensitivity: of each layer: what quantizing it alone costs.
+        sensitivity: of each layer, quantized by itself.
         in_float: names of the nodes that int8-static leaves in float.
-        notes: what was changed from every layer in 8 bits, rounded to the nearest level, and what it brought.
-        snr_db: of int8-static on the evaluation images in dB; None where the goal was not reached on them.
+        notes: the differences from plain int8, with every layer rounded to the nearest level, and their effect.
+        snr_db: of int8-static on the evaluation images in dB; None if the goal was not reached on them.
     """
 
     context: QuantizationContext
@@ -52,7 +52,7 @@ class PrecisionChoice:
 
     @property
     def int8_static(self) -> QuantizationContext:
-        """What int8-static is quantized by; other variants leave no layer in float."""
+        """The context of int8-static; other variants keep no layer in float."""
         return replace(self.context, in_float=self.in_float)
 
 
@@ -68,16 +68,16 @@ def choose_precision(
     all_layers: bool,
     on_step: OnStep,
 ) -> PrecisionChoice:
-    """Quantize the float model, and do more where it misses ``goal``: first compensate, then leave layers in float.
+    """Quantize the float model, and do more if it misses ``goal``: first compensate, then leave layers in float.
 
-    The choice is made by the evaluation images alone. Those held out only tell when to stop: as long as they miss the
-    goal, more is asked for on the evaluation images.
+    The choice depends only on the evaluation images. Those held out only decide when to stop: as long as they miss the
+    goal, it is raised on the evaluation images.
 
     Args:
         context: target, and ranges of every activation.
-        calibration: images that the ranges come from.
-        evaluation: other images, which decide; where there are none, nothing is evaluated or changed.
-        held_out: eager PyTorch on the images of the gate; None where nothing is verified.
+        calibration: the images that gave the ranges.
+        evaluation: other images, which decide; without them nothing is evaluated or changed.
+        held_out: eager PyTorch on the images of the gate; None if nothing is verified.
         batch_size: images that the model takes at once.
         all_layers: whether every layer has to be in 8 bits.
     """
@@ -98,7 +98,7 @@ def choose_precision(
 
 
 class _Search:
-    """Finds the least that has to be done to a network, by what it brings on the evaluation images."""
+    """Finds the smallest change to a network that is sufficient on the evaluation images."""
 
     def __init__(
         self,
@@ -119,9 +119,9 @@ class _Search:
         self._sensitivity: dict[bool, list[LayerSensitivity]] = {}
 
     def reach(self, goal: Goal) -> PrecisionChoice | None:
-        """Return the least that reaches ``goal``: nothing, compensated rounding, or layers in float as well.
+        """Return the smallest change that reaches ``goal``: none, compensated rounding, or layers in float as well.
 
-        None where only all layers in float would reach it, or where none may be.
+        None if that would need all layers in float, or if none may be.
         """
         self._on_step("evaluating 8 bits in every layer")
         choice = self._nearest
@@ -143,7 +143,7 @@ class _Search:
         return self._trials.evaluate_held_out(choice.int8_static, held_out)
 
     def snr_db(self, choice: PrecisionChoice) -> float:
-        """Return what ``choice`` gives on the evaluation images, in dB."""
+        """Return the signal-to-noise ratio of ``choice`` on the evaluation images, in dB."""
         return self._evaluate(choice).decibels
 
     def sensitivity(self, context: QuantizationContext) -> list[LayerSensitivity]:
@@ -158,7 +158,7 @@ class _Search:
 
     @cached_property
     def _compensated(self) -> PrecisionChoice:
-        """Every layer in 8 bits with compensated weights, where they are better than the nearest ones."""
+        """Every layer in 8 bits with compensated weights, if these are better than the nearest levels."""
         self._on_step("compensating the rounding of the weights")
         context = self._nearest.context
         moments = measure_input_moments(self._float_onnx, self._batches)
@@ -193,7 +193,7 @@ class _Search:
 
 
 def _until_held_out_pass(search: _Search, choice: PrecisionChoice, goal: Goal, held_out: Reference) -> PrecisionChoice:
-    """Ask for more on the evaluation images until those held out reach ``goal``, or nothing more can be done."""
+    """Raise the goal on the evaluation images until those held out reach ``goal``, or nothing more can be done."""
     first = choice
     for raises in range(MAX_RAISES):
         figures = search.evaluate_held_out(choice, held_out)
@@ -201,7 +201,7 @@ def _until_held_out_pass(search: _Search, choice: PrecisionChoice, goal: Goal, h
             break
         step_db = goal.step_db(figures) * 2**raises
         while (more := search.reach(goal.with_margin().with_min_snr(search.snr_db(choice) + step_db))) is None:
-            step_db /= 2  # that much is out of reach
+            step_db /= 2  # that raise is out of reach
             if step_db < MARGIN_DB:
                 return choice
         choice = more

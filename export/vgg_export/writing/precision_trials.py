@@ -1,4 +1,4 @@
-"""int8-static on trial: quantized in different ways, and run on the images that decide and on those held out."""
+"""Trials of int8-static: quantized in different ways, and run on the evaluation images and on those held out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trials"]
 
-# Without its layouts, by which no output changes.
+# Without its layouts, which do not change the outputs.
 INT8_STATIC = replace(PRECISIONS["int8-static"], layouts=())
 
 
@@ -52,9 +52,9 @@ class Trials:
         return self._figures[key]
 
     def evaluate_held_out(self, context: QuantizationContext, held_out: Reference) -> ParityFigures:
-        """Compare it with eager PyTorch on the images held out: the lower agreement of all rows and of one per image.
+        """Compare it with eager PyTorch on the images held out, by the lower agreement of all rows or one per image.
 
-        The gate goes by the first, the check from image bytes to labels by the second.
+        The gate uses the first, the check from image bytes to labels the second.
         """
         with self._quantized(context) as run:
             outputs = [run(held_out.samples.planes(batch)) for batch in held_out.batches]

@@ -1,4 +1,4 @@
-"""Which variant to take on this machine: the measurement and the ranking of ``vgg-bench``, kept short."""
+"""The recommended variant on this machine, by a short run of the measurement and ranking of ``vgg-bench``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vgg_runtime.errors import VggDeployError
 
 __all__ = ["SCHEDULE", "read_results", "time_variants", "verdicts_by_variant"]
 
-# As many rounds as a bootstrap interval takes, each of them short.
+# As many rounds as a bootstrap interval needs, each of them short.
 SCHEDULE = Schedule(rounds=6, seconds=0.05, min_calls=2, max_calls=50)
 
-# What each format is timed on: the backend that users get without asking for one.
+# The backend that each format is timed on, which is the default.
 BACKENDS = {"onnx": "onnxruntime", "torchscript": "torchscript"}
 
 
@@ -28,7 +28,7 @@ def time_variants(bundle: Path, manifest: Manifest, on_step: OnStep = ignore_ste
     """Time every variant of ``bundle`` on the CPU, one process each, in turns: one image, or the fixed batch size.
 
     Raises:
-        VggDeployError: a process that measures fails; the message holds what it said.
+        VggDeployError: a measuring process fails; the message has its reason.
         KeyboardInterrupt: the user ended it.
     """
     backends = list(dict.fromkeys(BACKENDS[variant.format] for variant in manifest.variants))
@@ -54,10 +54,10 @@ def verdicts_by_variant(results: Results) -> dict[str, Assessment]:
 
 
 def read_results(bundle: Bundle) -> Results | None:
-    """Return what was measured when ``bundle`` was written, None where nothing was.
+    """Return the measurements from when ``bundle`` was written, None if there are none.
 
     Raises:
-        UsageError: it was written by a release that measured in another way.
+        UsageError: they are from a release with another schema.
     """
     file = bundle.path(MEASURED)
     return Results.parse(file.read_bytes(), source=str(file)) if file.exists() else None

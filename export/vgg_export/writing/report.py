@@ -1,4 +1,4 @@
-"""``report.md``: what a person wants to know about a bundle."""
+"""``report.md``: a bundle described for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["report"]
 def report(
     manifest: Manifest, samples: Samples, results: Results | None, search: PreprocessingSearch | None = None
 ) -> str:
-    """Return the report as Markdown; ``results`` are None where nothing was timed."""
+    """Return the report as Markdown; ``results`` are None if nothing was timed."""
     sections = [_heading(manifest), _variants(manifest), _parity_note(manifest, samples)]
     if results is not None and results.measured:
         sections.append(_verdicts(results))
@@ -70,7 +70,7 @@ def _heading(manifest: Manifest) -> str:
 
 
 def _variants(manifest: Manifest) -> str:
-    # Of five classes or fewer the five best are all of them.
+    # With five classes or fewer, the five best are all of them.
     has_top5 = manifest.output.classes > 5
     rows = [
         "## Variants",
@@ -189,7 +189,7 @@ def _calibration(calibration: Calibration) -> str:
 
 
 def _compression(compression: Compression, macs: int | None) -> str:
-    """The curve that the network was chosen from, so that another point of it can be asked for."""
+    """The curve that the network was chosen from, so that the user can request another point."""
     choice = compression.chosen
     rows = [
         "## Compression",
@@ -230,7 +230,7 @@ def _preprocessing_search(search: PreprocessingSearch) -> str:
 
 
 def _listed(sections: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the sections by their titles, without those that have no line."""
+    """Return the sections by their titles, without empty ones."""
     return [f"## {title}\n\n{_list(lines)}" for title, lines in sections.items() if lines]
 
 

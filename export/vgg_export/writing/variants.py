@@ -1,4 +1,4 @@
-"""Writing every variant of a plan into the staging directory, calibrating on the way where one of them asks for it."""
+"""Writing every variant of a plan into the staging directory, with calibration if one of them needs it."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def write_variants(
     """Write the files of every variant of ``plan`` below ``staging``.
 
     Args:
-        manifest: what is known so far; this much travels inside the files.
-        reference: eager PyTorch on the images held out, which int8-static has to reach where it is verified.
+        manifest: the manifest so far, which is written into the files.
+        reference: eager PyTorch on the images held out, which int8-static has to agree with if it is verified.
         on_note: called with a line of text for each calibration image that was skipped.
 
     Returns:
-        the manifest with the variants, and with the calibration where there was one.
+        the manifest with the variants, and with the calibration if there was one.
 
     Raises:
         ArchitectureError: PyTorch cannot trace the network.
-        CalibrationError: it cannot be quantized as asked, or the calibration images are refused.
+        CalibrationError: it cannot be quantized as requested, or the calibration images are refused.
     """
     writer = _Writer(plan, reference, on_step, on_note)
     context = ExportContext(
@@ -78,13 +78,13 @@ def write_variants(
         low_rank_variants, low_rank_calibration = writer.write(low_rank)
         variants |= low_rank_variants
         compression = replace(compressed.record, calibration=low_rank_calibration)
-    # Only now: quantizers read the float variant as it came from the network.
+    # Only now, because quantizers read the original float variant.
     finished = tuple(_embedded(variant, context, manifest.input) for variant in variants.values())
     return replace(manifest, variants=finished, calibration=calibration, compression=compression)
 
 
 class _Writer:
-    """Writes the variants of one network after the other, with calibration images that are read once."""
+    """Writes the variants of one network after the other, reading calibration images once."""
 
     def __init__(self, plan: Plan, reference: Reference, on_step: OnStep, on_note: OnNote) -> None:
         self._plan = plan
@@ -97,7 +97,7 @@ class _Writer:
         return read_images(self._plan, self._on_step, self._on_note)
 
     def write(self, context: ExportContext) -> tuple[dict[VariantSpec, Variant], Calibration | None]:
-        """Write the variants of ``context.network``; return them, with their calibration where one takes ranges."""
+        """Write the variants of ``context.network``; return them, and their calibration if one needs ranges."""
         variants: dict[VariantSpec, Variant] = {}
         calibration = None
         for spec in (spec for spec in self._plan.variant_specs if spec.network == context.network):
@@ -108,7 +108,7 @@ class _Writer:
         return variants, calibration
 
     def compress(self) -> CompressedNetwork:
-        """Make the low-rank network that stands for the original."""
+        """Create the low-rank network that replaces the original."""
         plan, options = self._plan, self._plan.options.compress
         assert options.speedup is not None
         return compress(
@@ -123,9 +123,9 @@ class _Writer:
         )
 
     def _calibrated(self, context: ExportContext, float_onnx: Variant) -> tuple[ExportContext, Calibration]:
-        """Return the context with ranges of activations, for the variants written from now on, and their record."""
+        """Return the context with ranges of activations, for the following variants, and their record."""
         int8_static = next((spec for spec in self._plan.variant_specs if spec.has_accuracy_target), None)
-        # A low-rank network is quantized so that it gives its own answers; the gate compares them with the original's.
+        # A low-rank network is quantized to keep its own predictions; the gate compares them with the original's.
         is_held_to_eager = self._plan.options.verify and int8_static is not None and context.network == "original"
         calibrated = calibrate(
             context.float_onnx,
@@ -186,7 +186,7 @@ def _write(spec: VariantSpec, context: ExportContext) -> Variant:
 
 
 def _embedded(variant: Variant, context: ExportContext, input_spec: InputSpec) -> Variant:
-    """Return ``variant`` with preprocessing in its ONNX file, where that is asked for; TorchScript has it already."""
+    """Return ``variant`` with preprocessing in its ONNX file, if that is asked for; TorchScript has it already."""
     if context.embedded is None or variant.format != "onnx":
         return variant
     file = context.staging / variant.file

@@ -1,1 +1,1 @@
-"""``--preprocess find``: the preprocessing that labelled samples show."""
+"""``--preprocess find``: the preprocessing found on labelled samples."""

@@ -1,4 +1,4 @@
-"""What ``--preprocess find`` tries: the presets, other usual scalings and the samples' own statistics."""
+"""The candidates of ``--preprocess find``: presets, other common scalings and the statistics of the samples."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Size = tuple[int, int]
 # The fields resize and crop of a Preprocessing.
 Geometry = tuple[int | Size | None, Size | None]
 
-# Scalings that no preset has, for images squashed to the network's size. "caffe" is what the VGGs came with
-# (K. Simonyan, A. Zisserman, 2014) and what Keras' mode "caffe" does: ImageNet's means of 0..255, in the order BGR.
+# Scalings that no preset has, for images squashed to the network's size. "caffe" is that of the
+# original VGGs (K. Simonyan, A. Zisserman, 2014) and of Keras' mode "caffe": ImageNet's means of 0..255, in BGR order.
 UNSCALED = (
     ("caffe", Preprocessing("BGR", divide_by=1.0, mean=(103.939, 116.779, 123.68))),
     ("0..255", Preprocessing("RGB", divide_by=1.0)),
     ("0..255", Preprocessing("L", divide_by=1.0)),
 )
 
-# The name of the normalization by the samples' own mean and standard deviation.
+# The name of the normalization by the samples' mean and standard deviation.
 OWN = "samples' statistics"
 
-# Five grey levels: statistics as near as this to those of a known candidate are the same ones, estimated.
+# Five grey levels: statistics this close to those of a known candidate are an estimate of the same.
 NEAR = 0.02
 
 
@@ -41,8 +41,9 @@ class Candidate:
     """One way to preprocess images.
 
     Attributes:
-        names: what it is called: rows of the tables, with what differs from them; several where they are one.
-        inverted: the network is given 255 - x. A Preprocessing has no such step: this can be told but not exported.
+        names: its names, from rows of the tables and differences from them; several if they are equivalent.
+        inverted: whether the network gets 255 - x. A Preprocessing has no such step, so this can be reported but not
+            exported.
     """
 
     names: tuple[str, ...]
@@ -54,16 +55,16 @@ class Candidate:
         return self.preprocessing.resize, self.preprocessing.crop
 
     def with_suffix(self, suffix: str) -> Candidate:
-        """Return the same under each of its names and ``suffix``."""
+        """Return the same candidate with ``suffix`` added to its names."""
         return replace(self, names=tuple(f"{name} {suffix}" for name in self.names))
 
     def also_named(self, names: Sequence[str]) -> Candidate:
-        """Return the same under ``names`` too."""
+        """Return the same candidate with further ``names``."""
         return replace(self, names=(*self.names, *names))
 
 
 def squashed(size: Size) -> Geometry:
-    """Resize both sides to ``size`` (height, width), whatever the proportions of the image are."""
+    """Resize both sides to ``size`` (height, width), whatever the proportions of the image."""
     return size, None
 
 
@@ -80,7 +81,7 @@ def own_statistics(pixels: NDArray[np.uint8]) -> Preprocessing | None:
         pixels: (images, height, width, channels), RGB or L.
 
     Returns:
-        The normalization without a geometry; None where a channel has one value only.
+        the normalization without a geometry; None if a channel has only one value.
     """
     channels = pixels.shape[3]
     counts = sum(
@@ -100,16 +101,16 @@ def own_statistics(pixels: NDArray[np.uint8]) -> Preprocessing | None:
 def candidates(size: Size, channels: int, own: Preprocessing | None, *, distorted: bool) -> list[Candidate]:
     """Return the candidates for a network that takes ``channels`` planes of ``size`` (height, width).
 
-    They come in the order of the tables, which is from usual to less usual: presets first, each in its own geometry
-    and order of channels before others.
+    They are in the order of the tables, from common to less common: presets first, each in its own geometry and order
+    of channels before others.
 
     Args:
-        own: normalization by the samples' own statistics, None where there is none.
-        distorted: whether squashing changes the proportions of any sample, so that every candidate is tried cropped
-            and squashed. Else only imagenet is: its crop cuts an eighth off square images too.
+        own: normalization by the statistics of the samples, None if there is none.
+        distorted: whether squashing changes the proportions of any sample, so that every candidate is tried both
+            cropped and squashed. Otherwise only imagenet is, whose crop cuts an eighth off square images too.
 
     Raises:
-        PreprocessingError: no image is preprocessed to that many channels.
+        PreprocessingError: images cannot be preprocessed to that many channels.
     """
     return [
         variant
@@ -120,7 +121,7 @@ def candidates(size: Size, channels: int, own: Preprocessing | None, *, distorte
 
 
 def _rows(size: Size, channels: int, own: Preprocessing | None) -> list[Candidate]:
-    preset("plain", size, channels)  # raises where no preset fits
+    preset("plain", size, channels)  # raises if no preset fits
     presets = [(name, make(size, channels)) for name, (make, _) in PRESETS.items()]
     others = [(name, replace(scaling, resize=size)) for name, scaling in UNSCALED]
     rows = [
@@ -158,7 +159,7 @@ def _with_geometry(row: Candidate, geometry: Geometry, name: str) -> Candidate:
 
 
 def _orders(row: Candidate) -> Iterator[Candidate]:
-    """The order of channels as it is, and the other one, each channel with its own mean and standard deviation."""
+    """Both orders of the channels, each channel with its own mean and standard deviation."""
     yield row
     usual = row.preprocessing
     order: Channels = "RGB" if usual.channels == "BGR" else "BGR"
@@ -172,5 +173,5 @@ def _inverted(row: Candidate) -> Iterator[Candidate]:
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
-    """Four decimals, as such statistics are usually given."""
+    """Round to four decimals, as usual for such statistics."""
     return tuple(round(float(value), 4) for value in values)

@@ -1,4 +1,4 @@
-"""What ``--preprocess find`` tells: the table of what was tried, what is taken for granted, or why none is chosen."""
+"""The report of ``--preprocess find``: the table of candidates, the assumptions, or why none is chosen."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["HEADINGS", "findings", "require_clear", "table_as_text", "table_rows
 
 HEADINGS = ("preprocessing", "accuracy", "95 % interval", "points below the best", "")
 
-# Candidates that a refusal writes out for the user to choose from.
+# The number of candidates that a refusal offers to the user.
 CHOICES = 4
 
 
 def require_clear(search: PreprocessingSearch) -> None:
-    """Refuse to choose where the samples do not show which preprocessing is right.
+    """Refuse to choose if the samples do not show which preprocessing is right.
 
     Raises:
-        PreprocessingError: no candidate is better than chance, several may be the best, or only those that invert the
-            images.
+        PreprocessingError: no candidate is better than chance, several may be the best, or only an inversion of the
+            images is.
     """
     if not search.beats_chance:
         problem = (
@@ -50,11 +50,11 @@ def require_clear(search: PreprocessingSearch) -> None:
 
 
 def findings(search: PreprocessingSearch, *, sample_count: int, held_out: bool) -> Iterator[str]:
-    """Yield what the export takes for granted after a search that is clear, in lines of text.
+    """Yield the assumptions of the export after a clear search, as lines of text.
 
     Args:
-        sample_count: samples that the export is verified on.
-        held_out: whether none of them was searched with.
+        sample_count: number of samples that the export is verified on.
+        held_out: whether none of them was used for the search.
     """
     best, runner_up = search.best, search.runner_up
     rival = "" if runner_up is None else f"; next: {runner_up.name}, {runner_up.accuracy.value:.1%}"
@@ -89,7 +89,7 @@ def table_rows(search: PreprocessingSearch) -> list[tuple[str, ...]]:
 
 
 def table_as_text(search: PreprocessingSearch) -> list[str]:
-    """Return the table as lines for a terminal."""
+    """Return the table as lines of text."""
     rows = [HEADINGS, *table_rows(search)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -101,7 +101,7 @@ def _percentages(estimate: Estimate) -> str:
 
 
 def _choices(search: PreprocessingSearch) -> list[str]:
-    """The options that choose the most accurate candidates; inverted ones have none."""
+    """The options that select the most accurate candidates; there are none for inverted ones."""
     rivals = [trial for trial in search.contenders if not trial.inverted]
     return [_option(trial) for trial in rivals[:CHOICES]]
 
@@ -114,7 +114,7 @@ def _option(trial: Trial) -> str:
 
 
 def _as_file(preprocessing: Preprocessing) -> str:
-    """Return what a JSON file for --preprocess says to mean ``preprocessing``."""
+    """Return ``preprocessing`` as the contents of a JSON file for --preprocess."""
     description = {
         field.name: to_json(value)
         for field in fields(preprocessing)

@@ -1,4 +1,4 @@
-"""Which of several ways to preprocess is clearly the most accurate: paired comparisons on the same images."""
+"""Ranking of preprocessing candidates by paired comparisons on the same images."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Trial:
     """One candidate on the labelled images.
 
     Attributes:
-        names: what it is called; several where candidates do the same to the images.
-        inverted: whether the network was given 255 - x, which no Preprocessing does.
+        names: its names; several if candidates are equivalent for these images.
+        inverted: whether the network got 255 - x, which no Preprocessing does.
         accuracy: share of right answers, 0 to 1, with its Wilson interval.
         lead: accuracy of the best candidate minus this one's, with its 95 % interval for paired proportions.
-        p_value: of McNemar's exact test that both are equally accurate, corrected by Holm for all that was compared
-            with the best.
-        outcome: "same answers" are the best one's on every image; "worse" is a ``p_value`` below SIGNIFICANCE.
+        p_value: of McNemar's exact test of equal accuracy, with Holm's correction for the number of comparisons with
+            the best.
+        outcome: "same answers" means those of the best on every image; "worse" a ``p_value`` below SIGNIFICANCE.
     """
 
     names: tuple[str, ...]
@@ -55,14 +55,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class PreprocessingSearch:
-    """What a search has shown.
+    """The result of a search.
 
     Attributes:
         images: labelled images that every candidate was tried on.
-        trials: by accuracy; of equal ones, the more usual comes first.
+        trials: sorted by accuracy; of equal ones, the more common comes first.
         common_class: label of the most frequent class among the images.
-        chance: its share: the accuracy of a network that always answers it.
-        chance_p_value: as those of the trials, of the best candidate against always answering that class.
+        chance: its share, which is the accuracy of a network that always predicts it.
+        chance_p_value: as for the trials, of the best candidate against always predicting that class.
     """
 
     images: int
@@ -77,7 +77,7 @@ class PreprocessingSearch:
 
     @property
     def runner_up(self) -> Trial | None:
-        """The most accurate candidate with other answers than the best."""
+        """The most accurate candidate whose answers differ from the best."""
         return next((trial for trial in self.trials if trial.outcome in ("not told apart", "worse")), None)
 
     @property
@@ -86,12 +86,12 @@ class PreprocessingSearch:
 
     @property
     def contenders(self) -> tuple[Trial, ...]:
-        """The best and what is not told apart from it: one where the search is clear."""
+        """The best and those not told apart from it: one if the search is clear."""
         return tuple(trial for trial in self.trials if trial.outcome in ("best", "not told apart"))
 
     @property
     def same_answers(self) -> tuple[Trial, ...]:
-        """The candidates that cannot be told from the best by any of the images."""
+        """The candidates that no image distinguishes from the best."""
         return tuple(trial for trial in self.trials if trial.outcome == "same answers")
 
 
@@ -103,16 +103,16 @@ def rank_answers(
 ) -> PreprocessingSearch:
     """Compare the most accurate candidate with every other one, and with a network that ignores the image.
 
-    Holm's step-down procedure (Scandinavian Journal of Statistics 6 (1979), 65-70) holds the probability of calling
-    any of them worse that is not to SIGNIFICANCE.
+    Holm's step-down procedure (Scandinavian Journal of Statistics 6 (1979), 65-70) limits the probability of
+    wrongly calling any of them worse to SIGNIFICANCE.
 
     Args:
-        candidates: from usual to less usual: of equally accurate candidates, the first counts as the best.
-        answers: for each candidate the class (images,) that the network gives.
+        candidates: from common to less common: of equally accurate candidates, the first counts as the best.
+        answers: for each candidate, the predicted class of each image (images,).
         truth: class of each image.
     """
     accuracies = [accuracy_with_interval(answer.tolist(), truth) for answer in answers]
-    best = max(range(len(candidates)), key=lambda i: accuracies[i].value)  # the first of equals
+    best = max(range(len(candidates)), key=lambda i: accuracies[i].value)  # the first of equally accurate ones
     common, count = Counter(truth).most_common(1)[0]
     rivals = [*answers, np.full(len(truth), common)]
     comparisons = [compare_accuracy(truth, _one_hot(rival), _one_hot(answers[best])) for rival in rivals]
@@ -140,7 +140,7 @@ def rank_answers(
 
 
 def _lead(comparison: Accuracy) -> Estimate:
-    """How much more accurate the best is; the interval's formula may lead past 100 points."""
+    """How much more accurate the best is; the formula of the interval may exceed 100 points."""
     return Estimate(comparison.variant - comparison.eager, max(comparison.low, -1.0), min(comparison.high, 1.0))
 
 
@@ -151,13 +151,13 @@ def _outcome(same: bool, p_value: float) -> Outcome:
 
 
 def _one_hot(answers: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Outputs whose best class is the answer."""
+    """One-hot outputs whose best class is the answer."""
     outputs: NDArray[np.float32] = np.eye(answers.max() + 1, dtype=np.float32)[answers]
     return outputs
 
 
 def _holm(p_values: Sequence[float], left_out: Sequence[bool]) -> list[float]:
-    """Return the corrected p-values; 1 for those that are left out, as no comparison is made there."""
+    """Return the corrected p-values; 1 for those that are not compared."""
     corrected, so_far = [1.0] * len(p_values), 0.0
     order = sorted((i for i, out in enumerate(left_out) if not out), key=lambda i: p_values[i])
     for position, i in enumerate(order):

@@ -1,4 +1,4 @@
-"""``--preprocess find``: which preprocessing a network was trained with, told by its accuracy on labelled images."""
+"""``--preprocess find``: the preprocessing of the training, found by accuracy on labelled images."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SearchImages", "search_preprocessing", "split_labelled"]
 
-# From so many samples on, half of them are kept from the search, so that accuracy is measured on images that did not
-# choose the preprocessing; fewer than HELD_OUT would measure too little.
+# From this many samples on, half of them are held out from the search, so that accuracy is measured on images that did
+# not select the preprocessing; fewer than HELD_OUT would be too few for that.
 ENOUGH_TO_HALVE, HELD_OUT = 200, 100
 
-# Images that the network is given at once where its batch size is not fixed.
+# Images per batch if the batch size is not fixed.
 BATCH = 32
 
 
@@ -48,8 +48,8 @@ class SearchImages:
     """Labelled images to search with, and those to verify the export on.
 
     Attributes:
-        search: balanced over the classes.
-        rest: the samples that the search leaves alone, or all of them where too few would be left.
+        search: images to search with, balanced over the classes.
+        rest: the other samples, or all of them if too few would be left.
         truth: class of each image of ``search``.
         labels: one name per class.
     """
@@ -65,10 +65,10 @@ class SearchImages:
 
 
 def split_labelled(selection: ImageSelection | None, labels: Sequence[str] | None, *, macs: int) -> SearchImages:
-    """Split the samples into those to search with and those to verify the export on.
+    """Split the samples into those for the search and those for verification.
 
     Args:
-        macs: multiply-accumulates of the network for one image, which limit how many images are searched with.
+        macs: multiply-accumulates of the network for one image, which limit the number of images in the search.
 
     Raises:
         UsageError: there are no samples or no labels, or the folders of the samples are not named after labels.
@@ -96,15 +96,15 @@ def split_labelled(selection: ImageSelection | None, labels: Sequence[str] | Non
 def search_preprocessing(
     loaded: LoadedModel, images: SearchImages, *, batch: int | None, on_step: OnStep
 ) -> PreprocessingSearch:
-    """Run the eager network on the images once for each candidate, and rank the candidates by accuracy.
+    """Run the eager network on the images for each candidate, and rank the candidates by accuracy.
 
     Args:
-        batch: the fixed batch size of the network, None where it takes any.
+        batch: the fixed batch size of the network, None if it takes any.
         on_step: called with a line of text for each candidate.
 
     Raises:
         ImageError: an image is unreadable.
-        PreprocessingError: images are not preprocessed to that many channels.
+        PreprocessingError: images cannot be preprocessed to that many channels.
         ArchitectureError: the network fails on a batch.
     """
     on_step("reading the samples")
@@ -142,7 +142,7 @@ def _classes(files: Iterable[Path], folder: Path, labels: Sequence[str]) -> tupl
 
 @dataclass(frozen=True, eq=False)
 class _Pixels:
-    """Images as they are before scaling.
+    """Images before scaling.
 
     Attributes:
         by_geometry: uint8 (images, height, width, channels), RGB or L.
@@ -173,7 +173,7 @@ class _Pixels:
 
 
 def _merged(candidates: Sequence[Candidate], pixels: _Pixels) -> list[Candidate]:
-    """Make one candidate of those that do the same to the images, as RGB and BGR do where all of them are grey."""
+    """Merge candidates that are equivalent for these images, as RGB and BGR are if all of them are grey."""
     distinct: list[Candidate] = []
     for candidate in candidates:
         for position, other in enumerate(distinct):
@@ -191,5 +191,5 @@ def _scaling(candidate: Candidate) -> tuple[object, ...]:
 
 
 def _batches(count: int, size: int) -> Iterable[NDArray[np.intp]]:
-    """Indices of full batches; the last one begins anew, since the size may be fixed."""
+    """Indices of full batches; the last one is filled up from the beginning, as the size may be fixed."""
     return (np.arange(start, start + size) % count for start in range(0, count, size))
