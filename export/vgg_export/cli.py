@@ -167,6 +167,12 @@ class Speedup(click.ParamType["float | str"]):
 @click.option(
     "--samples-other", type=click.Path(path_type=Path), help="Folder of other images, to report its agreement on."
 )
+@click.option(
+    "--tune",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="Train it on the calibration images to answer as the original does.",
+)
 @click.option("--opset", type=int, help="ONNX operator set version.")
 @click.option("--batch", type=BatchSize(), default="dynamic", show_default=True, metavar="dynamic|N")
 @click.option("--single-file", is_flag=True, help="Put the weights inside the .onnx file.")

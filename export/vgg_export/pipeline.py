@@ -33,6 +33,7 @@ from vgg_export.verification.samples import Samples, pink_noise_samples, real_sa
 from vgg_export.writing.atomic_directory import check_destination, staged_directory
 from vgg_export.writing.ranking import time_variants
 from vgg_export.writing.report import report
+from vgg_export.writing.tuning import discard_tuning_state
 from vgg_export.writing.variants import write_variants
 from vgg_models.costs import layer_table
 from vgg_models.types import CheckpointSource
@@ -171,6 +172,7 @@ def write_bundle(
             results = replace(time_variants(staging, manifest, on_step), bundle=output.resolve().name)
             (staging / MEASURED).write_text(results.dump(), encoding="utf-8")
         (staging / REPORT).write_text(report(manifest, samples, results, plan.search), encoding="utf-8")
+    discard_tuning_state(plan, manifest.compression)
     return open_bundle(output)
 
 

@@ -306,6 +306,13 @@ def test_refusals(vgg_export: Command, folder: Path, code: int, arguments: list[
     assert re.search(message, refused.stderr), refused.stderr
 
 
+def test_tuning_without_compression_names_the_option_to_add(vgg_export: Command) -> None:
+    refused = vgg_export("slim_vgg.pth", "-o", "slim.bundle", "--tune", "2")
+    assert refused.code == 2
+    assert "--tune trains the network that --compress makes" in refused.stderr
+    assert refused.stderr.splitlines()[-1].strip() == "Add --compress auto."
+
+
 def test_static_without_images_names_the_option_to_add(
     vgg_export: Command, calibration_photos: Path, untimed: None
 ) -> None:

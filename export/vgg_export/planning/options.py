@@ -175,6 +175,10 @@ class CompressionOptions:
             samples are not labelled.
         max_accuracy_drop: what it may lose of eager PyTorch's accuracy, in points, if they are labelled.
         samples_other: folder of images unlike the calibration's; the agreement on them is reported.
+        tune: minutes that the low-rank network may be trained to answer as the original does; None trains nothing.
+
+    Raises:
+        UsageError: a value is out of its range, or ``tune`` is asked for and nothing is compressed.
 
     Examples:
         >>> from vgg_export import CompressionOptions
@@ -185,6 +189,7 @@ class CompressionOptions:
     min_agreement: float = 0.97
     max_accuracy_drop: float = 1.0
     samples_other: str | os.PathLike[str] | None = None
+    tune: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.speedup in ("auto", None) or (isinstance(self.speedup, int | float) and self.speedup > 1)):
@@ -193,6 +198,10 @@ class CompressionOptions:
             raise UsageError(f"`min_agreement` must be a share from 0 to 1, got {self.min_agreement}.")
         if not 0 <= self.max_accuracy_drop <= 100:
             raise UsageError(f"`max_accuracy_drop` must be from 0 to 100 points, got {self.max_accuracy_drop}.")
+        if self.tune is not None and self.speedup is None:
+            raise UsageError("`tune` trains the network that `compress` makes.", hint="Add `compress='auto'`.")
+        if not 0 < (1 if self.tune is None else self.tune) < math.inf:
+            raise UsageError(f"`tune` must be a number of minutes above 0, got {self.tune}.")
 
     def with_room(self, share: float) -> CompressionOptions:
         """Return the same options, by which a network may lose less by that share of it."""

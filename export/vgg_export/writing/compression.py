@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vgg_calibration.statistics.images import CalibrationImages
 from vgg_export.progress import OnStep
 from vgg_models.compression.low_rank import LowRankNetwork
-from vgg_runtime.bundle.manifest import Compression, CompressionPoint
+from vgg_runtime.bundle.manifest import Compression, CompressionPoint, Tuning
 from vgg_runtime.errors import CalibrationError
 
-if TYPE_CHECKING:
-    from torch import nn
+__all__ = ["CompressedNetwork", "Tune", "compress"]
 
-
-__all__ = ["CompressedNetwork", "compress"]
+# Trains a network of these ranks on the first images, and returns the best one on the others.
+Tune: TypeAlias = Callable[
+    [nn.Module, Mapping[str, int], CalibrationImages, CalibrationImages], tuple[nn.Module, Tuning]
+]
 
 # By what the multiply-accumulates are divided in the networks that "auto" chooses from.
 SPEEDUPS = (16.0, 13.0, 10.0, 8.0, 6.5, 5.0, 4.0, 3.2, 2.5, 2.0, 1.6, 1.3)
@@ -52,6 +53,7 @@ def compress(
     min_agreement: float,
     other: CalibrationImages | None = None,
     judge: Callable[[nn.Module], str | None] = lambda _: None,
+    tune: Tune | None = None,
     seed: int,
     on_step: OnStep,
 ) -> CompressedNetwork:
@@ -63,6 +65,7 @@ def compress(
         judge: says what a network misses on the images that the gate will judge by, None where it passes. Nothing else
             is taken from these images.
         other: images of another kind, on which the chosen network is compared too.
+        tune: trains the chosen network; None takes it as it is.
 
     Raises:
         CalibrationError: the images are noise, or too few.
@@ -97,7 +100,10 @@ def compress(
     trials.sort(key=lambda trial: trial.point.macs)
     # Where none passes, the one of most operations; the gate leaves its variants out.
     taken = next((trial for trial in trials if trial.passes), trials[-1])
-    chosen = replace(taken.point, verdict="chosen")
+    network, chosen, tuning = taken.network, replace(taken.point, verdict="chosen"), None
+    if tune is not None:
+        network, tuning = tune(network, chosen.ranks, moment_images, comparison_images)
+        chosen = replace(chosen, agreement=tuning.agreement_after)
     record = Compression(
         chosen=chosen,
         curve=tuple(chosen if trial is taken else trial.point for trial in trials),
@@ -105,9 +111,10 @@ def compress(
         compared=comparison_images.names,
         sha256=images.sha256,
         other_images=0 if other is None else len(other),
-        other_agreement=None if other is None else _Answers(module, other, on_step).agreement(taken.network),
+        other_agreement=None if other is None else _Answers(module, other, on_step).agreement(network),
+        tuning=tuning,
     )
-    return CompressedNetwork(taken.network, record)
+    return CompressedNetwork(network, record)
 
 
 @dataclass(frozen=True)

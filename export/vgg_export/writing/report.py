@@ -14,7 +14,7 @@ from vgg_export.verification.diagnosis import describe
 from vgg_export.verification.samples import Samples
 from vgg_export.writing.ranking import verdicts_by_variant
 from vgg_runtime._internal.validation import counted
-from vgg_runtime.bundle.manifest import Calibration, Compression, LeftOutVariant, Manifest, Variant
+from vgg_runtime.bundle.manifest import Calibration, Compression, LeftOutVariant, Manifest, Tuning, Variant
 
 __all__ = ["report"]
 
@@ -202,6 +202,7 @@ def _compression(compression: Compression, macs: int | None) -> str:
             if compression.other_agreement is None
             else [f"On {compression.other_images} images of another kind it is {compression.other_agreement:.1%}."]
         ),
+        *([] if compression.tuning is None else [_tuning(compression.tuning)]),
         "",
         "| `compress` | multiply-accumulates | parameters | agreement | |",
         "|---:|---:|---:|---:|---|",
@@ -214,6 +215,15 @@ def _compression(compression: Compression, macs: int | None) -> str:
         )
     rows += ["", "| layer | rank |", "|---|---:|", *(f"| {name} | {rank} |" for name, rank in choice.ranks.items())]
     return "\n".join(rows)
+
+
+def _tuning(tuning: Tuning) -> str:
+    return (
+        f"The chosen one was tuned to answer as the original: {counted(tuning.steps, 'step')} on "
+        f"{counted(tuning.images, 'image')}, in at most {tuning.minutes:g} minutes on {tuning.device}, brought its "
+        f"agreement from {tuning.agreement_before:.1%} to {tuning.agreement_after:.1%} and its loss from "
+        f"{tuning.loss_before:.3f} to {tuning.loss_after:.3f}."
+    )
 
 
 def _preprocessing_search(search: PreprocessingSearch) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +22,10 @@ from vgg_export.verification.gate import judge
 from vgg_export.verification.reference import Reference
 from vgg_export.writing.calibration import calibrate, read_images
 from vgg_export.writing.compression import COMPARED_IMAGES, CompressedNetwork, compress
+from vgg_export.writing.tuning import tune
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
-from vgg_runtime.bundle.manifest import Calibration, InputSpec, Manifest, Variant
+from vgg_runtime.bundle.manifest import Calibration, InputSpec, Manifest, Tuning, Variant
 from vgg_runtime.imaging.folders import choose_images
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ def write_variants(
     Args:
         manifest: the manifest so far, which is written into the files.
         reference: eager PyTorch on the images held out, which int8-static has to agree with if it is verified.
-        on_note: called with a line of text for each calibration image that was skipped.
+        on_note: called with a line of text for each calibration image that was skipped, and if
+            a tuning cannot be resumed.
 
     Returns:
         the manifest with the variants, and with the calibration if there was one.
@@ -118,6 +121,7 @@ class _Writer:
             min_agreement=options.min_agreement,
             other=self._other_images(options.samples_other),
             judge=self._judge_low_rank,
+            tune=None if options.tune is None else self._tune,
             seed=plan.options.seed,
             on_step=self._on_step,
         )
@@ -155,6 +159,21 @@ class _Writer:
         spec = next(spec for spec in self._plan.variant_specs if spec.is_low_rank)
         outputs = self._reference.run(spec.name, eager_function(network), self._on_step)
         return judge(replace(self._plan, options=options), self._reference, spec, outputs).shortfall
+
+    def _tune(
+        self, network: nn.Module, ranks: Mapping[str, int], images: CalibrationImages, compared: CalibrationImages
+    ) -> tuple[nn.Module, Tuning]:
+        """Train the low-rank network of ``ranks`` on ``images``."""
+        return tune(
+            network,
+            self._plan,
+            ranks,
+            images,
+            compared,
+            sha256=self._images.sha256,
+            on_step=self._on_step,
+            on_note=self._on_note,
+        )
 
     def _other_images(self, folder: str | os.PathLike[str] | None) -> CalibrationImages | None:
         if folder is None:

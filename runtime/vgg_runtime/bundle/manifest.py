@@ -327,6 +327,32 @@ class CompressionPoint:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How a low-rank network was trained to answer as the original does.
+
+    Attributes:
+        minutes: that it was allowed to take.
+        steps: batches of images that it took.
+        images: how many different ones there were.
+        device: "cpu" or "cuda".
+        agreement_before: with the original, as in a :class:`CompressionPoint`, of the network as it was factorized.
+        agreement_after: of the network that the variants are.
+        loss_before: mean Kullback-Leibler divergence of the softened probabilities from the original's, on the images
+            that networks were compared on, in nats.
+        loss_after: the same of the network that the variants are.
+    """
+
+    minutes: float
+    steps: int
+    images: int
+    device: Literal["cpu", "cuda"]
+    agreement_before: float
+    agreement_after: float
+    loss_before: float
+    loss_after: float
+
+
+@dataclass(frozen=True)
 class Compression:
     """How the low-rank variants were made; they are valid for images like these.
 
@@ -339,6 +365,7 @@ class Compression:
         other_images: on how many images of another kind the chosen network was compared as well.
         other_agreement: its agreement on those, None if there are none.
         calibration: ranges of the low-rank variants with 8-bit activations, None if there are none.
+        tuning: how the network was trained after it was chosen, None if it was not.
     """
 
     chosen: CompressionPoint
@@ -349,6 +376,7 @@ class Compression:
     other_images: int = 0
     other_agreement: float | None = None
     calibration: Calibration | None = None
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
