@@ -156,7 +156,7 @@ def test_states_are_written_at_intervals(tune: Tune, cache: Path, monkeypatch: p
 def test_tuning_is_in_the_bundle_and_leaves_no_state(
     example: Any, options: Options, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "distill", partial(distill, max_steps=25))
+    monkeypatch.setattr(tuning, "distill", partial(distill, max_steps=25, learning_rate=2e-3))
     bundle = export(
         example.checkpoint,
         tmp_path / "b",
