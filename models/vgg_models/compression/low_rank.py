@@ -54,7 +54,7 @@ class _Kind:
 
 FACTORIZATIONS: dict[type[nn.Module], _Kind] = {
     nn.Conv2d: _Kind(ConvolutionFactorization, max_images=200, max_refit_images=64),
-    nn.Linear: _Kind(LinearFactorization, max_images=2000, max_refit_images=256),
+    nn.Linear: _Kind(LinearFactorization, max_images=2000, max_refit_images=2000),
 }
 
 
