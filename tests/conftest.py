@@ -18,6 +18,7 @@ from hypothesis import settings
 from PIL import Image
 
 from vgg_bench.results import Machine, Method, Results
+from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest
 
@@ -30,8 +31,11 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Give each of xdist's workers its share of the cores: threads that share one spend their time waiting."""
+    if workers := getattr(config.option, "numprocesses", None):
+        # For the workers: a conftest may import PyTorch, which counts the cores once, before they get their share.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_threads() // workers)))
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None and hasattr(os, "sched_setaffinity"):
         cores, workers = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
@@ -141,6 +145,12 @@ def calibration_photos(example: Example, made_once: MadeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
+def train_photos() -> tuple[np.ndarray, np.ndarray]:
+    """300 images that the example was trained on, uint8 (300, 28, 28), and their classes."""
+    return fashion_mnist("train")
+
+
+@pytest.fixture(scope="session")
 def test_photos() -> tuple[np.ndarray, np.ndarray]:
     """500 images that the example was not trained on, uint8 (500, 28, 28), and their classes."""
     return fashion_mnist("test")
@@ -172,6 +182,12 @@ def _untimed_export(example: Example, options: dict[str, Any], bundle: Path) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vgg_export.pipeline.time_variants", nothing_is_timed)
         export(example.checkpoint, bundle, **options)
+
+
+@pytest.fixture(scope="session")
+def untimed_export() -> Callable[[Example, dict[str, Any], Path], None]:
+    """Export the example, with options, to a bundle whose variants are not timed; for fixtures that are shared."""
+    return _untimed_export
 
 
 @pytest.fixture

@@ -35,23 +35,15 @@ def samples(example: Any, test_photos: tuple[np.ndarray, np.ndarray], made_once:
 
 
 @pytest.fixture(scope="module")
-def low_rank_bundle(example: Any, calibration_photos: Path, samples: Path, made_once: Any) -> Bundle:
+def low_rank_bundle(
+    example: Any, calibration_photos: Path, samples: Path, made_once: Any, untimed_export: Any
+) -> Bundle:
     """The example with a third of its operations, in every variant."""
     options = {"compress": 3.0, "quantize": ["static", "int4-weights", "dynamic"], "calibration": calibration_photos}
     options |= {"samples": samples}
-    return open_bundle(made_once("lowrank/slim_vgg.bundle", partial(_export, example, options)))
-
-
-def _export(example: Any, options: dict[str, Any], bundle: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vgg_export.pipeline.time_variants", _no_results)
-        export(example.checkpoint, bundle, **example.options | options)
-
-
-def _no_results(*_: object) -> Any:
-    from vgg_bench.results import Machine, Method, Results
-
-    return Results("", "", "", ("onnx-fp32", "onnxruntime"), (), Machine("", "", 1, 1.0), Method("", 0, 0.0, 0, 0))
+    return open_bundle(
+        made_once("lowrank/slim_vgg.bundle", partial(untimed_export, example, example.options | options))
+    )
 
 
 def test_every_variant_comes_of_both_networks(low_rank_bundle: Bundle) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from vgg_calibration.statistics.images import CalibrationImages
 from vgg_export.progress import OnStep
@@ -17,7 +18,7 @@ from vgg_models.compression.low_rank import LowRankNetwork
 from vgg_runtime.bundle.manifest import Compression, CompressionPoint, Tuning
 from vgg_runtime.errors import CalibrationError
 
-__all__ = ["CompressedNetwork", "Tune", "compress"]
+__all__ = ["CompressedNetwork", "Inputs", "Tune", "compress"]
 
 # Trains a network of these ranks on the first images, and returns the best one on the others.
 Tune: TypeAlias = Callable[
@@ -79,7 +80,7 @@ def compress(
             f"{FEWEST_IMAGES}.",
             hint=f"Give {FEWEST_IMAGES * 4 // 3 + 1} images or more with `calibration`; 800 are better.",
         )
-    low_rank = LowRankNetwork(module, _Batches(moment_images), seed=seed, on_progress=on_step)
+    low_rank = LowRankNetwork(module, _batches(moment_images), seed=seed, on_progress=on_step)
     original = _Answers(module, comparison_images, on_step)
     trials: list[_Trial] = []
 
@@ -145,22 +146,28 @@ class _Answers:
     @torch.inference_mode()
     def _run(self, module: nn.Module) -> Tensor:
         answers: list[Tensor] = []
-        for batch in _Batches(self._images):
+        for batch in _batches(self._images):
             self._on_step("comparing compressed networks", len(answers) * BATCH_SIZE, len(self._images))
             answers.append(module(batch).argmax(1))
         return torch.cat(answers)
 
 
-class _Batches(Iterable[Tensor]):
-    """Images as batches of tensors, normalized each time they are read: they are kept as uint8."""
+class Inputs(Dataset[Tensor]):
+    """Images as a network takes them, normalized each time they are read: they are kept as uint8."""
 
     def __init__(self, images: CalibrationImages) -> None:
         self._images = images
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for start in range(0, len(self._images), BATCH_SIZE):
-            pixels = self._images.pixels[start : start + BATCH_SIZE]
-            yield torch.from_numpy(np.stack([self._images.preprocessing.normalize(image) for image in pixels]))
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        return torch.from_numpy(self._images.preprocessing.normalize(self._images.pixels[index]))
+
+
+def _batches(images: CalibrationImages) -> DataLoader[Tensor]:
+    # With a generator of its own it leaves PyTorch's, which belongs to the caller, as it is.
+    return DataLoader(Inputs(images), BATCH_SIZE, generator=torch.Generator())
 
 
 def _refuse_noise(images: CalibrationImages) -> None:

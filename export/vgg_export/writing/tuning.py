@@ -11,10 +11,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vgg_calibration.statistics.images import CalibrationImages
 from vgg_export.progress import OnNote, OnStep
+from vgg_export.writing.compression import Inputs
 from vgg_models import __version__
 from vgg_models.compression.distillation import DistillationState, distill
 from vgg_runtime._internal.cache import entry_file, replacing
@@ -60,8 +61,8 @@ def tune(
     distillation = distill(
         network,
         plan.loaded.module,
-        _Inputs(images),
-        held_out=_Inputs(compared),
+        Inputs(images),
+        held_out=Inputs(compared),
         minutes=minutes,
         seed=seed,
         state=state.read(),
@@ -129,19 +130,6 @@ class _KeptState:
     @property
     def _file(self) -> Path:
         return entry_file("tuning", self._key, suffix=".pt")
-
-
-class _Inputs:
-    """Images as the network takes them, normalized each time they are read: they are kept as uint8."""
-
-    def __init__(self, images: CalibrationImages) -> None:
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int, /) -> Tensor:
-        return torch.from_numpy(self._images.preprocessing.normalize(self._images.pixels[index]))
 
 
 def _key(plan: Plan, ranks: Mapping[str, int], sha256: str) -> dict[str, str]:

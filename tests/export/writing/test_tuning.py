@@ -18,6 +18,7 @@ from vgg_export.planning.plan import Plan, make_plan
 from vgg_export.progress import ignore_notes, ignore_steps
 from vgg_export.writing import tuning
 from vgg_export.writing.calibration import read_images
+from vgg_export.writing.compression import Inputs
 from vgg_models import LowRankNetwork, distill
 from vgg_runtime.bundle.manifest import Compression, CompressionPoint, Tuning
 
@@ -59,7 +60,7 @@ def images(plan: Plan) -> tuple[CalibrationImages, CalibrationImages]:
 
 @pytest.fixture(scope="module")
 def network(plan: Plan, images: tuple[CalibrationImages, CalibrationImages]) -> nn.Module:
-    batch = torch.stack([tuning._Inputs(images[0])[number] for number in range(40)])
+    batch = torch.stack([Inputs(images[0])[number] for number in range(40)])
     low_rank = LowRankNetwork(plan.loaded.module, [batch])
     return low_rank.build(low_rank.ranks(speedup=9), refit=False)
 

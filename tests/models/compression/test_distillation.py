@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vgg_models import Distillation, LowRankNetwork, distill, load_model
+from vgg_models import Distillation, LowRankNetwork, distill
 from vgg_models.compression import distillation
 
-FASHION_MNIST = Path(__file__).parents[2] / "data" / "fashion_mnist.npz"
+Agreement = Callable[[nn.Module, nn.Module, Tensor], float]
 
 
 @pytest.fixture(scope="module")
-def teacher(example: Any) -> nn.Module:
-    return load_model(example.checkpoint).module
-
-
-def prepared(split: str) -> Tensor:
-    with np.load(FASHION_MNIST) as arrays:
-        images = arrays[f"{split}_images"]
-    return torch.from_numpy((images[:, None].astype(np.float32) / 255 - 0.2860) / 0.3530)
+def teacher(network: nn.Module) -> nn.Module:
+    return network
 
 
 @pytest.fixture(scope="module")
-def images() -> Tensor:
+def images(train_images: Tensor) -> Tensor:
     """300 images, in an order that mixes the classes."""
-    return prepared("train")[torch.randperm(300, generator=torch.Generator().manual_seed(0))]
+    return train_images[torch.randperm(300, generator=torch.Generator().manual_seed(0))]
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +54,14 @@ def same(first: list[Tensor], second: list[Tensor]) -> bool:
     return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-@torch.inference_mode()
-def agreement(network: nn.Module, teacher: nn.Module, images: Tensor) -> float:
-    return (network(images).argmax(1) == teacher(images).argmax(1)).float().mean().item()
-
-
-def test_answers_come_closer_on_images_never_seen(student: nn.Module, teacher: nn.Module, images: Tensor) -> None:
+def test_answers_come_closer_on_images_never_seen(
+    student: nn.Module, teacher: nn.Module, images: Tensor, test_images: Tensor, agreement: Agreement
+) -> None:
     result = distill(student, teacher, images[:225], held_out=images[225:], minutes=10, max_steps=50)
     assert result.steps == 50
     assert result.after.loss < result.before.loss / 1.5
     assert result.after.agreement == pytest.approx(agreement(result.network, teacher, images[225:]))
-    test = prepared("test")
-    assert agreement(result.network, teacher, test) > agreement(student, teacher, test) + 0.02
+    assert agreement(result.network, teacher, test_images) > agreement(student, teacher, test_images) + 0.02
 
 
 def test_student_and_teacher_stay_as_they_were(student: nn.Module, teacher: nn.Module, images: Tensor) -> None:

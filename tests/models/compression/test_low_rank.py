@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vgg_models import load_model
 from vgg_models.compression.low_rank import LowRankNetwork
 from vgg_models.costs import layer_table
 
-FASHION_MNIST = Path(__file__).parents[2] / "data" / "fashion_mnist.npz"
+Agreement = Callable[[nn.Module, nn.Module, Tensor], float]
 
 
 @pytest.fixture(scope="module")
-def network(example: Any) -> nn.Module:
-    return load_model(example.checkpoint).module
-
-
-def prepared(split: str) -> Tensor:
-    with np.load(FASHION_MNIST) as arrays:
-        images = arrays[f"{split}_images"]
-    return torch.from_numpy((images[:, None].astype(np.float32) / 255 - 0.2860) / 0.3530)
-
-
-@pytest.fixture(scope="module")
-def images() -> Sequence[Tensor]:
-    return prepared("train").split(60)
+def images(train_images: Tensor) -> Sequence[Tensor]:
+    return train_images.split(60)
 
 
 @pytest.fixture(scope="module")
@@ -40,25 +25,25 @@ def low_rank(network: nn.Module, images: Sequence[Tensor]) -> LowRankNetwork:
     return LowRankNetwork(network, images)
 
 
-@torch.inference_mode()
-def agreement(network: nn.Module, other: nn.Module) -> float:
-    images = prepared("test")
-    return (network(images).argmax(1) == other(images).argmax(1)).float().mean().item()
-
-
-def test_a_third_of_the_operations_keep_the_answers(network: nn.Module, low_rank: LowRankNetwork) -> None:
+def test_a_third_of_the_operations_keep_the_answers(
+    network: nn.Module, low_rank: LowRankNetwork, agreement: Agreement, test_images: Tensor
+) -> None:
     ranks = low_rank.ranks(speedup=3)
     compressed = low_rank.build(ranks)
     before, after = (layer_table(module, (1, 28, 28)) for module in (network, compressed))
     cost = low_rank.cost(ranks)
     assert cost.macs == after.macs <= before.macs / 3
     assert cost.parameters == after.parameters < before.parameters / 4
-    assert agreement(network, compressed) > 0.96
+    assert agreement(network, compressed, test_images) > 0.96
 
 
-def test_refit_brings_more_agreement(network: nn.Module, low_rank: LowRankNetwork) -> None:
+def test_refit_brings_more_agreement(
+    network: nn.Module, low_rank: LowRankNetwork, agreement: Agreement, test_images: Tensor
+) -> None:
     ranks = low_rank.ranks(speedup=5)
-    with_refit, without = (agreement(network, low_rank.build(ranks, refit=refit)) for refit in (True, False))
+    with_refit, without = (
+        agreement(network, low_rank.build(ranks, refit=refit), test_images) for refit in (True, False)
+    )
     assert with_refit > without
 
 
@@ -78,9 +63,11 @@ def test_the_same_seed_gives_the_same_weights(network: nn.Module, images: Sequen
     assert any(first[name].shape != other[name].shape or not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_no_ranks_is_the_network_itself(network: nn.Module, low_rank: LowRankNetwork) -> None:
+def test_no_ranks_is_the_network_itself(
+    network: nn.Module, low_rank: LowRankNetwork, agreement: Agreement, test_images: Tensor
+) -> None:
     assert low_rank.cost({}).macs == layer_table(network, (1, 28, 28)).macs
-    assert agreement(network, low_rank.build({})) == 1
+    assert agreement(network, low_rank.build({}), test_images) == 1
 
 
 class Residual(nn.Module):
