@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vgg_models.compression.moments import Moments, lost_shares, principal_directions, shrunk_least_squares
+from vgg_models.compression.moments import Moments, shrunk_least_squares
+from vgg_models.compression.projection import Projection
 
 __all__ = ["ConvolutionFactorization"]
 
@@ -92,18 +93,26 @@ class ConvolutionFactorization:
         # The first convolution has not been strided along the width yet.
         return self._places * (first * self._layer.stride[1] + rest), first + rest
 
-    def lost(self) -> Tensor:
-        """Return the share of the responses' variance that is lost at rank 0, 1, 2, ...: float32, from 1 down."""
-        variances, _ = self._principal
-        return lost_shares(variances, variances.sum())
+    def all_rows(self, outputs: Tensor) -> Tensor:
+        """Return ``outputs``, float32 (N, n, height, width), as (N, positions, n)."""
+        return outputs.flatten(2).mT
 
-    def factors(self, rank: int) -> nn.Sequential:
-        """Return the convolutions that stand for the layer, ``rank`` channels between them."""
-        directions = self._principal[1][:, :rank]
-        kernel = self._weight @ directions
+    def projection(self, importance: Tensor) -> Projection:
+        """Return all directions of the responses, those that matter most first."""
+        return Projection.of(
+            self._weight.T @ self._moments.covariance @ self._weight,
+            importance,
+            self._moments.mean @ self._weight + self._bias,
+            directions=self._layer.out_channels,
+        )
+
+    def factors(self, projection: Projection) -> nn.Sequential:
+        """Return the convolutions that stand for the layer, the directions of ``projection`` between them."""
+        kernel = self._weight @ projection.encode
+        rank = kernel.shape[1]
         if min(self._layer.kernel_size) == 1:
             first = self._convolution(kernel.T.reshape(rank, *self._layer.weight.shape[1:]))
-            return nn.Sequential(first, self._pointwise(kernel, directions))
+            return nn.Sequential(first, self._pointwise(kernel, projection))
         vertical, horizontal = self._split(kernel)
         spread = self._spread(vertical)
         covariance = spread.T @ self._moments.covariance @ spread
@@ -113,7 +122,7 @@ class ConvolutionFactorization:
         return nn.Sequential(
             self._convolution(vertical, columns=False),
             self._convolution(horizontal.T.reshape(rank, len(vertical), 1, -1), rows=False),
-            self._pointwise(spread @ horizontal, directions),
+            self._pointwise(spread @ horizontal, projection),
         )
 
     @property
@@ -121,10 +130,10 @@ class ConvolutionFactorization:
         """The layer as a matrix: float32 (patch numbers, n)."""
         return self._layer.weight.detach().flatten(1).T
 
-    @cached_property
-    def _principal(self) -> tuple[Tensor, Tensor]:
-        """Variances of the responses along their directions, and these."""
-        return principal_directions(self._weight.T @ self._moments.covariance @ self._weight)
+    @property
+    def _bias(self) -> Tensor:
+        layer = self._layer
+        return torch.zeros(layer.out_channels) if layer.bias is None else layer.bias.detach()
 
     @cached_property
     def _channel_scale(self) -> Tensor:
@@ -175,15 +184,15 @@ class ConvolutionFactorization:
         made.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
         return made
 
-    def _pointwise(self, kernel: Tensor, directions: Tensor) -> nn.Conv2d:
+    def _pointwise(self, kernel: Tensor, projection: Projection) -> nn.Conv2d:
         """The last factor: from the channels that ``kernel`` (patch numbers, rank) makes to the responses."""
         covariance, cross = (
             kernel.T @ self._moments.covariance @ kernel,
             kernel.T @ self._moments.covariance @ self._weight,
         )
-        weights = shrunk_least_squares(covariance, cross, directions.T, ridge=RIDGE)
+        weights = shrunk_least_squares(covariance, cross, projection.decode.T, ridge=RIDGE)
         bias = self._moments.mean @ (self._weight - kernel @ weights)
         made = nn.Conv2d(weights.shape[0], weights.shape[1], 1, device="meta")
         made.weight = nn.Parameter(weights.T[..., None, None].contiguous(), requires_grad=False)
-        made.bias = nn.Parameter(bias if self._layer.bias is None else bias + self._layer.bias, requires_grad=False)
+        made.bias = nn.Parameter(bias + self._bias, requires_grad=False)
         return made

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import torch
 from torch import Tensor, nn
 
-from vgg_models.compression.moments import lost_shares, principal_directions
+from vgg_models.compression.projection import Projection
 
 __all__ = ["LinearFactorization"]
 
@@ -16,9 +14,6 @@ UNSEEN = 0.1
 
 # Rows of responses that are kept.
 MAX_ROWS = 4096
-
-# Directions that a randomized SVD looks for besides those that are wanted (Halko et al., 2011).
-OVERSAMPLING = 48
 
 
 class LinearFactorization:
@@ -68,44 +63,30 @@ class LinearFactorization:
         weights = wide * narrow if rank is None else rank * (wide + narrow)
         return self._places * weights, weights
 
-    def lost(self) -> Tensor:
-        """Return the share of the responses' variance that is lost at rank 0, 1, 2, ...: float32, from 1 down.
+    def all_rows(self, outputs: Tensor) -> Tensor:
+        """Return ``outputs``, float32 (N, ..., n), as (N, positions, n)."""
+        return outputs.reshape(len(outputs), -1, outputs.shape[-1])
 
-        It is measured on every second row, with directions of the others: those of few rows always fit themselves. It
-        ends at half the number of rows for the same reason.
-        """
-        rows = torch.cat(self._responses)
-        fresh = rows[1::2] - rows[1::2].mean(0)
-        return lost_shares((fresh @ self._directions(rows[::2])).square().sum(0), fresh.square().sum())
-
-    def factors(self, rank: int) -> nn.Sequential:
-        """Return the two layers that stand for the layer, ``rank`` numbers between them."""
-        weight, outer = self._layer.weight.detach(), self._all_directions[:, :rank]
-        mean = torch.cat(self._responses).mean(0)
-        bias = mean - outer @ (outer.T @ mean)
-        return nn.Sequential(
-            _linear(outer.T @ weight), _linear(outer, bias if self._layer.bias is None else bias + self._layer.bias)
-        )
-
-    @cached_property
-    def _all_directions(self) -> Tensor:
-        return self._directions(torch.cat(self._responses))
-
-    def _directions(self, responses: Tensor) -> Tensor:
-        """Leading directions of rows of responses: float32 (n, directions)."""
-        weight, centered = self._layer.weight.detach(), responses - responses.mean(0)
+    def projection(self, importance: Tensor) -> Projection:
+        """Return the directions of the responses that matter, no more than there were rows."""
+        weight, responses = self._layer.weight.detach(), torch.cat(self._responses)
+        centered = responses - responses.mean(0)
         mean, square = self._sums / self._count
         unseen = UNSEEN * (square - mean**2).mean().float()
-        covariance = centered.T @ centered / len(centered) + unseen * self._gram
-        count = max(1, min(*weight.shape, len(responses)))
-        if count + OVERSAMPLING > len(covariance) // 4:
-            return principal_directions(covariance)[1][:, :count]
-        return torch.svd_lowrank(covariance, q=count + OVERSAMPLING, niter=2)[0][:, :count]
+        covariance = centered.T @ centered / len(centered) + unseen * (weight @ weight.T)
+        directions = max(1, min(*weight.shape, len(responses)))
+        return Projection.of(covariance, importance, responses.mean(0) + self._bias, directions=directions)
 
-    @cached_property
-    def _gram(self) -> Tensor:
-        weight = self._layer.weight.detach()
-        return weight @ weight.T
+    def factors(self, projection: Projection) -> nn.Sequential:
+        """Return the two layers that stand for the layer, the directions of ``projection`` between them."""
+        encode, decode, mean = projection.encode, projection.decode, projection.mean
+        bias = mean - decode @ (encode.T @ (mean - self._bias))
+        return nn.Sequential(_linear(encode.T @ self._layer.weight.detach()), _linear(decode, bias))
+
+    @property
+    def _bias(self) -> Tensor:
+        layer = self._layer
+        return torch.zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
 
 
 def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from vgg_models.compression.convolution import ConvolutionFactorization
+from vgg_models.compression.gradients import effects_of_ranks, importance_of_responses
 from vgg_models.compression.linear import LinearFactorization
 from vgg_models.compression.moments import shrunk_least_squares
+from vgg_models.compression.projection import Projection
 from vgg_models.compression.ranks import LayerOptions, Ranks, allocate
 from vgg_models.compression.rotation import rotate_factors
 from vgg_models.costs import layer_table
@@ -32,10 +34,11 @@ class LayerFactorization(Protocol):
     def accepts(layer: Any) -> bool: ...
     def positions(self, outputs: Tensor, generator: torch.Generator) -> Any: ...
     def rows(self, outputs: Tensor, positions: Any) -> Tensor: ...
+    def all_rows(self, outputs: Tensor) -> Tensor: ...
     def add(self, inputs: Tensor, positions: Any) -> None: ...
     def cost(self, rank: int | None) -> tuple[int, int]: ...
-    def lost(self) -> Tensor: ...
-    def factors(self, rank: int) -> nn.Sequential: ...
+    def projection(self, importance: Tensor) -> Projection: ...
+    def factors(self, projection: Projection) -> nn.Sequential: ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ FACTORIZATIONS: dict[type[nn.Module], _Kind] = {
     nn.Linear: _Kind(LinearFactorization, max_images=2000, max_refit_images=2000),
 }
 
+# Images, at most, whose gradients say what matters in the responses of a layer; and others, at most a quarter of all,
+# that say what each rank changes in the network's outputs.
+IMPORTANCE_IMAGES, EFFECT_IMAGES = 200, 64
 
 # In units of the mean variance of what the last factor gets.
 REFIT_RIDGE = 1e-3
@@ -87,14 +93,15 @@ class _Layer:
 class LowRankNetwork:
     """The low-rank networks that stand for a network on images like those it is shown.
 
-    The network runs once over the images. :meth:`ranks` then chooses ranks for a budget, and :meth:`build` makes the
-    network of these ranks. Every ``nn.Conv2d`` of one group and every ``nn.Linear`` that runs once in a forward pass
-    is factorized where that makes it cheaper; everything else stays.
+    The network runs once over the images, and over some of them for gradients. :meth:`ranks` then chooses ranks for a
+    budget, and :meth:`build` makes the network of these ranks. Every ``nn.Conv2d`` of one group and every ``nn.Linear``
+    that runs once in a forward pass is factorized where that makes it cheaper; everything else stays.
 
     Args:
-        module: takes float32 (N, channels, height, width); in eval mode, on the CPU. It stays as it is.
+        module: takes float32 (N, channels, height, width) and can be differentiated; in eval mode, on the CPU. It stays
+            as it is.
         images: batches of inputs. They are iterated over several times, as a list or a ``DataLoader`` can be.
-        seed: for the places where layers are compared, and for rotations.
+        seed: for the places where layers are compared, the signs of gradients, and rotations.
         on_progress: called with what is being done, and how many of how many parts of it are.
 
     Examples:
@@ -123,8 +130,12 @@ class LowRankNetwork:
         self._images = images
         self._seed = seed
         self._on_progress = on_progress
+        count = sum(map(len, images))
+        # How many images layers are measured on; the rest stay fresh, to tell what ranks do to the outputs.
+        self._observed = count - min(EFFECT_IMAGES, count // 4)
         with torch.no_grad():
             self._layers = self._observe()
+            self._projections = self._project()
         channels, height, width = next(iter(images)).shape[1:]
         table = layer_table(module, (channels, height, width))
         observed = [layer.factorization.cost(None) for layer in self._layers.values()]
@@ -161,7 +172,7 @@ class LowRankNetwork:
                 self._on_progress("factorizing the layers", done, len(self._layers))
                 if (rank := ranks.get(name)) is None:
                     continue
-                factors = layer.factorization.factors(rank)
+                factors = layer.factorization.factors(self._projections[name].first(rank))
                 if refit:
                     self._refit(factors, layer, network, network.get_submodule(name))
                 rotate_factors(factors, generator)
@@ -171,20 +182,26 @@ class LowRankNetwork:
     @cached_property
     def _options(self) -> dict[str, LayerOptions]:
         """The ranks that each layer may have."""
+        self._on_progress("measuring what ranks change", 0, 1)
+        effects = effects_of_ranks(
+            self._module,
+            self._projections,
+            {name: self._layers[name].factorization.all_rows for name in self._projections},
+            self._between(self._observed, self._observed + EFFECT_IMAGES),
+            torch.Generator().manual_seed(self._seed),
+        )
 
         def price(layer: LayerFactorization, rank: int | None) -> float:
             macs, weights = layer.cost(rank)
             return macs / self._total.macs + weights / self._total.parameters
 
-        with torch.no_grad():
-            return {
-                name: LayerOptions.of(layer.factorization.lost(), partial(price, layer.factorization))
-                for name, layer in self._layers.items()
-            }
+        return {
+            name: LayerOptions.of(losses, partial(price, self._layers[name].factorization))
+            for name, losses in effects.items()
+        }
 
     def _observe(self) -> dict[str, _Layer]:
         """Run the original over the images, and keep of each layer what its factorization needs."""
-        images = sum(map(len, self._images))
         names = _factorizable_layers(self._module)
         observed: dict[str, _Layer] = {}
         generator = torch.Generator().manual_seed(self._seed)
@@ -199,7 +216,7 @@ class LowRankNetwork:
             ran.add(layer)
             if name not in observed:
                 kind = FACTORIZATIONS[type(layer)]
-                count = min(images, kind.max_images)
+                count = min(self._observed, kind.max_images)
                 observed[name] = _Layer(kind.factorization(layer, count), count, [])
             entry = observed[name]
             if seen < entry.images and name not in reused:
@@ -210,18 +227,40 @@ class LowRankNetwork:
         with ExitStack() as hooks:
             for layer in names:
                 hooks.callback(layer.register_forward_hook(observe).remove)
-            for batch in self._images:
-                self._on_progress("measuring the layers", seen, images)
+            for batch in self._between(0, self._observed):
+                self._on_progress("measuring the layers", seen, self._observed)
                 self._module(batch)
                 seen += len(batch)
                 ran.clear()
         return {name: layer for name, layer in observed.items() if name not in reused}
 
+    def _project(self) -> dict[str, Projection]:
+        """Find the directions that matter in the responses of each layer on which outputs depend."""
+        self._on_progress("measuring what matters to the outputs", 0, 1)
+        importance = importance_of_responses(
+            self._module,
+            {name: layer.factorization.all_rows for name, layer in self._layers.items()},
+            self._between(0, min(self._observed, IMPORTANCE_IMAGES)),
+            torch.Generator().manual_seed(self._seed),
+        )
+        return {name: self._layers[name].factorization.projection(each) for name, each in importance.items()}
+
+    def _between(self, start: int, stop: int) -> Iterator[Tensor]:
+        """Yield batches of the images ``start`` to ``stop``."""
+        seen = 0
+        for batch in self._images:
+            part = batch[max(0, start - seen) : max(0, stop - seen)]
+            seen += len(batch)
+            if len(part):
+                yield part
+            if seen >= stop:
+                return
+
     def _refit(self, factors: nn.Sequential, layer: _Layer, network: nn.Module, place: nn.Module) -> None:
         """Fit the last of ``factors``, which are to stand at ``place`` in ``network``, to the original's answers."""
         *first, last = factors
         inner, wanted, images = [], [], 0
-        for batch, (positions, answers) in zip(self._images, layer.answers, strict=False):
+        for batch, (positions, answers) in zip(self._between(0, self._observed), layer.answers, strict=False):
             if images >= FACTORIZATIONS[type(place)].max_refit_images:
                 break
             images += len(batch)

@@ -1,4 +1,4 @@
-"""Means and second moments of rows, and the two closed forms that are solved from them."""
+"""Means and second moments of rows, and the least squares that are solved from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-__all__ = ["Moments", "lost_shares", "principal_directions", "shrunk_least_squares"]
+__all__ = ["Moments", "shrunk_least_squares"]
 
 
 class Moments:
@@ -39,12 +39,6 @@ class Moments:
         return self._products.div_(self._count).addr_(self.mean, self.mean, alpha=-1)
 
 
-def principal_directions(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (variances, directions), largest first: float32 (n,) and (n, n) with one direction per column."""
-    variances, directions = torch.linalg.eigh(covariance.double())
-    return variances.flip(0).clamp(min=0).float(), directions.flip(1).float()
-
-
 def shrunk_least_squares(covariance: Tensor, cross: Tensor, weights: Tensor, *, ridge: float) -> Tensor:
     """Return the linear map from x to y with the least squared error, shrunk towards ``weights``.
 
@@ -62,9 +56,3 @@ def shrunk_least_squares(covariance: Tensor, cross: Tensor, weights: Tensor, *, 
     residual = cross - covariance @ weights
     correction: Tensor = torch.linalg.solve(regularized, residual.double())
     return weights + correction.float()
-
-
-def lost_shares(variances: Tensor, total: Tensor) -> Tensor:
-    """Return what share of ``total`` is lost where the 0, 1, 2, ... largest of ``variances`` are kept."""
-    kept = torch.cat([torch.zeros(1), variances.cumsum(0)]) / total
-    return (1 - kept).clamp(min=0)

@@ -28,7 +28,7 @@ class LayerOptions:
     Attributes:
         ranks: ascending; the last one is None.
         costs: of each: its share of the network's multiply-accumulates plus its share of the network's weights.
-        losses: of each: the share of the responses' variance that is lost.
+        losses: of each: what it changes in the network's outputs, as a mean square in units that all layers share.
     """
 
     ranks: tuple[int | None, ...]
@@ -36,11 +36,16 @@ class LayerOptions:
     losses: tuple[float, ...]
 
     @classmethod
-    def of(cls, lost: Tensor, cost: Callable[[int | None], float]) -> LayerOptions:
-        """List the ranks that make the layer cheaper, and the layer as it is."""
-        ranks = [rank for rank in range(MULTIPLE, len(lost), MULTIPLE) if cost(rank) < cost(None)]
-        losses = (*(float(lost[rank]) for rank in ranks), 0.0)
-        return cls((*ranks, None), tuple(cost(rank) for rank in (*ranks, None)), losses)
+    def of(cls, losses: Tensor, cost: Callable[[int | None], float]) -> LayerOptions:
+        """List the ranks that make the layer cheaper, and the layer as it is.
+
+        Args:
+            losses: at rank 0, 1, 2, ...
+            cost: of a rank.
+        """
+        ranks = [rank for rank in range(MULTIPLE, len(losses), MULTIPLE) if cost(rank) < cost(None)]
+        costs = (cost(rank) for rank in (*ranks, None))
+        return cls((*ranks, None), tuple(costs), (*(float(losses[rank]) for rank in ranks), 0.0))
 
     def choose(self, price: float) -> int:
         """Return the index of the option with the least loss plus ``price`` times its cost."""
