@@ -193,7 +193,7 @@ def command(
 ) -> int:
     """Export CHECKPOINT to a verified bundle that runs without PyTorch.
 
-    CHECKPOINT is a file (a state dict, a whole module, safetensors or your own TorchScript archive),
+    CHECKPOINT is a file (a state dict, a whole module, safetensors or a TorchScript archive),
     torchvision:NAME for pretrained weights, or random:NAME to measure size and speed.
     """
     if output is None and not dry_run:

@@ -7,6 +7,8 @@ from typing import Any
 
 __all__ = ["class_names_in"]
 
+_SHOWN = 10
+
 
 def class_names_in(data: Any) -> tuple[str, ...]:
     """Return one name per class, in the order of the network's outputs.
@@ -19,7 +21,8 @@ def class_names_in(data: Any) -> tuple[str, ...]:
     """
     names = _in_order(data)
     if illegible := [str(index) for index, name in enumerate(names) if not name.strip() or not _is_text(name)]:
-        raise ValueError(f"class {', '.join(illegible)} has no legible name")
+        more = f" and {len(illegible) - _SHOWN} more" if len(illegible) > _SHOWN else ""
+        raise ValueError(f"class {', '.join(illegible[:_SHOWN])}{more} has no legible name")
     return names
 
 
@@ -41,7 +44,7 @@ def _is_index(value: Any) -> bool:
 
 
 def _by_index(names: dict[int, str], entries: int) -> tuple[str, ...]:
-    if sorted(names) != list(range(entries)):
+    if names.keys() != set(range(entries)):
         raise ValueError(f"the indices are {sorted(names)[:10]}, not each of 0 to {entries - 1} once")
     return tuple(names[index] for index in range(entries))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import struct
 import zipfile
 from enum import Enum
@@ -19,7 +20,8 @@ _RESAVE = "Check that the download or the copy is complete, or save the checkpoi
 _ZIP_MAGIC = b"PK\x03\x04"
 # torch.save's old container begins with this pickled number, 0x1950a86a20f9469cfc6c (torch/serialization.py).
 _LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-_MAX_SAFETENSORS_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+# An image classifier has some 100 kB. The limit of the safetensors library, 100 MB, would be several GB of objects.
+_MAX_SAFETENSORS_HEADER_BYTES = 4 * 1024 * 1024
 
 # Files that people pass by mistake: the first bytes, and a name.
 _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
@@ -67,6 +69,8 @@ def _read_head(path: Path) -> bytes:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder. {ACCEPTED}", hint="Give the path of one file.")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a named pipe would be waited for
+            raise CheckpointError(f"{path} is not a regular file. {ACCEPTED}", hint="Save it to a file first.")
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vgg_models.checkpoint.descriptions import listed, shortened
 from vgg_models.types import WeightsChoice
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 
@@ -78,7 +79,7 @@ def find_weights(content: object, choice: WeightsChoice = "raw") -> Weights:
         CheckpointError: there are none, or no average of them though that is the choice.
         ArchitectureError: there are several sets of weights, and none of them is the obvious one.
     """
-    weights = _find(content, choice, "")
+    weights = _find(content, choice, "", {})
     if choice == "ema" and not weights.averaged:
         raise CheckpointError(
             f"the checkpoint holds no running average of the weights; it holds {_contents(content)}.",
@@ -87,59 +88,63 @@ def find_weights(content: object, choice: WeightsChoice = "raw") -> Weights:
     return weights
 
 
-def _find(content: object, choice: WeightsChoice, where: str) -> Weights:
+def _find(content: object, choice: WeightsChoice, where: str, known: dict[int, bool]) -> Weights:
     if isinstance(content, nn.Module):
         return Weights(content)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"the checkpoint holds a {type(content).__name__}{where}, not weights.", hint=_HINT)
     if not content:
         raise CheckpointError(f"the checkpoint holds an empty dict{where}.", hint="Save model.state_dict().")
-    if is_state_dict(content):
+    if is_state_dict(content, known):
         return _one_model(content, choice)
-    holders = [key for key, value in content.items() if isinstance(key, str) and _holds_weights(value)]
+    holders = [key for key, value in content.items() if isinstance(key, str) and _holds_weights(value, known)]
     averages = [key for key in holders if key in _AVERAGE_KEYS]
     raw = [key for key in _WEIGHT_KEYS if key in holders] or [key for key in holders if key not in averages]
     key = _sole_key((averages or raw) if choice == "ema" else (raw or averages), content, where)
-    inner = _find(content[key], choice, f" under {key!r}")
+    inner = _find(content[key], choice, f" under {shortened(key)!r}", known)
     return Weights(
         content=inner.content,
         averaged=key in averages or inner.averaged,
-        notes=(f"the weights were under the key {key!r}", *_remarks(key, raw, averages), *inner.notes),
+        notes=(f"the weights were under the key {shortened(key)!r}", *_remarks(key, raw, averages), *inner.notes),
         remarks=(*_remarks(key, raw, averages), *inner.remarks),
     )
 
 
-def is_state_dict(content: Mapping[object, object]) -> bool:
-    """Whether these are the tensors of one model, rather than a dict that contains such a dict."""
-    named_tensors = [key for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)]
+def is_state_dict(content: Mapping[Any, object], known: dict[int, bool] | None = None) -> bool:
+    """Whether these are the tensors of one model, rather than a dict that contains such a dict.
+
+    Args:
+        known: answers for dicts inside, by id, to share among calls on the same checkpoint.
+    """
+    named_tensors = any(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+    known = {} if known is None else known
     # A training loop may keep some tensors beside its dicts; a state dict contains no dicts and no modules.
-    return bool(named_tensors) and not any(_holds_weights(value) for value in content.values())
+    return named_tensors and not any(_holds_weights(value, known) for value in content.values())
 
 
-def _holds_weights(value: object) -> bool:
-    if isinstance(value, nn.Module):
-        return True
+def _holds_weights(value: object, known: dict[int, bool]) -> bool:
     if not isinstance(value, Mapping):
-        return False
-    return is_state_dict(value) or any(
-        isinstance(key, str) and key in _WEIGHT_KEYS and _holds_weights(inner) for key, inner in value.items()
-    )
+        return isinstance(value, nn.Module)
+    if id(value) not in known:
+        holders = [key for key, inner in value.items() if _holds_weights(inner, known)]
+        known[id(value)] = any(key in _WEIGHT_KEYS for key in holders) or (not holders and is_state_dict(value, known))
+    return known[id(value)]
 
 
 def _sole_key(keys: list[str], content: Mapping[Any, object], where: str) -> str:
     if len(keys) == 1:
         return keys[0]
     if keys:
-        raise ArchitectureError(f"the checkpoint holds several sets of weights{where}: {', '.join(keys)}.", hint=_HINT)
+        raise ArchitectureError(f"the checkpoint holds several sets of weights{where}: {listed(keys)}.", hint=_HINT)
     raise CheckpointError(f"the checkpoint holds no weights{where}: its keys are {_contents(content)}.", hint=_HINT)
 
 
 def _remarks(key: str, raw: list[str], averages: list[str]) -> tuple[str, ...]:
     if averages and raw and key not in averages:
-        names = ", ".join(averages)
+        names = listed(averages)
         return (f"the raw weights were taken, not the average of them under {names}; `weights='ema'` takes that",)
     if key in averages and raw:
-        return (f"the average of the weights under {key} was taken, not the raw ones under {', '.join(raw)}",)
+        return (f"the average of the weights under {key} was taken, not the raw ones under {listed(raw)}",)
     return (f"the weights are an average ({key}); there were no raw ones beside it",) if averages else ()
 
 
@@ -147,12 +152,12 @@ def _contents(content: object) -> str:
     """The keys and types of the saved object; for a state dict, only that it is one."""
     if not isinstance(content, Mapping) or is_state_dict(content):
         return "one set of weights"
-    return ", ".join(f"{key} ({_type(value)})" for key, value in content.items())
+    return listed(f"{shortened(str(key))} ({_type(value)})" for key, value in content.items())
 
 
 def _type(value: object) -> str:
     inner = sorted({type(entry).__name__ for entry in value.values()}) if isinstance(value, Mapping) else []
-    return type(value).__name__ + (f" of {', '.join(inner)}" if inner else "")
+    return type(value).__name__ + (f" of {listed(inner)}" if inner else "")
 
 
 def _one_model(content: Mapping[str, object], choice: WeightsChoice) -> Weights:
@@ -172,7 +177,7 @@ def _one_model(content: Mapping[str, object], choice: WeightsChoice) -> Weights:
 
 
 def _left_out(kind: str, names: list[str]) -> tuple[str, ...]:
-    return (f"left out: {', '.join(names)} ({kind})",) if names else ()
+    return (f"left out: {listed(names)} ({kind})",) if names else ()
 
 
 def _average(content: Mapping[str, object], prefix: str) -> Weights:

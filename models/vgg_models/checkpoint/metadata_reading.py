@@ -81,7 +81,10 @@ def read_metadata(content: object, module: nn.Module | None, header: Mapping[str
         ("the header of the checkpoint", {key: _from_text(text) for key, text in header.items()}),
         ("the module", {} if module is None else _attributes(module)),
     ]
-    dicts = (entry for where, root in roots if isinstance(root, Mapping) for entry in _dicts(root, where, _MAX_DEPTH))
+    known: dict[int, bool] = {}
+    dicts = (
+        entry for where, root in roots if isinstance(root, Mapping) for entry in _dicts(root, where, _MAX_DEPTH, known)
+    )
     reader = _Reader(list(islice(dicts, _MAX_DICTS)))
     return CheckpointMetadata(
         labels=reader.every("labels", _labels, *_LABEL_KEYS),
@@ -94,14 +97,14 @@ def read_metadata(content: object, module: nn.Module | None, header: Mapping[str
     )
 
 
-def _dicts(facts: Facts, where: str, depth: int) -> Iterator[tuple[str, Facts]]:
+def _dicts(facts: Facts, where: str, depth: int, known: dict[int, bool]) -> Iterator[tuple[str, Facts]]:
     """The dict and those inside it, except for state dicts, whose tensors are parts of the model."""
-    if is_state_dict(facts):
+    if is_state_dict(facts, known):
         return
     yield where, facts
     for key, value in facts.items():
         if depth > 0 and isinstance(key, str) and isinstance(value, Mapping):
-            yield from _dicts(value, f"{key!r} in {where}", depth - 1)
+            yield from _dicts(value, f"{_shown(key)} in {where}", depth - 1, known)
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:

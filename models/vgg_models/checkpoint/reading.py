@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from torch import Tensor, nn
 
 from vgg_models.checkpoint.container import Container, detect_container
 from vgg_models.checkpoint.contents import find_weights
-from vgg_models.checkpoint.files import read_safetensors, read_safetensors_header, read_torchscript
+from vgg_models.checkpoint.descriptions import listed
 from vgg_models.checkpoint.metadata_reading import read_metadata
+from vgg_models.checkpoint.safetensors_file import read_safetensors, read_safetensors_header
 from vgg_models.checkpoint.state_dict import clean_tensors
 from vgg_models.checkpoint.torch_file import read_torch_file
+from vgg_models.checkpoint.torchscript import read_torchscript
 from vgg_models.checkpoint.whole_module import check_module
 from vgg_models.metadata import CheckpointMetadata
 from vgg_models.types import CheckpointInfo, CheckpointKind, WeightsChoice
 from vgg_runtime.errors import CheckpointError, VggDeployError
 
 __all__ = ["Checkpoint", "read_checkpoint"]
+
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, weights: WeightsChoice = "raw", allow_nonfinite: bool = False) -> Checkpoint:
-    """Read the file. Nothing in it is executed, unless it is a TorchScript archive (see files.py).
+    """Read the file. Nothing in it is executed.
 
     Args:
         weights: which to take if there are raw weights and a running average of them.
@@ -75,6 +81,13 @@ def _damage_is_refused(path: Path) -> Iterator[None]:
 
 
 def _read_checkpoint(path: Path, container: Container, choice: WeightsChoice, *, allow_nonfinite: bool) -> Checkpoint:
+    with _sha256_beside(path) as sha256:
+        return _checked(path, container, choice, sha256, allow_nonfinite=allow_nonfinite)
+
+
+def _checked(
+    path: Path, container: Container, choice: WeightsChoice, sha256: Callable[[], str], *, allow_nonfinite: bool
+) -> Checkpoint:
     content, notes = _read(path, container)
     weights = find_weights(content, choice)
     module = weights.content if isinstance(weights.content, nn.Module) else None
@@ -86,7 +99,7 @@ def _read_checkpoint(path: Path, container: Container, choice: WeightsChoice, *,
         module.load_state_dict(state, assign=True)
     info = CheckpointInfo(
         kind=_kind(container, module),
-        sha256=_sha256(path),
+        sha256=sha256(),
         bytes=path.stat().st_size,
         averaged=weights.averaged,
         remarks=weights.remarks,
@@ -101,14 +114,18 @@ def _mapping(content: object) -> Mapping[str, object]:
     return content
 
 
+_UNCHECKED = "the file has no checksums: damage to its weights would not be noticed"
+
+
 def _read(path: Path, container: Container) -> tuple[object, tuple[str, ...]]:
     if container is Container.TORCHSCRIPT:
-        return read_torchscript(path), ("a TorchScript archive is code: open none that is not your own",)
+        return read_torchscript(path), ("a TorchScript archive: its weights were read, its code was not run",)
     if container is Container.SAFETENSORS:
-        return read_safetensors(path), ()
+        return read_safetensors(path), (_UNCHECKED,)
     file = read_torch_file(path, container)
     elsewhere = [device for device in file.devices if device != "cpu"]
-    return file.content, ((f"saved on {', '.join(elsewhere)}; loaded on the CPU",) if elsewhere else ())
+    notes = [f"saved on {listed(elsewhere)}; loaded on the CPU"] if elsewhere else []
+    return file.content, (*notes, *(() if file.checked else (_UNCHECKED,)))
 
 
 def _kind(container: Container, module: nn.Module | None) -> CheckpointKind:
@@ -119,6 +136,21 @@ def _kind(container: Container, module: nn.Module | None) -> CheckpointKind:
     return "state dict" if module is None else "module"
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def _sha256_beside(path: Path) -> Iterator[Callable[[], str]]:
+    """Compute the digest in a thread, while the weights are checked; yield a function that waits for it."""
+    stop = Event()
+    with ThreadPoolExecutor(1, "sha256") as executor:
+        digest = executor.submit(_sha256, path, stop)
+        try:
+            yield digest.result
+        finally:
+            stop.set()
+
+
+def _sha256(path: Path, stop: Event) -> str:
+    digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while not stop.is_set() and (length := file.readinto(chunk)):
+            digest.update(chunk[:length])
+    return digest.hexdigest()

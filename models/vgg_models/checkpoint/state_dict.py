@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from vgg_models.checkpoint.descriptions import MAX_TENSORS, listed
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 
@@ -28,8 +29,7 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, architecture: str) ->
         ArchitectureError: missing, unexpected or misshapen keys; all of them are listed.
     """
     expected = module.state_dict()
-    undressed = list(without_prefixes(state))
-    tensors, notes = max(undressed, key=lambda candidate: len(candidate[0].keys() & expected.keys()))
+    tensors, notes = max(without_prefixes(state), key=lambda candidate: len(candidate[0].keys() & expected.keys()))
     tensors = {**tensors, **_counters(expected, tensors)}
     faults = [
         _list("missing", [key for key in expected if key not in tensors]),
@@ -72,7 +72,7 @@ def _misfits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> I
 
 
 def _list(kind: str, keys: list[str]) -> str:
-    return f"{kind} are {', '.join(sorted(keys))}" if keys else ""
+    return f"{kind} are {listed(sorted(keys))}" if keys else ""
 
 
 T = TypeVar("T")
@@ -86,6 +86,7 @@ _WRAPPERS = {
 }
 # torch.optim.swa_utils.AveragedModel keeps a counter of its updates beside the wrapped module.
 _COUNTERS = ("n_averaged",)
+_MAX_PREFIXES = 20
 
 
 def without_prefixes(state: Mapping[str, T]) -> Iterator[tuple[dict[str, T], tuple[str, ...]]]:
@@ -96,7 +97,7 @@ def without_prefixes(state: Mapping[str, T]) -> Iterator[tuple[dict[str, T], tup
     """
     notes: tuple[str, ...] = ()
     current = dict(state)
-    while True:
+    for _ in range(_MAX_PREFIXES):
         yield current, notes
         weights = {key: value for key, value in current.items() if key not in _COUNTERS}
         shared = {key.partition(".")[0] for key in weights}
@@ -118,25 +119,30 @@ def clean_tensors(state: Mapping[str, object], *, allow_nonfinite: bool) -> tupl
         CheckpointError: values that are not tensors; sparse, quantized, meta or complex tensors; NaN or infinite
             numbers, unless ``allow_nonfinite``. All offending names are listed.
     """
+    if len(state) > MAX_TENSORS:
+        raise CheckpointError(f"the model has {len(state)} tensors; at most {MAX_TENSORS} are read.")
     _refuse({name: fault for name, value in state.items() if (fault := _fault(value))})
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     casts = Counter(str(value.dtype).removeprefix("torch.") for value in tensors.values() if _needs_cast(value))
-    cast = {name: value.detach().float() if _needs_cast(value) else value.detach() for name, value in tensors.items()}
+    # Tied weights are one tensor of several names: cast and looked at once.
+    single = {id(value): value.detach().float() if _needs_cast(value) else value.detach() for value in tensors.values()}
+    finite = {key: _is_finite(value) for key, value in single.items()}
+    cast = {name: single[id(value)] for name, value in tensors.items()}
     notes = [f"{counted(count, 'tensor')} cast from {dtype} to float32" for dtype, count in sorted(casts.items())]
-    nonfinite = [name for name, value in cast.items() if not _is_finite(value)]
+    nonfinite = [name for name, value in tensors.items() if not finite[id(value)]]
     if nonfinite and not allow_nonfinite:
         raise CheckpointError(
-            f"these weights are NaN or infinite: {', '.join(nonfinite)}.",
+            f"these weights are NaN or infinite: {listed(nonfinite)}.",
             hint="The training diverged: use an earlier checkpoint. `allow_nonfinite=True` accepts them all the same.",
         )
     if nonfinite:
-        notes.append(f"NaN or infinite weights were let through: {', '.join(nonfinite)}")
+        notes.append(f"NaN or infinite weights were let through: {listed(nonfinite)}")
     return cast, tuple(notes)
 
 
 def _refuse(faults: dict[str, str]) -> None:
     if faults:
-        listing = ", ".join(f"{name} ({fault})" for name, fault in faults.items())
+        listing = listed(f"{name} ({fault})" for name, fault in faults.items())
         raise CheckpointError(
             f"these entries can't be used: {listing}. Accepted are dense tensors of real numbers.",
             hint="Save the float weights of the trained model: torch.save(model.state_dict(), path).",

@@ -1,36 +1,39 @@
-"""Open a file that torch.save wrote, always with ``weights_only=True``."""
+"""Read a file that torch.save wrote: descriptions first, tensors after."""
 
 from __future__ import annotations
 
-import re
-import threading
+import struct
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import IO
 
 import torch
-from torch.serialization import safe_globals
 
+from vgg_models.checkpoint.building import Builder
 from vgg_models.checkpoint.container import Container
-from vgg_models.checkpoint.files import check_zip_entries
-from vgg_models.checkpoint.unpickling import modern_name, pickled_globals, substitutes
-from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
+from vgg_models.checkpoint.descriptions import StorageDescription, check_extent
+from vgg_models.checkpoint.torch_archive import TorchArchive
+from vgg_models.checkpoint.unpickling import PickleDescription, describe_pickle
+from vgg_models.checkpoint.zip_directory import DAMAGE_HINT
+from vgg_runtime.errors import CheckpointError
 
 __all__ = ["TorchFile", "read_torch_file"]
 
-# torch has one list of allowed classes for the whole process.
-_SAFE_GLOBALS = threading.Lock()
-
-_STATE_DICT_HINT = "Save only the weights, and load that file: torch.save(model.state_dict(), path)."
+_LEGACY_PROTOCOL = 1001  # PROTOCOL_VERSION in torch/serialization.py
 
 
 @dataclass(frozen=True)
 class TorchFile:
-    """The saved object, with every tensor on the CPU, and the devices that the tensors were saved on."""
+    """The saved object, with every tensor on the CPU.
+
+    Attributes:
+        devices: those that the tensors were saved on.
+        checked: whether the file has checksums, which its bytes were compared with.
+    """
 
     content: object
     devices: tuple[str, ...]
+    checked: bool
 
 
 def read_torch_file(path: Path, container: Container) -> TorchFile:
@@ -38,40 +41,49 @@ def read_torch_file(path: Path, container: Container) -> TorchFile:
 
     Raises:
         UnsafeCheckpointError: the pickle names something that could run code.
-        CheckpointError: torch.save did not write the file. A damaged file may raise any other exception too.
+        CheckpointError: torch.save did not write the file, or its records are not those of its tensors. A damaged file
+            may raise any other exception too.
     """
-    if container is Container.TORCH_ZIP:
-        check_zip_entries(path)
-    names = pickled_globals(path, container)
-    devices: set[str] = set()
-
-    def keep_on_cpu(storage: Any, location: str) -> Any:
-        devices.add(location)
-        return storage
-
-    # torch.load takes a path with this suffix for safetensors, whatever the contents.
-    mapped = container is Container.TORCH_ZIP and path.suffix != ".safetensors"
-    try:
-        with _SAFE_GLOBALS, safe_globals(substitutes(names)), path.open("rb") as file:
-            source = path if mapped else file
-            content = torch.load(source, map_location=keep_on_cpu, weights_only=True, mmap=mapped)
-    except UnpicklingError as error:
-        raise _explain_refusal(path, error) from error
-    return TorchFile(content, tuple(sorted(devices)))
+    return _read_zip(path) if container is Container.TORCH_ZIP else _read_legacy(path)
 
 
-def _explain_refusal(path: Path, error: UnpicklingError) -> CheckpointError:
-    text = str(error)
-    named = re.search(r"GLOBAL (\S+)", text)
-    if named:
-        module, _, attribute = named[1].rpartition(".")
-        blocked = modern_name(module or "builtins", attribute)  # torch's message omits "builtins."
-        return UnsafeCheckpointError(
-            f"{path} names {blocked}, which could run code. Accepted are tensors, plain Python values, "
-            "torch.nn layers, and classes of your own made of them. Nothing in the file was executed.",
-            hint=_STATE_DICT_HINT,
+def _read_zip(path: Path) -> TorchFile:
+    archive = TorchArchive(path)
+    order = archive.records.get("byteorder")
+    if order is not None and order.read(at_most=16) != b"little":
+        raise CheckpointError(f"{path} was saved on a big-endian machine.", hint="Save it on a little-endian one.")
+    description = archive.describe("data.pkl")
+    content = Builder(archive.map_storages(description.storages)).build(description.content)
+    return TorchFile(content, _devices(description), archive.has_checksums)
+
+
+def _devices(description: PickleDescription) -> tuple[str, ...]:
+    return tuple(sorted({storage.location for storage in description.storages.values()}))
+
+
+def _read_legacy(path: Path) -> TorchFile:
+    """The file is five pickles (magic number, protocol, system, the object, the storage keys), then the storages."""
+    with path.open("rb") as file:
+        _magic, protocol, system, description, keys = (describe_pickle(file, str(path)) for _ in range(5))
+        if protocol.content != _LEGACY_PROTOCOL or system.content["little_endian"] is not True:
+            raise CheckpointError(f"{path} is not of the form that torch 1.5 and older wrote.", hint=DAMAGE_HINT)
+        check_extent(description.content)
+        if sorted(keys.content) != sorted(description.storages):
+            raise CheckpointError(f"{path} has other storages than its tensors have.", hint=DAMAGE_HINT)
+        storages = {key: _read_storage(file, path, description.storages[key]) for key in keys.content}
+    return TorchFile(Builder(storages).build(description.content), _devices(description), checked=False)
+
+
+def _read_storage(file: IO[bytes], path: Path, storage: StorageDescription) -> torch.UntypedStorage:
+    """The number of elements, 64 bits, and then the elements."""
+    (numel,) = struct.unpack("<q", file.read(8))
+    available = path.stat().st_size - file.tell()
+    if numel != storage.numel or storage.nbytes > available:
+        raise CheckpointError(
+            f"{path} is truncated or damaged: its storage {storage.key} has {numel} numbers in {available} bytes, "
+            f"and is described as {storage.numel} of {storage.dtype}.",
+            hint=DAMAGE_HINT,
         )
-    if "persistent_load of storage" in text:
-        return CheckpointError(f"{path} is a whole module in the container of torch 1.5.", hint=_STATE_DICT_HINT)
-    reason = text.rpartition("WeightsUnpickler error:")[2].strip().splitlines()[0]
-    return UnsafeCheckpointError(f"{path} can't be read safely: {reason}", hint=_STATE_DICT_HINT)
+    content = torch.empty(storage.nbytes, dtype=torch.uint8)
+    file.readinto(content.numpy())  # type: ignore[attr-defined]
+    return content.untyped_storage()

@@ -83,8 +83,8 @@ def saved_layers(state: Mapping[str, Tensor]) -> list[SavedLayer]:
         path, _, name = key.rpartition(".")
         grouped.setdefault(path, {})[name] = tensor
     layers = [_layer(path, tensors) for path, tensors in grouped.items()]
-    groups = list(dict.fromkeys(_group(layer) for layer in layers))
-    return sorted(layers, key=lambda layer: (groups.index(_group(layer)), layer.indices))
+    groups = {group: order for order, group in enumerate(dict.fromkeys(_group(layer) for layer in layers))}
+    return sorted(layers, key=lambda layer: (groups[_group(layer)], layer.indices))
 
 
 def other_orders(layers: Sequence[SavedLayer]) -> Iterator[list[SavedLayer]]:

@@ -1,0 +1,65 @@
+"""The pickle and the storages of a zip file that torch.save or torch.jit.save wrote."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from vgg_models.checkpoint.descriptions import MAX_PICKLE_BYTES, StorageDescription, check_extent
+from vgg_models.checkpoint.unpickling import PickleDescription, describe_pickle
+from vgg_models.checkpoint.zip_directory import DAMAGE_HINT, ZipDirectory, ZipRecord
+from vgg_runtime.errors import CheckpointError
+
+__all__ = ["TorchArchive"]
+
+# torch writes storages at multiples of 64 bytes. Elsewhere, numbers in memory are not safe to read on every processor.
+_ALIGNMENT = 16
+
+
+class TorchArchive(ZipDirectory):
+    """An archive whose storages are mapped into memory, after they were held against what is described."""
+
+    def describe(self, name: str) -> PickleDescription:
+        """Return the contents of a pickle in it, within the caps.
+
+        Raises:
+            CheckpointError: the contents exceed the caps.
+            UnsafeCheckpointError: the pickle names something that could run code.
+        """
+        pickled = self.records[name].read(at_most=MAX_PICKLE_BYTES)
+        description = describe_pickle(io.BytesIO(pickled), str(self.path))
+        check_extent(description.content)
+        return description
+
+    def map_storages(self, storages: Mapping[str, StorageDescription]) -> dict[str, torch.UntypedStorage]:
+        """Return the bytes of each storage, mapped from the file where their position is aligned.
+
+        Raises:
+            CheckpointError: a storage has no entry in the archive, or one of another size or with other bytes.
+        """
+        records = {key: self._record_of(storage) for key, storage in storages.items()}
+        for record in records.values():
+            record.require_checksum()
+        mapped = torch.UntypedStorage.from_file(str(self.path), shared=False, nbytes=self.path.stat().st_size)
+        return {key: _cut(mapped, record) for key, record in records.items()}
+
+    def _record_of(self, storage: StorageDescription) -> ZipRecord:
+        record = self.records.get(f"data/{storage.key}")
+        if record is None:
+            raise CheckpointError(f"{self.path} lacks the entry data/{storage.key}.", hint=DAMAGE_HINT)
+        if record.size != storage.nbytes:
+            raise CheckpointError(
+                f"{self.path} has {record.size} bytes in its entry {record.name}, whose tensors are described as "
+                f"{storage.nbytes} bytes ({storage.numel} of {storage.dtype}).",
+                hint=DAMAGE_HINT,
+            )
+        return record
+
+
+def _cut(mapped: Any, record: ZipRecord) -> torch.UntypedStorage:
+    part = mapped[record.start : record.start + record.size]
+    aligned: torch.UntypedStorage = part.clone() if record.start % _ALIGNMENT else part
+    return aligned

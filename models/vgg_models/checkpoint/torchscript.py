@@ -1,0 +1,79 @@
+"""Read the weights of a TorchScript archive. Its code is read as text and never run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from vgg_models.checkpoint.building import Builder
+from vgg_models.checkpoint.descriptions import ObjectDescription, TensorDescription
+from vgg_models.checkpoint.torch_archive import TorchArchive
+from vgg_runtime.errors import CheckpointError
+
+__all__ = ["read_torchscript"]
+
+_MAX_CODE_BYTES = 16 * 1024 * 1024  # of all files together
+# The code of each class begins with the names of its tensors: __parameters__ = ["weight", "bias", ]
+_CLASS = re.compile(r"^class (\w+)\(Module\):\n((?:  __\w+__ = .*\n)*)", re.MULTILINE)
+_TENSORS = re.compile(r"^  (__parameters__|__buffers__) = \[(.*)\]$", re.MULTILINE)
+_NAME = re.compile(r'"([^"]*)"')
+
+
+def read_torchscript(path: Path) -> dict[str, Tensor]:
+    """Return the state dict of an archive that torch.jit.save wrote, on the CPU. The weights are mapped, not copied.
+
+    Raises:
+        CheckpointError: the archive is damaged, or frozen (its weights are constants in the code).
+    """
+    archive = TorchArchive(path, compressed=("code/", "extra/"))
+    description = archive.describe("data.pkl")
+    tensors = dict(_tensors(description.content, "", _TensorNames(archive)))
+    if not tensors:
+        raise CheckpointError(
+            f"{path} is a frozen TorchScript archive, or one with a __setstate__ of its own: it has no weights that "
+            "can be read without running its code.",
+            hint="Give the checkpoint that it was made from, or the archive before torch.jit.freeze.",
+        )
+    builder = Builder(archive.map_storages({each.storage.key: each.storage for each in tensors.values()}))
+    return {key: builder.build(tensor) for key, tensor in tensors.items()}
+
+
+def _tensors(module: object, prefix: str, names: _TensorNames) -> Iterator[tuple[str, TensorDescription]]:
+    """Yield the tensors of a module and of its children, in the order of its state dict."""
+    if not isinstance(module, ObjectDescription) or not isinstance(module.state, dict):
+        return
+    for name in names.of_class(module.name):
+        if isinstance(tensor := module.state.get(name), TensorDescription):
+            yield f"{prefix}{name}", tensor
+    for name, child in module.state.items():
+        yield from _tensors(child, f"{prefix}{name}.", names)
+
+
+class _TensorNames:
+    """The names of the parameters and buffers of each class in an archive."""
+
+    def __init__(self, archive: TorchArchive) -> None:
+        self._archive = archive
+        self._left = _MAX_CODE_BYTES
+        self._files: dict[str, dict[str, list[str]]] = {}
+
+    def of_class(self, name: str) -> list[str]:
+        """Return the names for a class such as ``__torch__.torch.nn.modules.linear.Linear``."""
+        module, _, attribute = name.rpartition(".")
+        file = f"code/{module.replace('.', '/')}.py"
+        if file not in self._files:
+            self._files[file] = self._read(file)
+        return self._files[file].get(attribute, [])
+
+    def _read(self, file: str) -> dict[str, list[str]]:
+        if file not in self._archive.records:
+            return {}
+        code = self._archive.records[file].read(at_most=self._left).decode()
+        self._left -= len(code)
+        return {
+            name: [tensor for _, names in _TENSORS.findall(head) for tensor in _NAME.findall(names)]
+            for name, head in _CLASS.findall(code)
+        }

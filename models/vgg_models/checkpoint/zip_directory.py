@@ -1,0 +1,137 @@
+"""The directory of a zip file: which bytes belong to which entry, and whether they are those that were written."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+from vgg_models.checkpoint.descriptions import listed, shortened
+from vgg_runtime.errors import CheckpointError
+
+__all__ = ["DAMAGE_HINT", "ZipDirectory", "ZipRecord"]
+
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two are the lengths of name and extra field
+_ENCRYPTED = 0x1
+_CHUNK = 1 << 20
+_HINT = "Load it in the environment it was made in, and save it again with torch.save."
+DAMAGE_HINT = "Check that the download or the copy is complete, or save the checkpoint again."
+
+
+class ZipRecord:
+    """The bytes of one entry: ``size`` from ``start`` on, counted in the file."""
+
+    def __init__(self, path: Path, entry: zipfile.ZipInfo, start: int) -> None:
+        self.name, self.start, self.size = entry.filename, start, entry.compress_size
+        self._path, self._entry = path, entry
+
+    def read(self, *, at_most: int) -> bytes:
+        """Return the contents, decompressed and checked.
+
+        Raises:
+            CheckpointError: they are larger than ``at_most`` bytes, or not those that were written.
+        """
+        if max(self._entry.file_size, self.size) > at_most:
+            raise CheckpointError(
+                f"{self._path} has {self._entry.file_size} bytes in its entry {self._entry.filename}; "
+                f"at most {at_most} are read.",
+                hint=_HINT,
+            )
+        with self._path.open("rb") as file:
+            file.seek(self.start)
+            content = file.read(self.size)
+        if self._entry.compress_type == zipfile.ZIP_DEFLATED:
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, at_most)
+        if len(content) != self._entry.file_size or self._entry.CRC not in (0, zlib.crc32(content)):
+            raise self._damage()
+        return content
+
+    def require_checksum(self) -> None:
+        """Raise CheckpointError if the bytes of a stored entry are not those of its CRC-32."""
+        if not self._entry.CRC:  # torch.serialization.set_crc32_options(False) writes 0
+            return
+        crc, left = 0, self.size
+        buffer = memoryview(bytearray(min(_CHUNK, left)))
+        with self._path.open("rb", buffering=0) as file:
+            file.seek(self.start)
+            while left and (length := file.readinto(buffer[:left])):
+                crc = zlib.crc32(buffer[:length], crc)
+                left -= length
+        if left or crc != self._entry.CRC:
+            raise self._damage()
+
+    def _damage(self) -> CheckpointError:
+        return CheckpointError(
+            f"{self._path} is damaged: the bytes of its entry {shortened(self.name)} are not those that were written "
+            "(their CRC-32 differs).",
+            hint=DAMAGE_HINT,
+        )
+
+
+class ZipDirectory:
+    """A zip file that torch wrote, its entries by their names without the folder that all of them are in.
+
+    Args:
+        compressed: the folders whose entries may be compressed, such as "code/".
+
+    Raises:
+        CheckpointError: entries are compressed, encrypted, of the same name, overlapping, cut off, or without their
+            own header.
+    """
+
+    def __init__(self, path: Path, *, compressed: tuple[str, ...] = ()) -> None:
+        self.path = path
+        with zipfile.ZipFile(path) as archive:
+            entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+        self._refuse(
+            "compressed entries: {names}; torch.save stores them uncompressed",
+            [entry.filename for entry in entries if _is_compressed(entry, compressed)],
+        )
+        self._refuse(
+            "encrypted entries: {names}", [entry.filename for entry in entries if entry.flag_bits & _ENCRYPTED]
+        )
+        counts = Counter(_inner_name(entry.filename) for entry in entries)
+        self._refuse(
+            "several entries with the same name: {names}",
+            list(dict.fromkeys(entry.filename for entry in entries if counts[_inner_name(entry.filename)] > 1)),
+        )
+        records = self._locate(entries)
+        self._refuse(
+            "entries that overlap: {names}",
+            [after.name for before, after in pairwise(records) if before.start + before.size > after.start],
+        )
+        self.has_checksums = any(entry.CRC for entry in entries)
+        self.records = {_inner_name(record.name): record for record in records}
+
+    def _refuse(self, fault: str, names: list[str]) -> None:
+        if names:
+            raise CheckpointError(f"{self.path} has {fault.format(names=listed(names))}.", hint=_HINT)
+
+    def _locate(self, entries: list[zipfile.ZipInfo]) -> list[ZipRecord]:
+        records, faults = [], []
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            for entry in entries:
+                file.seek(entry.header_offset)
+                header = file.read(_LOCAL_HEADER.size)
+                magic, *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+                name = file.read(name_length).decode("utf-8" if entry.flag_bits & 0x800 else "cp437")
+                start = entry.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+                if magic != b"PK\x03\x04" or name != entry.orig_filename or start + entry.compress_size > size:
+                    faults.append(entry.filename)
+                records.append(ZipRecord(self.path, entry, start))
+        self._refuse("entries that are not where its directory says: {names}", faults)
+        return records
+
+
+def _is_compressed(entry: zipfile.ZipInfo, allowed: tuple[str, ...]) -> bool:
+    if entry.compress_type == zipfile.ZIP_STORED:
+        return entry.compress_size != entry.file_size
+    return entry.compress_type != zipfile.ZIP_DEFLATED or not _inner_name(entry.filename).startswith(allowed)
+
+
+def _inner_name(name: str) -> str:
+    return name.partition("/")[2]
