@@ -29,7 +29,7 @@ from vgg_models.checkpoint.in_memory import checkpoint_in_memory
 from vgg_models.checkpoint.reading import Checkpoint, read_checkpoint
 from vgg_models.classifier_contract import check_scores
 from vgg_models.from_checkpoint import build_from
-from vgg_models.recognition.module_input import find_module_input
+from vgg_models.recognition.module_input import check_memory, find_module_input
 from vgg_models.types import BuiltModel, CheckpointInfo, CheckpointSource, LoadedModel, LoadRequest, WeightsChoice
 from vgg_runtime.bundle.manifest import Architecture
 from vgg_runtime.errors import ArchitectureError, UsageError
@@ -141,6 +141,8 @@ def _to_loaded_model(built: BuiltModel, request: LoadRequest) -> LoadedModel:
         input_size=request.input_size or built.input_size,
         fallback_input_size=request.fallback_input_size,
     )
+    if built.architecture.origin != "user code":
+        check_memory(module, channels, size)
     classes = _num_classes(module, (channels, *size))
     if request.num_classes not in (None, classes):
         raise ArchitectureError(f"the module gives {classes} classes, not the {request.num_classes} that were named.")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from math import isqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vgg_models.classifier_contract import check_inputs, check_scores
 from vgg_models.recognition.input_size import COMMON_SIZES
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ArchitectureError
 
-__all__ = ["find_module_input", "fitting_inputs"]
+__all__ = ["check_memory", "find_module_input", "fitting_inputs"]
 
 _CHANNELS = (1, 3)
 
@@ -64,6 +67,49 @@ def fitting_inputs(module: nn.Module, channels: int | None = None, size: Size | 
     """Return every (channels, (height, width)) of the common sizes on which the module runs and gives (1, classes)."""
     candidates = _candidates(module, channels or _channels(module), size)
     return [shape for shape in candidates if _fault(module, shape) is None]
+
+
+# Far above any classifier: VGG-16's largest feature map has 256 bytes for each pixel of the image.
+_MIN_LIMIT = 128 * 1024 * 1024
+_LIMIT_PER_PIXEL = 4096
+
+
+class _TooLargeError(ArchitectureError):
+    """A feature map is too large."""
+
+
+class _MemoryLimit(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses operations whose result is larger than ``limit`` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._limit = limit
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, list | tuple) else (result,):
+            if isinstance(tensor, Tensor) and tensor.nbytes > self._limit:
+                raise _TooLargeError(
+                    f"the network computes a tensor of shape {tuple(tensor.shape)} from one image, {tensor.nbytes} "
+                    f"bytes; at most {self._limit} are accepted for images of this size.",
+                    hint="Check the padding and the output sizes of its layers.",
+                )
+        return result
+
+
+def check_memory(module: nn.Module, channels: int, size: Size) -> None:
+    """Raise ArchitectureError if a feature map would be far larger than any classifier's.
+
+    A few numbers of a saved layer, such as its padding, ask for any amount of memory. The module is tried on the meta
+    device, which allocates none; one that fails there is left to its first real run.
+    """
+    largest_weight = max((tensor.nbytes for tensor in module.state_dict().values()), default=0)
+    with _MemoryLimit(max(_MIN_LIMIT, largest_weight, _LIMIT_PER_PIXEL * size[0] * size[1])):
+        fault = _fault(module, (channels, size))
+    if isinstance(fault, _TooLargeError):
+        raise fault
 
 
 def _candidates(module: nn.Module, channels: int | None, size: Size | None) -> list[ImageShape]:

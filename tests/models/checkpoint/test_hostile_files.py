@@ -15,8 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vgg_models import load_model
+from vgg_models.architectures.vgg import build_vgg
 from vgg_models.checkpoint.reading import read_checkpoint
-from vgg_runtime.errors import CheckpointError
+from vgg_models.recognition.module_input import check_memory
+from vgg_runtime.errors import ArchitectureError, CheckpointError
 
 Save = Callable[[object], Path]
 Change = Callable[[str, bytes], bytes]
@@ -93,7 +95,7 @@ def test_a_record_that_is_missing_is_refused_by_name(saved: Save) -> None:
 
 
 @pytest.mark.parametrize("entry", ["data/0", "data/1", "data.pkl"])
-def test_a_flipped_bit_is_refused_by_the_name_of_its_entry(saved: Save, entry: str) -> None:
+def test_a_flipped_bit_is_refused_by_name(saved: Save, entry: str) -> None:
     with pytest.raises(CheckpointError, match=rf"entry checkpoint/{entry} are not those that were written"):
         read_checkpoint(with_flipped_bit(saved(WEIGHTS), f"checkpoint/{entry}"))
 
@@ -276,6 +278,17 @@ def test_tied_weights_are_cast_once(saved: Save) -> None:
     weight = torch.ones(100, dtype=torch.float16)
     state = read_checkpoint(saved({f"{number}.weight": weight.detach() for number in range(20)})).state
     assert len({tensor.data_ptr() for tensor in state.values()}) == 1
+
+
+def test_a_feature_map_of_impossible_size_is_refused(saved: Save) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 1, 3, padding=14_000), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
+    with pytest.raises(ArchitectureError, match=r"computes a tensor of shape \(1, 1, 28026, 28026\)"):
+        load_model(saved(net), input_size=28)
+
+
+def test_a_vgg16_computes_nothing_of_impossible_size() -> None:
+    with torch.device("meta"):
+        check_memory(build_vgg("vgg16"), 3, (224, 224))
 
 
 def test_a_layer_without_its_attributes_is_refused(saved: Save) -> None:
