@@ -15,7 +15,13 @@ from vgg_models.architectures.user_code import build_user_module
 from vgg_models.architectures.zoo import KNOWN_MODELS, MODEL_NAMES
 from vgg_models.checkpoint.reading import Checkpoint
 from vgg_models.checkpoint.state_dict import fit, without_prefixes
-from vgg_models.checkpoint.whole_module import describe_children, in_attribute_order, missing_class, runnable
+from vgg_models.checkpoint.whole_module import (
+    check_attributes,
+    describe_children,
+    in_attribute_order,
+    missing_class,
+    runnable,
+)
 from vgg_models.metadata import Statement
 from vgg_models.recognition import vgg, zoo
 from vgg_models.recognition.candidates import ArchitectureCandidate
@@ -135,6 +141,7 @@ def _torchvision(name: str, checkpoint: Checkpoint, request: LoadRequest) -> Bui
 def _from_whole_module(checkpoint: Checkpoint, request: LoadRequest) -> BuiltModel:
     """A whole module: as it is if its order is certain or confirmed, else by its weights."""
     assert checkpoint.module is not None
+    check_attributes(checkpoint.module)
     built = in_attribute_order(checkpoint.module) if request.attribute_order else runnable(checkpoint.module)
     if built is None:
         return _by_its_weights(checkpoint, request)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vgg_models.checkpoint.descriptions import (
+    MAX_TENSORS,
+    STATE_DICT_HINT,
     ObjectDescription,
+    Placeholder,
     TensorDescription,
-    listed,
 )
-from vgg_models.checkpoint.unpickling import torch_layer
+from vgg_models.checkpoint.pickled_names import torch_layer
 from vgg_runtime.errors import CheckpointError
 
 __all__ = ["Builder", "StubModule", "is_stub"]
 
+
+T = TypeVar("T")
 
 # Tied weights are one view. Beside them, a checkpoint may hold a storage as a whole, and its parts as parameters.
 _MAX_VIEWS = 4
@@ -44,7 +48,7 @@ class Builder:
         self._storages = storages
         self._tensors: dict[TensorDescription, Tensor] = {}
         self._viewed: Counter[str] = Counter()
-        self._built: dict[int, Any] = {}
+        self._built: dict[int, Any] = {}  # by id: all descriptions are there before the first is replaced
 
     def build(self, value: Any) -> Any:
         """Return ``value`` with tensors and modules in the place of their descriptions. Dicts and lists are reused."""
@@ -58,7 +62,7 @@ class Builder:
 
     def _container(self, value: Any) -> Any:
         if isinstance(value, ObjectDescription):
-            return _module(value.name, self.build(value.state))
+            return _instance(value.name, self.build(value.state))
         if isinstance(value, tuple):
             return tuple(map(self.build, value))
         for key in range(len(value)) if isinstance(value, list) else value:
@@ -84,22 +88,22 @@ class Builder:
         return nn.Parameter(tensor, requires_grad=False) if description.is_parameter else tensor
 
 
-def _module(name: str, state: Any) -> nn.Module:
+def _instance(name: str, state: Any) -> nn.Module | Placeholder:
     """An instance with that state, made without a call of its class, which could allocate any amount."""
-    cls = torch_layer(name) or _stub_class(name)
-    if not isinstance(state, dict):
-        raise CheckpointError(f"a {cls.__name__} of the checkpoint has no attributes.", hint=_HINT)
-    module = cls.__new__(cls)
-    module.__setstate__(state)  # type: ignore[no-untyped-call]
-    # What forward and repr read; __setstate__ adds what older versions of torch did not save.
-    if missing := [key for key in getattr(cls, "__constants__", ()) if not hasattr(module, key)]:
-        raise CheckpointError(f"a {cls.__name__} of the checkpoint lacks {listed(missing)}.", hint=_HINT)
-    return module
-
-
-_HINT = "Save the weights alone: torch.save(model.state_dict(), path), and give `model='MODULE:CALLABLE'`."
-
-
-def _stub_class(name: str) -> type[nn.Module]:
     module, _, attribute = name.rpartition(".")
-    return type(attribute, (StubModule,), {"__module__": module})
+    is_module = isinstance(state, dict) and "_modules" in state
+    layer = torch_layer(name)
+    if layer is None and not is_module:  # an object of the user's, which is not needed
+        return _subclass(Placeholder, attribute)()
+    if not is_module or (layer is not None and issubclass(layer, nn.RNNBase) and state["num_layers"] > MAX_TENSORS):
+        # As often as num_layers says, RNNBase.__setstate__ makes names.
+        raise CheckpointError(f"a {attribute} of the checkpoint has a state that no layer has.", hint=STATE_DICT_HINT)
+    cls = layer or _subclass(StubModule, attribute, module)
+    instance = cls.__new__(cls)
+    instance.__setstate__(state)  # type: ignore[no-untyped-call]
+    return instance
+
+
+def _subclass(base: type[T], name: str, module: str = __name__) -> type[T]:
+    """A class of that name, since messages call an object by the name of its class."""
+    return type(name, (base,), {"__module__": module})

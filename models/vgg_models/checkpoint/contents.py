@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vgg_models.checkpoint.descriptions import listed, shortened
+from vgg_models.checkpoint.shortening import listed, shortened
 from vgg_models.types import WeightsChoice
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from itertools import chain
 from typing import Any
 
 import torch
 
-from vgg_runtime.errors import CheckpointError
+from vgg_models.checkpoint.shortening import listed, shortened
+from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
 
 __all__ = [
     "MAX_KEY_LENGTH",
-    "MAX_OPCODES",
     "MAX_PICKLE_BYTES",
     "MAX_TENSORS",
+    "MAX_VALUES",
+    "STATE_DICT_HINT",
     "ClassDescription",
     "ObjectDescription",
     "Placeholder",
     "StorageDescription",
     "TensorDescription",
     "check_extent",
-    "listed",
-    "placeholder_class",
-    "shortened",
 ]
 
 # Far above any image classifier: a ResNet-1202 has 7,212 tensors, and EfficientNet-B7 with its optimizer and an average
-# of its weights takes 250,000 opcodes.
+# of its weights is a pickle of 250,000 opcodes.
 MAX_PICKLE_BYTES = 64 * 1024 * 1024
-MAX_OPCODES = 1_000_000
+MAX_VALUES = 1_000_000
 MAX_KEY_LENGTH = 1000
 MAX_TENSORS = 10_000  # of one model
 _MAX_DEPTH = 150
-_MAX_OBJECTS = 10_000  # as often as they are reached: layers in layers multiply without another byte in the file
+_MAX_DIMENSIONS = 64  # most of torch's operations take no more
+_MAX_ARGUMENTS = 100  # of a call: a path has one for each of its folders
+_MAX_NUMBER = 2**63 - 1
 
-_LISTED = 10
-_SHOWN_LENGTH = 100
+STATE_DICT_HINT = "Save only the weights, and load that file: torch.save(model.state_dict(), path)."
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,20 @@ class StorageDescription:
         key: its name in the container.
         location: the device that it was saved on: "cpu", "cuda:0".
         numel: how many numbers of ``dtype``.
+
+    Raises:
+        CheckpointError: these are not a name, a device and a count.
     """
 
     key: str
     dtype: torch.dtype
     location: str
     numel: int
+
+    def __post_init__(self) -> None:
+        names_are_short = all(type(name) is str and len(name) <= MAX_KEY_LENGTH for name in (self.key, self.location))
+        if not names_are_short or not _are_counts([self.numel]):
+            raise CheckpointError("a storage of the checkpoint has no legible name, device and length.")
 
     @property
     def nbytes(self) -> int:
@@ -77,28 +85,53 @@ class TensorDescription:
     is_parameter: bool = False
 
     def __post_init__(self) -> None:
-        numbers = (self.offset, *self.shape, *self.strides)
-        if len(self.shape) != len(self.strides) or not all(type(number) is int and number >= 0 for number in numbers):
-            raise CheckpointError(
-                f"a tensor of the checkpoint has shape {_numbers(self.shape)}, strides {_numbers(self.strides)} and "
-                f"offset {_numbers([self.offset])}, which no tensor can have."
-            )
+        if not (
+            len(self.shape) == len(self.strides) <= _MAX_DIMENSIONS
+            and _are_counts([self.offset, *self.shape, *self.strides])
+        ):
+            raise CheckpointError("a tensor of the checkpoint has a shape, strides or offset that no tensor has.")
         numel = math.prod(self.shape)
         last = sum((side - 1) * stride for side, stride in zip(self.shape, self.strides, strict=True)) if numel else -1
         available = self.storage.nbytes // self.dtype.itemsize
         if self.offset + last + 1 > available or numel > available:
+            shape, strides = (f"({listed(map(str, numbers))})" for numbers in (self.shape, self.strides))
             raise CheckpointError(
-                f"a tensor of the checkpoint has shape {_numbers(self.shape)}, strides {_numbers(self.strides)} and "
-                f"offset {self.offset}, but its storage {shortened(self.storage.key)} has {available} numbers.",
+                f"a tensor of the checkpoint has shape {shape}, strides {strides} and offset {self.offset}, but its "
+                f"storage {shortened(self.storage.key)} has {available} numbers.",
                 hint="Save the checkpoint again; expanded tensors need .clone().",
             )
 
 
+def _are_counts(numbers: Iterable[object]) -> bool:
+    return all(type(number) is int and 0 <= number <= _MAX_NUMBER for number in numbers)
+
+
 @dataclass(frozen=True)
 class ClassDescription:
-    """A class or a function that the pickle names: ``torch.nn.modules.linear.Linear``."""
+    """A class or a function that the pickle names.
+
+    Attributes:
+        name: its full name: ``torch.nn.modules.linear.Linear``.
+        meaning: what a call of it describes; None if calls are refused.
+        has_instances: whether it may be a class of objects that are described with their state.
+    """
 
     name: str
+    meaning: Callable[..., object] | None = None
+    has_instances: bool = False
+
+    def called(self, arguments: tuple[Any, ...]) -> object:
+        """Return what a call of it describes.
+
+        Raises:
+            UnsafeCheckpointError: it describes nothing, or has too many arguments.
+        """
+        if self.meaning is None or len(arguments) > _MAX_ARGUMENTS:
+            raise UnsafeCheckpointError(
+                f"the checkpoint calls {shortened(self.name)}; nothing in a checkpoint is ever executed.",
+                hint=STATE_DICT_HINT,
+            )
+        return self.meaning(*arguments)
 
 
 @dataclass(eq=False)
@@ -113,68 +146,48 @@ class Placeholder:
     """Replaces a value that is not needed. Keeps nothing of it."""
 
 
-@cache
-def placeholder_class(name: str) -> type[Placeholder]:
-    """Return a class of that name, since messages call a value by the name of its class."""
-    return type(name, (Placeholder,), {})
+_CONTAINERS = (Mapping, list, tuple, set, ObjectDescription)
+# How many values an object, and how many characters a value, count as: what follows takes longer for the one, and
+# repeats the other in messages.
+_VALUES_PER_OBJECT = 100
+_CHARACTERS_PER_VALUE = 100
 
 
 def check_extent(content: object) -> None:
-    """Raise CheckpointError if a walk through the content would be too deep, without end, or meet too many objects."""
-    known: dict[int, int] = {}  # objects inside: what is shared is looked at once, and counted often
+    """Raise CheckpointError if a walk through the content would be too deep, without end, or too long.
+
+    What is shared counts as often as it is reached: layers in layers multiply without another byte in the file.
+    """
+    known: dict[int, int] = {}
     above: set[int] = set()
 
-    def count_objects(value: object) -> int:
+    def count(value: object) -> int:
+        if isinstance(value, str | bytes | bytearray):
+            return 1 + len(value) // _CHARACTERS_PER_VALUE
         if not isinstance(value, _CONTAINERS):
-            return 0
+            return 1
         if id(value) in known:
             return known[id(value)]
         if id(value) in above:
-            raise CheckpointError("the checkpoint holds an object that contains itself.", hint=_STATE_DICT_HINT)
+            raise CheckpointError("the checkpoint holds an object that contains itself.", hint=STATE_DICT_HINT)
         if len(above) >= _MAX_DEPTH:
-            raise CheckpointError(f"the checkpoint is nested more than {_MAX_DEPTH} deep.", hint=_STATE_DICT_HINT)
+            raise CheckpointError(f"the checkpoint is nested more than {_MAX_DEPTH} deep.", hint=STATE_DICT_HINT)
         above.add(id(value))
-        objects = sum(map(count_objects, _inside(value)), int(isinstance(value, ObjectDescription)))
+        values = sum(map(count, _inside(value)), _VALUES_PER_OBJECT if isinstance(value, ObjectDescription) else 1)
         above.remove(id(value))
-        if objects > _MAX_OBJECTS:
+        if values > MAX_VALUES:
             raise CheckpointError(
-                f"the checkpoint has {objects} layers and other objects, counted as often as they are reached; at most "
-                f"{_MAX_OBJECTS} are read.",
-                hint=_STATE_DICT_HINT,
+                f"the checkpoint has more than {MAX_VALUES} values. A layer counts as {_VALUES_PER_OBJECT} of them, "
+                "and what is shared counts as often as it is reached.",
+                hint=STATE_DICT_HINT,
             )
-        known[id(value)] = objects
-        return objects
+        known[id(value)] = values
+        return values
 
-    count_objects(content)
-
-
-_CONTAINERS = (Mapping, list, tuple, ObjectDescription)
-_STATE_DICT_HINT = "Save only the weights: torch.save(model.state_dict(), path)."
+    count(content)
 
 
-def _inside(value: object) -> Iterable[object]:
+def _inside(value: Any) -> Iterable[object]:
     if isinstance(value, Mapping):
-        return value.values()
-    if isinstance(value, ObjectDescription):
-        return (value.state,)
-    return value if isinstance(value, list | tuple) else ()
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return the first names for a message, each cut to a readable length, and how many more there are."""
-    everything = list(names)
-    more = [f"and {len(everything) - _LISTED} more"] if len(everything) > _LISTED else []
-    return ", ".join([*map(shortened, everything[:_LISTED]), *more])
-
-
-def shortened(text: str) -> str:
-    """Return the text, cut to a readable length."""
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}... ({len(text)} characters)"
-
-
-def _numbers(numbers: Sequence[object]) -> str:
-    return shortened(f"({', '.join(_number(number) for number in numbers[:_LISTED])})")
-
-
-def _number(number: object) -> str:
-    return str(number) if isinstance(number, int) else type(number).__name__
+        return chain(value.keys(), value.values())
+    return (value.state,) if isinstance(value, ObjectDescription) else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -35,6 +36,7 @@ _MODULE_ATTRIBUTES = (*_LABEL_KEYS, "pretrained_cfg", "default_cfg")
 
 _MAX_DEPTH, _MAX_DICTS = 3, 1000
 _SIDES = range(8, 4097)  # plausible image sizes in pixels
+_MAX_NAME_LENGTH = 100
 _CROP_SHARES = (0.5, 1.0)
 
 
@@ -171,7 +173,9 @@ def _size(facts: Facts, key: str) -> tuple[int, int] | None:
 def _architecture(facts: Facts, key: str) -> str | None:
     """A name such as ``vgg16``, or timm's form of it: ``timm/vgg16.tv_in1k``."""
     value = facts[key]
-    return value.lower().removeprefix("timm/").partition(".")[0] or None if isinstance(value, str) else None
+    if not isinstance(value, str) or len(value) > _MAX_NAME_LENGTH:
+        return None
+    return value.lower().removeprefix("timm/").partition(".")[0] or None
 
 
 def _crop_share(facts: Facts, key: str) -> float | None:
@@ -196,5 +200,4 @@ def _interpolation(facts: Facts, key: str) -> Interpolation | None:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return reprlib.repr(value)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from vgg_models.checkpoint.container import Container, detect_container
 from vgg_models.checkpoint.contents import find_weights
-from vgg_models.checkpoint.descriptions import listed
 from vgg_models.checkpoint.metadata_reading import read_metadata
 from vgg_models.checkpoint.safetensors_file import read_safetensors, read_safetensors_header
+from vgg_models.checkpoint.shortening import listed
 from vgg_models.checkpoint.state_dict import clean_tensors
 from vgg_models.checkpoint.torch_file import read_torch_file
 from vgg_models.checkpoint.torchscript import read_torchscript

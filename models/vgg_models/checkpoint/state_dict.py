@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from vgg_models.checkpoint.descriptions import MAX_TENSORS, listed
+from vgg_models.checkpoint.descriptions import MAX_KEY_LENGTH, MAX_TENSORS
+from vgg_models.checkpoint.shortening import listed, shortened
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 
@@ -121,15 +122,19 @@ def clean_tensors(state: Mapping[str, object], *, allow_nonfinite: bool) -> tupl
     """
     if len(state) > MAX_TENSORS:
         raise CheckpointError(f"the model has {len(state)} tensors; at most {MAX_TENSORS} are read.")
+    if (longest := max(state, key=len, default="")) and len(longest) > MAX_KEY_LENGTH:
+        raise CheckpointError(f"the model has the key {shortened(longest)}; at most {MAX_KEY_LENGTH} are read.")
     _refuse({name: fault for name, value in state.items() if (fault := _fault(value))})
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     casts = Counter(str(value.dtype).removeprefix("torch.") for value in tensors.values() if _needs_cast(value))
-    # Tied weights are one tensor of several names: cast and looked at once.
-    single = {id(value): value.detach().float() if _needs_cast(value) else value.detach() for value in tensors.values()}
+    # Tied weights are the same memory under several names: cast and looked at once.
+    memory = {name: _memory(value) for name, value in tensors.items()}
+    single = {memory[name]: value.detach() for name, value in tensors.items()}
+    single = {key: value.float() if _needs_cast(value) else value for key, value in single.items()}
     finite = {key: _is_finite(value) for key, value in single.items()}
-    cast = {name: single[id(value)] for name, value in tensors.items()}
+    cast = {name: single[memory[name]] for name in tensors}
     notes = [f"{counted(count, 'tensor')} cast from {dtype} to float32" for dtype, count in sorted(casts.items())]
-    nonfinite = [name for name, value in tensors.items() if not finite[id(value)]]
+    nonfinite = [name for name in tensors if not finite[memory[name]]]
     if nonfinite and not allow_nonfinite:
         raise CheckpointError(
             f"these weights are NaN or infinite: {listed(nonfinite)}.",
@@ -161,6 +166,10 @@ def _fault(value: object) -> str:
     if value.layout is not torch.strided:
         return "sparse"
     return "complex" if value.is_complex() else ""
+
+
+def _memory(value: Tensor) -> tuple[object, ...]:
+    return value.device, value.data_ptr(), value.dtype, value.shape, value.stride()
 
 
 def _needs_cast(value: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,8 +44,18 @@ class TorchArchive(ZipDirectory):
         records = {key: self._record_of(storage) for key, storage in storages.items()}
         for record in records.values():
             record.require_checksum()
-        mapped = torch.UntypedStorage.from_file(str(self.path), shared=False, nbytes=self.path.stat().st_size)
-        return {key: _cut(mapped, record) for key, record in records.items()}
+        mapped: Any = torch.UntypedStorage.from_file(str(self.path), shared=False, nbytes=self.path.stat().st_size)
+        parts = {key: mapped[record.start : record.start + record.size] for key, record in records.items()}
+        if self._byte_order() != sys.byteorder:
+            return {key: _swapped(part, storages[key].dtype) for key, part in parts.items()}
+        return {key: part.clone() if records[key].start % _ALIGNMENT else part for key, part in parts.items()}
+
+    def _byte_order(self) -> str:
+        record = self.records.get("byteorder")
+        order = "little" if record is None else record.read(at_most=16).decode()
+        if order not in ("little", "big"):
+            raise CheckpointError(f"{self.path} has numbers of the unknown byte order {order!r}.", hint=DAMAGE_HINT)
+        return order
 
     def _record_of(self, storage: StorageDescription) -> ZipRecord:
         record = self.records.get(f"data/{storage.key}")
@@ -59,7 +70,7 @@ class TorchArchive(ZipDirectory):
         return record
 
 
-def _cut(mapped: Any, record: ZipRecord) -> torch.UntypedStorage:
-    part = mapped[record.start : record.start + record.size]
-    aligned: torch.UntypedStorage = part.clone() if record.start % _ALIGNMENT else part
-    return aligned
+def _swapped(part: Any, dtype: torch.dtype) -> torch.UntypedStorage:
+    storage: torch.UntypedStorage = part.clone()
+    storage.byteswap(dtype)  # type: ignore[no-untyped-call]
+    return storage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from vgg_models.checkpoint.building import Builder
 from vgg_models.checkpoint.container import Container
-from vgg_models.checkpoint.descriptions import StorageDescription, check_extent
+from vgg_models.checkpoint.descriptions import MAX_PICKLE_BYTES, StorageDescription, check_extent
 from vgg_models.checkpoint.torch_archive import TorchArchive
 from vgg_models.checkpoint.unpickling import PickleDescription, describe_pickle
 from vgg_models.checkpoint.zip_directory import DAMAGE_HINT
@@ -49,9 +50,6 @@ def read_torch_file(path: Path, container: Container) -> TorchFile:
 
 def _read_zip(path: Path) -> TorchFile:
     archive = TorchArchive(path)
-    order = archive.records.get("byteorder")
-    if order is not None and order.read(at_most=16) != b"little":
-        raise CheckpointError(f"{path} was saved on a big-endian machine.", hint="Save it on a little-endian one.")
     description = archive.describe("data.pkl")
     content = Builder(archive.map_storages(description.storages)).build(description.content)
     return TorchFile(content, _devices(description), archive.has_checksums)
@@ -64,7 +62,9 @@ def _devices(description: PickleDescription) -> tuple[str, ...]:
 def _read_legacy(path: Path) -> TorchFile:
     """The file is five pickles (magic number, protocol, system, the object, the storage keys), then the storages."""
     with path.open("rb") as file:
-        _magic, protocol, system, description, keys = (describe_pickle(file, str(path)) for _ in range(5))
+        pickles = io.BytesIO(file.read(MAX_PICKLE_BYTES))
+        _magic, protocol, system, description, keys = (describe_pickle(pickles, str(path)) for _ in range(5))
+        file.seek(pickles.tell())
         if protocol.content != _LEGACY_PROTOCOL or system.content["little_endian"] is not True:
             raise CheckpointError(f"{path} is not of the form that torch 1.5 and older wrote.", hint=DAMAGE_HINT)
         check_extent(description.content)

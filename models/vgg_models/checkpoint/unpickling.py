@@ -1,95 +1,30 @@
 """Read a pickle into descriptions. No class that it names is called, none is even imported.
 
 The pickle module builds objects while it reads; here each opcode only moves plain values on a stack, which is all that
-torch.save's pickles need. What is not in the tables below is refused.
+torch.save's pickles need. An opcode that is not in the tables below is refused.
 """
 
 from __future__ import annotations
 
 import pickletools
-import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
-import torch
-from torch import nn
-
 from vgg_models.checkpoint.descriptions import (
-    MAX_KEY_LENGTH,
-    MAX_OPCODES,
-    MAX_PICKLE_BYTES,
-    ClassDescription,
+    MAX_VALUES,
+    STATE_DICT_HINT,
     ObjectDescription,
     Placeholder,
     StorageDescription,
-    TensorDescription,
-    placeholder_class,
-    shortened,
 )
+from vgg_models.checkpoint.pickled_names import STORAGES, checked_key, describe_name, set_of
+from vgg_models.checkpoint.shortening import shortened
 from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
 
-__all__ = ["STATE_DICT_HINT", "PickleDescription", "describe_pickle", "torch_layer"]
-
-STATE_DICT_HINT = "Save only the weights, and load that file: torch.save(model.state_dict(), path)."
-
-# Refused, unless a table below has them; any other module is the user's own.
-_RESERVED = frozenset({*sys.stdlib_module_names, "torch", "numpy"})
-
-# Wrappers that are modules of torch, but outside torch.nn.modules: only their child `module` is needed.
-_WRAPPERS = frozenset({"torch.nn.parallel.data_parallel.DataParallel"})
-
-# Values that are not needed: what training loops save besides the weights, and what could be made large by a call.
-# Messages call a value by its class name; numpy creates its arrays with `_reconstruct`.
-_PLACEHOLDERS = {
-    "_codecs.encode": "bytes",
-    "argparse.Namespace": "Namespace",
-    "builtins.bytearray": "bytearray",
-    "builtins.complex": "complex",
-    "collections.Counter": "Counter",
-    "datetime.date": "date",
-    "datetime.datetime": "datetime",
-    "datetime.time": "time",
-    "datetime.timedelta": "timedelta",
-    "datetime.timezone": "timezone",
-    "numpy._core.multiarray._reconstruct": "ndarray",
-    "numpy._core.multiarray.scalar": "scalar",
-    "numpy.core.multiarray._reconstruct": "ndarray",
-    "numpy.core.multiarray.scalar": "scalar",
-    "numpy.dtype": "dtype",
-    "numpy.ndarray": "ndarray",
-    "pathlib.Path": "Path",
-    "pathlib.PosixPath": "PosixPath",
-    "pathlib.PurePosixPath": "PurePosixPath",
-    "pathlib.PureWindowsPath": "PureWindowsPath",
-    "pathlib.WindowsPath": "WindowsPath",
-    "torch._utils._rebuild_nested_tensor": "NestedTensor",
-    "torch.device": "device",
-    "torch.serialization._get_layout": "layout",
-}
-
-_STORAGES = {
-    "torch.BFloat16Storage": torch.bfloat16,
-    "torch.BoolStorage": torch.bool,
-    "torch.ByteStorage": torch.uint8,
-    "torch.CharStorage": torch.int8,
-    "torch.ComplexDoubleStorage": torch.complex128,
-    "torch.ComplexFloatStorage": torch.complex64,
-    "torch.DoubleStorage": torch.float64,
-    "torch.FloatStorage": torch.float32,
-    "torch.HalfStorage": torch.float16,
-    "torch.IntStorage": torch.int32,
-    "torch.LongStorage": torch.int64,
-    "torch.QInt32Storage": torch.qint32,
-    "torch.QInt8Storage": torch.qint8,
-    "torch.QUInt2x4Storage": torch.quint2x4,
-    "torch.QUInt4x2Storage": torch.quint4x2,
-    "torch.QUInt8Storage": torch.quint8,
-    "torch.ShortStorage": torch.int16,
-    "torch.storage.UntypedStorage": torch.uint8,
-}
+__all__ = ["PickleDescription", "describe_pickle"]
 
 
 @dataclass(frozen=True)
@@ -119,15 +54,6 @@ def describe_pickle(file: IO[bytes], subject: str) -> PickleDescription:
     return PickleDescription(describer.read(file), describer.storages)
 
 
-def torch_layer(name: str) -> type[nn.Module] | None:
-    """Return torch's layer of that full name, if torch has imported it; a name in a file must not cause an import."""
-    module, _, attribute = name.rpartition(".")
-    if not module.startswith("torch.nn.modules."):
-        return None
-    cls = getattr(sys.modules.get(module), attribute, None)
-    return cls if isinstance(cls, type) and issubclass(cls, nn.Module) else None
-
-
 class _Describer:
     """The stack machine of pickle, for the opcodes of torch.save and torch.jit.save."""
 
@@ -139,14 +65,9 @@ class _Describer:
         self.storages: dict[str, StorageDescription] = {}
 
     def read(self, file: IO[bytes]) -> Any:
-        start = file.tell()
-        for count, (opcode, argument, position) in enumerate(pickletools.genops(file)):
-            if count > MAX_OPCODES or (position or 0) - start > MAX_PICKLE_BYTES:
-                raise CheckpointError(
-                    f"{self._subject} describes more than can be read: at most {MAX_OPCODES} values in "
-                    f"{MAX_PICKLE_BYTES} bytes.",
-                    hint=STATE_DICT_HINT,
-                )
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if count > MAX_VALUES:
+                raise CheckpointError(f"{self._subject} describes more than {MAX_VALUES} values.", hint=STATE_DICT_HINT)
             if opcode.name in _ARGUMENT:
                 self._stack.append(argument)
             elif opcode.name in _NEW:
@@ -190,23 +111,23 @@ class _Describer:
     def _extend(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if type(target) is not list:
-            raise self._refusal(f"it appends to a {type(target).__name__}")
+            raise self._refusal(f"it appends to {_kind(target)}")
         target.extend(items)
 
     def _update(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if type(target) not in (dict, OrderedDict):
-            raise self._refusal(f"it sets items of a {type(target).__name__}")
+            raise self._refusal(f"it sets items of {_kind(target)}")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[_checked_key(key)] = value
+            target[checked_key(key)] = value
 
     def _add_items(self, _: object) -> None:
         items = self._since_mark()
-        self._stack[-1].update(_set(items))
+        self._stack[-1].update(set_of(items))
 
     def _global(self, module: str, name: str) -> None:
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-        value = _described(f"{module}.{name}")
+        value = describe_name(f"{module}.{name}")
         if value is None:
             raise UnsafeCheckpointError(
                 f"{self._subject} names {shortened(f'{module}.{name}')}, which could run code. Accepted are tensors, "
@@ -218,36 +139,18 @@ class _Describer:
 
     def _stack_global(self, _: object) -> None:
         name, module = self._stack.pop(), self._stack.pop()
-        self._global(str(module), str(name))
+        if type(module) is not str or type(name) is not str:
+            raise self._refusal("it names something by what is not text")
+        self._global(module, name)
 
     def _new_object(self, _: object) -> None:
         arguments, named = self._stack.pop(), self._stack.pop()
-        if named.name in _CALLS or named.name in _PLACEHOLDERS:
-            self._stack.append(self._result(named, arguments))
-        elif arguments == () and named.name not in _ONLY_NAMED:
-            self._stack.append(ObjectDescription(named.name))
-        else:
-            raise self._call_refused(named)
+        is_instance = named.has_instances and arguments == ()
+        self._stack.append(ObjectDescription(named.name) if is_instance else named.called(arguments))
 
     def _call(self, _: object) -> None:
         arguments, named = self._stack.pop(), self._stack.pop()
-        self._stack.append(self._result(named, arguments))
-
-    def _result(self, named: ClassDescription, arguments: tuple[Any, ...]) -> object:
-        if named.name in _PLACEHOLDERS:
-            return placeholder_class(_PLACEHOLDERS[named.name])()
-        if named.name == "torch._tensor._rebuild_from_type_v2":
-            function, _type, inner, _state = arguments
-            return self._result(function, inner)
-        if named.name not in _CALLS:
-            raise self._call_refused(named)
-        return _CALLS[named.name](*arguments)
-
-    def _call_refused(self, named: ClassDescription) -> UnsafeCheckpointError:
-        return UnsafeCheckpointError(
-            f"{self._subject} calls {shortened(named.name)}; nothing in a checkpoint is ever executed.",
-            hint=STATE_DICT_HINT,
-        )
+        self._stack.append(named.called(arguments))
 
     def _build(self, _: object) -> None:
         state, target = self._stack.pop(), self._stack[-1]
@@ -255,7 +158,7 @@ class _Describer:
             target.state = state
         # The state of an OrderedDict holds the versions of layers, which loading into today's layers does not need.
         elif not isinstance(target, Placeholder | OrderedDict):
-            raise self._refusal(f"it sets the state of a {type(target).__name__}")
+            raise self._refusal(f"it sets the state of {_kind(target)}")
 
     def _persistent(self, _: object) -> None:
         kind, *facts = self._stack.pop()
@@ -268,9 +171,7 @@ class _Describer:
         storage_type, key, location, numel, *view = facts
         if any(view):
             raise CheckpointError(f"{self._subject} has a view of a storage, as torch before 0.4 saved it.")
-        if type(numel) is not int or numel < 0 or len(str(key)) > MAX_KEY_LENGTH:
-            raise ValueError(f"storage {shortened(str(key))} has a {type(numel).__name__} for its length")
-        storage = StorageDescription(str(key), _STORAGES[storage_type.name], shortened(location), numel)
+        storage = StorageDescription(key, STORAGES[storage_type.name], location, numel)
         if self.storages.setdefault(storage.key, storage) != storage:
             raise CheckpointError(
                 f"{self._subject} describes the storage {storage.key} in two ways.", hint=STATE_DICT_HINT
@@ -282,7 +183,7 @@ _ARGUMENT = frozenset(
     {
         *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
         *("SHORT_BINSTRING", "BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     }
 )
 _NO_EFFECT = frozenset({"PROTO", "FRAME", "STOP"})
@@ -320,112 +221,5 @@ _STEPS: dict[str, Callable[[_Describer, Any], None]] = {
 }
 
 
-def _checked_key(key: object) -> object:
-    if isinstance(key, str) and len(key) > MAX_KEY_LENGTH:
-        raise CheckpointError(
-            f"the checkpoint has the key {shortened(key)}; keys of up to {MAX_KEY_LENGTH} characters are accepted.",
-            hint=STATE_DICT_HINT,
-        )
-    # Python hashes integers modulo 2**61 - 1, so large ones can be made to collide.
-    if isinstance(key, int) and key.bit_length() > 64:
-        raise CheckpointError("the checkpoint has an integer of more than 64 bits as a key.", hint=STATE_DICT_HINT)
-    if not isinstance(key, str | int | float | bytes | tuple | None):
-        raise CheckpointError(f"the checkpoint has a {type(key).__name__} as a key.", hint=STATE_DICT_HINT)
-    return key
-
-
-def _described(name: str) -> object | None:
-    """Return what a name in the pickle stands for; None if it is none of the accepted names."""
-    module, _, attribute = name.rpartition(".")
-    if module == "torch" and isinstance(value := getattr(torch, attribute, None), torch.dtype | torch.qscheme):
-        return value
-    accepted = (
-        name in _CALLS
-        or name in _STORAGES
-        or name in _PLACEHOLDERS
-        or name in _WRAPPERS
-        or name in _ONLY_NAMED
-        or torch_layer(name) is not None
-        or module.partition(".")[0] not in _RESERVED
-    )
-    return ClassDescription(name) if accepted else None
-
-
-def _tensor(storage: StorageDescription, *facts: Any) -> TensorDescription:
-    """Of offset, shape, strides, requires_grad, hooks and metadata; the first three are always there."""
-    return _view(storage, storage.dtype, facts[:3], facts[5:])
-
-
-def _tensor_of_type(storage: StorageDescription, *facts: Any) -> TensorDescription:
-    """The same, with a type after the hooks."""
-    return _view(storage, facts[5], facts[:3], facts[6:])
-
-
-def _view(
-    storage: StorageDescription, dtype: torch.dtype, layout: tuple[Any, ...], metadata: tuple[Any, ...]
-) -> TensorDescription:
-    if any(flag for flags in metadata if flags for flag in flags.values()):
-        raise CheckpointError("a tensor is stored negated or conjugated.", hint="Save tensor.resolve_neg().")
-    offset, shape, strides = layout
-    return TensorDescription(storage, dtype, offset, shape, strides)
-
-
-def _ordered_dict(pairs: list[tuple[Any, Any]] | None = None) -> OrderedDict[Any, Any]:
-    """Of pairs, as Python 2 saved it."""
-    return OrderedDict((_checked_key(key), value) for key, value in _taken(pairs))
-
-
-def _set(items: list[Any] | None = None) -> set[Any]:
-    return {_checked_key(item) for item in _taken(items)}
-
-
-def _taken(items: list[Any] | None) -> list[Any]:
-    """Return the items and empty their list, so that no pickle has a long list copied again and again."""
-    if items is None:
-        return []
-    copy = items.copy()
-    items.clear()
-    return copy
-
-
-def _parameter(data: Any, *_: object) -> object:
-    if not isinstance(data, TensorDescription):
-        return data
-    return TensorDescription(data.storage, data.dtype, data.offset, data.shape, data.strides, is_parameter=True)
-
-
-def _empty_sparse(*_: object) -> torch.Tensor:
-    return torch.empty(0).to_sparse()
-
-
-def _empty_quantized(*_: object) -> torch.Tensor:
-    return torch._empty_affine_quantized([0], scale=1.0, zero_point=0, dtype=torch.quint8)
-
-
-def _empty_meta(*_: object) -> torch.Tensor:
-    return torch.empty(0, device="meta")
-
-
-# The only functions whose calls mean something. Tensors of a kind that can't be used come back empty, and are then
-# refused by name.
-_CALLS: dict[str, Callable[..., object]] = {
-    "builtins.set": _set,
-    "collections.OrderedDict": _ordered_dict,
-    "torch.Size": lambda sides: sides,
-    "torch._utils._rebuild_device_tensor_from_cpu_tensor": lambda data, *_: data,
-    "torch._utils._rebuild_meta_tensor_no_storage": _empty_meta,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter,
-    "torch._utils._rebuild_qtensor": _empty_quantized,
-    "torch._utils._rebuild_sparse_tensor": _empty_sparse,
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_of_type,
-    "torch.jit._pickle.build_boollist": lambda values: values,
-    "torch.jit._pickle.build_doublelist": lambda values: values,
-    "torch.jit._pickle.build_intlist": lambda values: values,
-    "torch.jit._pickle.build_tensorlist": lambda values: values,
-    "torch.jit._pickle.restore_type_tag": lambda value, _type: value,
-    "torch.nn.parameter.Parameter": _parameter,
-}
-_ONLY_NAMED = frozenset({"torch.Tensor", "torch._tensor.Tensor", "torch._tensor._rebuild_from_type_v2", *_STORAGES})
+def _kind(value: object) -> str:
+    return f"a {shortened(value.name)}" if isinstance(value, ObjectDescription) else f"a {type(value).__name__}"

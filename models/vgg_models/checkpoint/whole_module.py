@@ -11,25 +11,36 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from vgg_models.checkpoint.building import is_stub
+from vgg_models.checkpoint.shortening import listed, shortened
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 
-__all__ = ["check_module", "describe_children", "in_attribute_order", "missing_class", "runnable"]
+__all__ = ["check_attributes", "check_module", "describe_children", "in_attribute_order", "missing_class", "runnable"]
 
 
 def check_module(module: nn.Module) -> None:
     """Raise CheckpointError if a layer carries hooks, or hides a method of its class behind an attribute."""
     for name, layer in module.named_modules():
         if not isinstance(layer, nn.Module):
-            raise CheckpointError(f"{name} is a {type(layer).__name__}, not a layer.")
+            raise CheckpointError(f"{shortened(name)} is a {type(layer).__name__}, not a layer.")
         attributes = vars(layer)
         odd = [key for key, value in attributes.items() if value and _runs_code(key)]
         if not is_stub(layer):  # a stub never runs, and users name their attributes as they like
             odd += [key for key in attributes if callable(getattr(type(layer), key, None))]
         if odd:
             raise CheckpointError(
-                f"the layer {name or '(the module itself)'} carries {', '.join(odd)}, which can't be rebuilt.",
+                f"the layer {shortened(name) or '(the module itself)'} carries {listed(odd)}, which can't be rebuilt.",
                 hint="Save the weights alone: torch.save(model.state_dict(), path), "
                 "and give `model='MODULE:CALLABLE'`.",
+            )
+
+
+def check_attributes(module: nn.Module) -> None:
+    """Raise CheckpointError if a layer lacks an attribute that its forward and its repr read."""
+    for name, layer in module.named_modules():
+        if missing := [key for key in getattr(type(layer), "__constants__", ()) if not hasattr(layer, key)]:
+            raise CheckpointError(
+                f"the layer {shortened(name)} is a {type(layer).__name__} that lacks {', '.join(missing)}.",
+                hint="Save it with today's torch, or give `model='MODULE:CALLABLE'`.",
             )
 
 

@@ -6,10 +6,9 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
-from vgg_models.checkpoint.descriptions import listed, shortened
+from vgg_models.checkpoint.shortening import listed, shortened
 from vgg_runtime.errors import CheckpointError
 
 __all__ = ["DAMAGE_HINT", "ZipDirectory", "ZipRecord"]
@@ -22,11 +21,15 @@ DAMAGE_HINT = "Check that the download or the copy is complete, or save the chec
 
 
 class ZipRecord:
-    """The bytes of one entry: ``size`` from ``start`` on, counted in the file."""
+    """The bytes of one entry: ``size`` from ``start`` on, counted in the file.
 
-    def __init__(self, path: Path, entry: zipfile.ZipInfo, start: int) -> None:
+    Args:
+        is_checked: whether the entry has a checksum.
+    """
+
+    def __init__(self, path: Path, entry: zipfile.ZipInfo, start: int, *, is_checked: bool) -> None:
         self.name, self.start, self.size = entry.filename, start, entry.compress_size
-        self._path, self._entry = path, entry
+        self._path, self._entry, self._is_checked = path, entry, is_checked
 
     def read(self, *, at_most: int) -> bytes:
         """Return the contents, decompressed and checked.
@@ -44,14 +47,14 @@ class ZipRecord:
             file.seek(self.start)
             content = file.read(self.size)
         if self._entry.compress_type == zipfile.ZIP_DEFLATED:
-            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, at_most)
-        if len(content) != self._entry.file_size or self._entry.CRC not in (0, zlib.crc32(content)):
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, self._entry.file_size + 1)
+        if len(content) != self._entry.file_size or (self._is_checked and zlib.crc32(content) != self._entry.CRC):
             raise self._damage()
         return content
 
     def require_checksum(self) -> None:
         """Raise CheckpointError if the bytes of a stored entry are not those of its CRC-32."""
-        if not self._entry.CRC:  # torch.serialization.set_crc32_options(False) writes 0
+        if not self._is_checked:
             return
         crc, left = 0, self.size
         buffer = memoryview(bytearray(min(_CHUNK, left)))
@@ -86,6 +89,7 @@ class ZipDirectory:
         self.path = path
         with zipfile.ZipFile(path) as archive:
             entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+            directory_start = archive.start_dir
         self._refuse(
             "compressed entries: {names}; torch.save stores them uncompressed",
             [entry.filename for entry in entries if _is_compressed(entry, compressed)],
@@ -98,12 +102,15 @@ class ZipDirectory:
             "several entries with the same name: {names}",
             list(dict.fromkeys(entry.filename for entry in entries if counts[_inner_name(entry.filename)] > 1)),
         )
-        records = self._locate(entries)
-        self._refuse(
-            "entries that overlap: {names}",
-            [after.name for before, after in pairwise(records) if before.start + before.size > after.start],
-        )
+        # torch.serialization.set_crc32_options(False) writes 0 for each.
         self.has_checksums = any(entry.CRC for entry in entries)
+        records = self._locate(entries)
+        limits = [*(entry.header_offset for entry in entries[1:]), directory_start]
+        pairs = zip(records, limits, strict=True)
+        self._refuse(
+            "entries that overlap what follows: {names}",
+            [record.name for record, limit in pairs if record.start + record.size > limit],
+        )
         self.records = {_inner_name(record.name): record for record in records}
 
     def _refuse(self, fault: str, names: list[str]) -> None:
@@ -122,7 +129,7 @@ class ZipDirectory:
                 start = entry.header_offset + _LOCAL_HEADER.size + name_length + extra_length
                 if magic != b"PK\x03\x04" or name != entry.orig_filename or start + entry.compress_size > size:
                     faults.append(entry.filename)
-                records.append(ZipRecord(self.path, entry, start))
+                records.append(ZipRecord(self.path, entry, start, is_checked=self.has_checksums))
         self._refuse("entries that are not where its directory says: {names}", faults)
         return records
 

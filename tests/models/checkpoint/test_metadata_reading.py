@@ -175,6 +175,6 @@ def test_the_header_of_safetensors_is_read(tmp_path: Path) -> None:
 def test_dicts_within_dicts_without_end_are_left_alone(tmp_path: Path) -> None:
     facts: dict[str, object] = {"img_size": 64}
     for _ in range(4):
-        facts = {f"{i}": facts for i in range(100)}
+        facts = {f"{i}": facts for i in range(20)}
     metadata = _metadata(tmp_path, args=facts)
     assert metadata == CheckpointMetadata()
