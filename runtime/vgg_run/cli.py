@@ -19,7 +19,7 @@ from vgg_runtime.backends.base import PROFILES
 from vgg_runtime.backends.registry import BACKENDS
 
 if TYPE_CHECKING:
-    from vgg_runtime.bundle.manifest import Manifest
+    from vgg_runtime.bundle.manifest import Manifest, ParityFigures
     from vgg_runtime.classifier import Classifier, Prediction
     from vgg_runtime.errors import ImageError
 
@@ -157,12 +157,21 @@ def verify(bundle: Path, device: Any, backend: str | None) -> None:
     from vgg_runtime.verification import verify_bundle
 
     figures = verify_bundle(bundle, device=device, backend=backend)
-    click.echo("checksums: models and golden outputs are unchanged")
-    for name, each in figures.items():
-        agreement = "equal to the bit" if each.snr_db is None else f"{each.snr_db:.1f} dB signal-to-noise"
-        click.echo(f"{name}: {agreement}, top-1 agreement {each.top1_agreement:.1%} on {each.samples} golden samples")
-    if not figures:
-        click.echo("self-test: none, because no ONNX variant was verified when the bundle was exported")
+    manifest = _manifest(bundle)
+    variants = [variant.name for variant in manifest.variants]
+    golden = ["golden outputs"] if manifest.golden else []
+    click.echo(f"unchanged since the export: {', '.join([*variants, *golden])}")
+    click.echo(f"bundle.json: equal to its copy in {', '.join(variants)}")
+    for name in variants:
+        click.echo(f"{name}: {_self_test(figures.get(name), has_golden=manifest.golden is not None)}")
+
+
+def _self_test(figures: ParityFigures | None, *, has_golden: bool) -> str:
+    if figures is None:
+        reason = "that needs PyTorch" if has_golden else "the bundle was exported without verification"
+        return f"not run, because {reason}"
+    agreement = "equal to the bit" if figures.snr_db is None else f"{figures.snr_db:.1f} dB signal-to-noise"
+    return f"{agreement}, top-1 agreement {figures.top1_agreement:.1%} on {figures.samples} golden samples"
 
 
 def _in_one_line(outcome: list[Prediction] | ImageError) -> list[Prediction] | str:

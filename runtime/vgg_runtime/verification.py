@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
 from vgg_runtime.backends.base import Device
 from vgg_runtime.bundle.directory import GOLDEN, Bundle, open_bundle
-from vgg_runtime.bundle.embedded_manifest import check_manifest_unchanged, torchscript_metadata
-from vgg_runtime.bundle.manifest import ParityFigures
+from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, check_manifest_unchanged, torchscript_metadata
+from vgg_runtime.bundle.manifest import ParityFigures, Variant
 from vgg_runtime.bundle.verified_files import forget_verified
 from vgg_runtime.classifier import Classifier
 from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
@@ -38,7 +39,7 @@ def verify_bundle(
         no ONNX variant.
 
     Raises:
-        BundleError: the bundle is incomplete or unreadable.
+        BundleError: the bundle is incomplete or unreadable, or a model file carries no copy of the manifest.
         ChecksumError: a file, possibly the manifest, has changed.
         SelfTestError: a variant misses its tolerance on this machine.
 
@@ -64,14 +65,11 @@ def verify_bundle(
             with Classifier.open(
                 bundle.directory, variant=variant.name, device=device, backend=backend, verify=False
             ) as classifier:
-                check_manifest_unchanged(
-                    bundle.manifest, classifier.metadata, source=variant.file, as_error=ChecksumError
-                )
+                _check_copy(bundle, variant, classifier.metadata)
                 if golden is not None:
                     figures[variant.name] = _compare(bundle, classifier, golden)
         else:
-            metadata = torchscript_metadata(bundle.path(variant.file))
-            check_manifest_unchanged(bundle.manifest, metadata, source=variant.file, as_error=ChecksumError)
+            _check_copy(bundle, variant, torchscript_metadata(bundle.path(variant.file)))
     _refuse_misses(bundle, figures)
     return figures
 
@@ -85,6 +83,15 @@ def golden_mismatches(bundle: Bundle, classifier: Classifier) -> list[str]:
     tolerance = bundle.manifest.variant(classifier.variant).tolerance
     figures = _compare(bundle, classifier, _read_golden(bundle))
     return figures.misses(tolerance) if tolerance else []
+
+
+def _check_copy(bundle: Bundle, variant: Variant, metadata: Mapping[str, str]) -> None:
+    if METADATA_KEY not in metadata:
+        raise BundleError(
+            f"{bundle.path(variant.file)} carries no copy of the manifest, so it cannot be verified.",
+            hint="Export the checkpoint again with vgg-export.",
+        )
+    check_manifest_unchanged(bundle.manifest, metadata, source=variant.file, as_error=ChecksumError)
 
 
 def _read_golden(bundle: Bundle) -> _Golden:

@@ -65,6 +65,18 @@ def test_an_edited_manifest_is_found_by_what_the_models_carry(
         verify_bundle(bundle)
 
 
+def test_model_without_its_copy_of_the_manifest_is_refused(
+    bundle: Path, edit_manifest: EditManifest, write_model: Callable[..., None]
+) -> None:
+    model = bundle / "onnx-fp32" / "model.onnx"
+    model.with_suffix(".onnx.data").unlink()  # the writer appends
+    write_model(model, external_data="model.onnx.data")
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    edit_manifest(bundle, lambda data: data["variants"][0]["sha256"].update({"onnx-fp32/model.onnx": digest}))
+    with pytest.raises(BundleError, match=r"model\.onnx carries no copy of the manifest"):
+        verify_bundle(bundle)
+
+
 def test_variant_below_its_tolerance_is_named_with_figures(make_bundle: MakeBundle) -> None:
     bundle = make_bundle(weights={"onnx-fp32": 10.0, "onnx-int8-static": 11.0})
     with pytest.raises(SelfTestError, match="onnx-int8-static: signal-to-noise ratio in dB 20, at least 100") as error:

@@ -85,8 +85,8 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         path: directory that vgg-export wrote. For checksums, call :meth:`Bundle.changed_files`.
 
     Raises:
-        BundleError: the manifest is missing, unreadable or names a path outside; or a file is missing, unexpected or
-            not a plain file.
+        BundleError: the manifest is missing, unreadable, without variants or golden outputs that it speaks of, or names
+            a path outside; or a file is missing, unexpected or not a plain file.
 
     Examples:
         >>> from vgg_runtime import open_bundle
@@ -94,6 +94,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         ('t-shirt-top', 'trouser', 'pullover')
     """
     bundle = read_bundle(path)
+    _check_whole(bundle)
     _check_files(bundle)
     return bundle
 
@@ -161,15 +162,32 @@ def read_recommendation(bundle: Bundle) -> Recommendation | None:
     return Recommendation(recommended, processor if isinstance(processor, str) else None)
 
 
+def _check_whole(bundle: Bundle) -> None:
+    """Refuse a manifest that was cut down together with the files: what is left of it says what there was."""
+    manifest, again = bundle.manifest, _copy_again(bundle)
+    if not manifest.variants:
+        raise BundleError(f"{bundle.directory / MANIFEST} names no variant; a bundle has at least one.", hint=again)
+    verified = [variant.name for variant in manifest.variants if variant.parity is not None]
+    if verified and manifest.golden is None:
+        raise BundleError(
+            f"{bundle.directory / MANIFEST} says that {', '.join(verified)} was verified, and names no {GOLDEN}, which "
+            "is written then.",
+            hint=again,
+        )
+
+
 def _check_files(bundle: Bundle) -> None:
-    named, present = set(bundle.checksums), _names_below(bundle.directory)
-    again = f"Copy the bundle to {bundle.directory} again, from where it was exported."
+    named, present, again = set(bundle.checksums), _names_below(bundle.directory), _copy_again(bundle)
     if missing := sorted(named - present):
         raise BundleError(f"the bundle lacks {', '.join(missing)}, which its manifest names.", hint=again)
     if extra := bundle.unexpected_files():
         raise BundleError(f"the bundle has files that its manifest does not name: {', '.join(extra)}.", hint=again)
     if links := [name for name in sorted(present) if not _is_plain_file(bundle.path(name))]:
         raise BundleError(f"the bundle has links or special files: {', '.join(links)}.", hint=again)
+
+
+def _copy_again(bundle: Bundle) -> str:
+    return f"Copy the bundle to {bundle.directory} again, from where it was exported."
 
 
 def _names_below(directory: Path) -> set[str]:

@@ -4,14 +4,19 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vgg_runtime.bundle.directory import Recommendation, open_bundle, read_recommendation
+from vgg_runtime.bundle.manifest import ParityFigures
 from vgg_runtime.errors import BundleError
 
+EditManifest = Callable[[Path, Callable[[dict[str, Any]], None]], None]
+
+FIGURES = ParityFigures(4, (1,), 0.1, 0.1, 130.0, 1.0, 1.0, 1.0, None, "a")
 MODEL, DATA = "onnx-fp32/model.onnx", "onnx-fp32/model.onnx.data"
 
 
@@ -37,6 +42,24 @@ def test_a_report_and_latencies_may_lie_beside_the_variants(bundle: Path) -> Non
 def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(BundleError, match=f"lacks {name}"):
+        open_bundle(bundle)
+
+
+def test_a_bundle_without_any_variant_is_refused(bundle: Path, edit_manifest: EditManifest) -> None:
+    shutil.rmtree(bundle / "onnx-fp32")
+    edit_manifest(bundle, lambda data: data.update(variants=[]))
+    with pytest.raises(BundleError, match="names no variant"):
+        open_bundle(bundle)
+
+
+def test_verified_variants_without_golden_are_refused(bundle: Path, edit_manifest: EditManifest) -> None:
+    def take_golden_out(data: dict[str, Any]) -> None:
+        data["variants"][0]["parity"] = asdict(FIGURES)
+        del data["golden"]
+
+    (bundle / "golden.npz").unlink()
+    edit_manifest(bundle, take_golden_out)
+    with pytest.raises(BundleError, match=r"says that onnx-fp32 was verified, and names no golden\.npz"):
         open_bundle(bundle)
 
 

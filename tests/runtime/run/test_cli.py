@@ -289,14 +289,22 @@ def test_large_image_within_the_limit_gives_no_warning(bundle: Path, tmp_path: P
 
 
 def test_verify_tells_what_was_held_against_what(bundle: Path) -> None:
-    output = vgg_run("verify", bundle).stdout
-    assert "checksums: models and golden outputs are unchanged" in output
-    assert "onnx-fp32: " in output
-    assert "top-1 agreement 100.0% on 4 golden samples" in output
+    lines = vgg_run("verify", bundle).stdout.splitlines()
+    assert lines[:2] == [
+        "unchanged since the export: onnx-fp32, golden outputs",
+        "bundle.json: equal to its copy in onnx-fp32",
+    ]
+    assert lines[2].startswith("onnx-fp32: ")
+    assert lines[2].endswith("top-1 agreement 100.0% on 4 golden samples")
+    assert len(lines) == 3
 
 
 def test_verify_of_a_bundle_without_golden_samples_says_so(make_bundle: MakeBundle) -> None:
-    assert "self-test: none" in vgg_run("verify", make_bundle(golden_samples=None)).stdout
+    assert vgg_run("verify", make_bundle(golden_samples=None)).stdout.splitlines() == [
+        "unchanged since the export: onnx-fp32",
+        "bundle.json: equal to its copy in onnx-fp32",
+        "onnx-fp32: not run, because the bundle was exported without verification",
+    ]
 
 
 def test_predict_hashes_again_only_with_verify_always(decayed_bundle: Path, photos: Path) -> None:
