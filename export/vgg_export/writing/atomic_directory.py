@@ -5,21 +5,20 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from vgg_export.writing.workspace import Workspace, discard_abandoned, workspace
 from vgg_runtime.bundle.directory import MANIFEST, read_bundle
 from vgg_runtime.errors import BundleError, MissingCapabilityError, UsageError
 
 __all__ = ["check_destination", "staged_directory"]
 
-# The destination is not writable, or the disk is full.
+# The destination is not writable, or the disk is full or broken.
 _REFUSALS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG),
 )
 
@@ -65,26 +64,26 @@ def _require_only_bundle_files(destination: Path) -> None:
 
 @contextmanager
 def staged_directory(destination: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary sibling of ``destination`` to fill, which replaces it if the block succeeds.
+    """Yield a temporary directory beside ``destination`` to fill, which replaces it if the block succeeds.
 
-    Readers see the old directory or the complete new one. If the block raises, nothing is left behind.
+    Readers see the old directory or the complete new one. If the block raises, nothing is left behind; if the process
+    is killed, the next one that writes to this destination removes what is left.
 
     Raises:
         UsageError: as :func:`check_destination`.
         MissingCapabilityError: the file system refuses: no space, no permission.
     """
-    check_destination(destination, overwrite=overwrite)
     with _refusals(destination), ExitStack() as undo:
+        discard_abandoned(destination)
+        check_destination(destination, overwrite=overwrite)
         for parent in [folder for folder in destination.parents if not folder.exists()][::-1]:
             parent.mkdir(exist_ok=True)
             undo.callback(_remove_if_empty, parent)
-        staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent))
-        undo.callback(shutil.rmtree, staging, ignore_errors=True)
-        yield staging
-        _give_usual_permissions(staging)
-        _flush_to_disk(staging)
+        space = undo.enter_context(workspace(destination))
+        yield space.new
+        _flush_to_disk(space.new)
         check_destination(destination, overwrite=overwrite)
-        _put_in_place(staging, destination)
+        _put_in_place(space)
         _flush_to_disk(destination.parent, recursive=False)
 
 
@@ -107,13 +106,6 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _give_usual_permissions(directory: Path) -> None:
-    """Give the directory, private after mkdtemp, the permissions of any new directory."""
-    mask = os.umask(0)
-    os.umask(mask)
-    directory.chmod(0o777 & ~mask)
-
-
 def _flush_to_disk(directory: Path, *, recursive: bool = True) -> None:
     if sys.platform == "win32":
         return  # directories cannot be opened on this system
@@ -126,21 +118,19 @@ def _flush_to_disk(directory: Path, *, recursive: bool = True) -> None:
             os.close(descriptor)
 
 
-def _put_in_place(staging: Path, destination: Path) -> None:
-    """Rename ``staging`` to ``destination``; an old directory there ends up at ``staging``."""
-    if not destination.exists():
-        _rename_to_new(staging, destination)
-    elif not _exchange(staging, destination):
+def _put_in_place(space: Workspace) -> None:
+    """Rename the new directory to the destination; an old one there ends up in the workspace."""
+    if not space.destination.exists():
+        _rename_to_new(space.new, space.destination)
+    elif not _exchange(space.new, space.destination):
         # Without a system call that swaps two directories, the destination is missing for an instant.
-        aside = staging.with_suffix(".replaced")
-        destination.rename(aside)
-        staging.rename(destination)
-        aside.rename(staging)
+        space.destination.rename(space.old)
+        space.new.rename(space.destination)
 
 
-def _rename_to_new(staging: Path, destination: Path) -> None:
+def _rename_to_new(new: Path, destination: Path) -> None:
     try:
-        staging.rename(destination)
+        new.rename(destination)
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise

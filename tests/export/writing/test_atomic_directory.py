@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -155,6 +159,66 @@ def test_a_damaged_bundle_can_be_replaced(tmp_path: Path) -> None:
     assert tree(tmp_path / "a.bundle") == WHOLE
 
 
+def write_and_be_killed(folder: Path, *, at: str, overwrite: bool = False) -> None:
+    """Replace ``a.bundle`` in another process, which is killed when the code ``at`` in the block is reached."""
+    code = f"""
+import os, signal
+from pathlib import Path
+from vgg_export.writing import atomic_directory
+def end(*_): os.kill(os.getpid(), signal.SIGKILL)
+with atomic_directory.staged_directory(Path("a.bundle"), overwrite={overwrite}) as staging:
+    (staging / "onnx-fp32").mkdir()
+    (staging / "onnx-fp32" / "model.onnx").write_text("half")
+    {at}
+"""
+    killed = subprocess.run([sys.executable, "-c", code], cwd=folder)
+    assert killed.returncode == -signal.SIGKILL
+
+
+IN_BLOCK, BEFORE_RENAME = "end()", "atomic_directory._put_in_place = end"
+BETWEEN_RENAMES = """atomic_directory._exchange = lambda *_: False
+    type(staging).rename = lambda *paths: (os.rename(*paths), end())"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked there")
+@pytest.mark.parametrize("at", [IN_BLOCK, BEFORE_RENAME])
+def test_next_writer_removes_what_killed_ones_left(tmp_path: Path, at: str) -> None:
+    for _ in range(2):
+        write_and_be_killed(tmp_path, at=at)
+    assert len(list(tmp_path.iterdir())) == 1
+    write(tmp_path / "a.bundle", "next")
+    assert tree(tmp_path) == {"a.bundle", *(f"a.bundle/{name}" for name in WHOLE)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked there")
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_bundle_lost_between_two_renames_comes_back(tmp_path: Path, overwrite: bool) -> None:
+    write(tmp_path / "a.bundle", "old")
+    write_and_be_killed(tmp_path, at=BETWEEN_RENAMES, overwrite=True)
+    assert not (tmp_path / "a.bundle").exists()
+    with nullcontext() if overwrite else pytest.raises(UsageError, match="exists"):
+        write(tmp_path / "a.bundle", "next", overwrite=overwrite)
+    assert tree(tmp_path) == {"a.bundle", *(f"a.bundle/{name}" for name in WHOLE)}
+    assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("next" if overwrite else "old")
+
+
+def test_folder_of_a_living_writer_is_not_removed(tmp_path: Path) -> None:
+    with staged_directory(tmp_path / "a.bundle", overwrite=True) as staging:
+        (staging / MANIFEST).write_text(manifest("slow"))
+        write(tmp_path / "a.bundle", "quick")
+    assert tree(tmp_path) == {"a.bundle", f"a.bundle/{MANIFEST}"}
+
+
+def test_folders_of_other_names_are_not_removed(tmp_path: Path) -> None:
+    mine = {".a.bundle.partial", ".b.bundle.abcd1234.partial", ".a.bundle.b.abcd1234.partial", "a.bundle.x.partial"}
+    for name in mine:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".a.bundle.abcd1234.partial").symlink_to(tmp_path / "a.bundle.x.partial")
+    write(tmp_path / "a.bundle", "next")
+    assert {path.name for path in tmp_path.iterdir()} == {*mine, "a.bundle", ".a.bundle.abcd1234.partial"}
+    assert not list((tmp_path / "a.bundle.x.partial").iterdir())
+
+
 def test_something_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     def write_while_another_does() -> None:
         with staged_directory(tmp_path / "a.bundle", overwrite=False) as staging:
@@ -185,10 +249,17 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
     assert tree(tmp_path) == {"file"}
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError("9 requested, 1 written")])
-def test_a_full_disk_is_no_fault_of_ours(tmp_path: Path, error: OSError) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EIO, "Input/output error"),
+        OSError("9 requested, 1 written"),
+    ],
+)
+def test_a_disk_full_or_broken_is_no_fault_of_ours(tmp_path: Path, error: OSError) -> None:
     with (
-        pytest.raises(MissingCapabilityError, match=r"No space left|9 requested"),
+        pytest.raises(MissingCapabilityError, match=r"No space left|Input/output|9 requested"),
         staged_directory(tmp_path / "a.bundle", overwrite=False),
     ):
         raise error
