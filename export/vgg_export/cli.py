@@ -15,7 +15,7 @@ import click
 
 from vgg_calibration.targets import TARGETS
 from vgg_cli.flags import with_flags
-from vgg_cli.output import echo_json, printable, variant_line
+from vgg_cli.output import echo, echo_json, printable, variant_line
 from vgg_cli.running import run_command
 from vgg_export.planning.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
 from vgg_runtime.errors import MissingCapabilityError, ParityError
@@ -262,7 +262,7 @@ def _notes() -> Iterator[Callable[[str], None]]:
         yield notes.append
     finally:
         for note in notes:
-            click.echo(printable(with_flags(note, command)), err=True)
+            echo(with_flags(note, command), err=True)
 
 
 @contextmanager
@@ -276,7 +276,7 @@ def _steps() -> Iterator[OnStep]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr), transient=True) as progress:
         task, current = progress.add_task("starting", total=None), ""
 
@@ -284,18 +284,21 @@ def _steps() -> Iterator[OnStep]:
             nonlocal current
             if text != current:
                 current = text
-                progress.reset(task, description=text, total=total or None)
+                progress.reset(task, description=printable(text), total=total or None)
             progress.update(task, completed=done, total=total or None)
 
         yield show
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:
-    from vgg_export.planning.dry_run import plan_as_json, plan_as_text
+    from vgg_export.planning.dry_run import plan_as_json, plan_as_lines
 
     with redirect_stdout(sys.stderr):  # computing the costs of the layers runs the module, as above
-        summary = plan_as_json(plan) if as_json else plan_as_text(plan)
-    click.echo(with_flags(summary, command)) if isinstance(summary, str) else echo_json(summary)
+        summary = plan_as_json(plan) if as_json else plan_as_lines(plan)
+    if isinstance(summary, dict):
+        echo_json(summary)
+    else:
+        echo(*(with_flags(line, command) for line in summary))
 
 
 def _print_bundle(bundle: Bundle, as_json: bool) -> None:
@@ -317,17 +320,17 @@ def _print_bundle(bundle: Bundle, as_json: bool) -> None:
         return
     diagnosis = bundle.manifest.diagnosis
     for line in [] if diagnosis is None else describe(diagnosis):
-        click.echo(printable(with_flags(line, command)))
+        echo(with_flags(line, command))
     caution = "; mind the warning above" if diagnosis is not None and diagnosis.warnings else ""
-    click.echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
+    echo(f"{bundle.directory}: {bundle.manifest.architecture.description}")
     for variant in bundle.manifest.variants:
-        click.echo(f"  {variant_line(variant)}")
+        echo(f"  {variant_line(variant)}")
         if variant.name in verdicts:
             verdict = verdicts[variant.name]
-            click.echo(f"      {verdict.rank}: {verdict.why}{caution if verdict.rank == 'recommended' else ''}")
+            echo(f"      {verdict.rank}: {verdict.why}{caution if verdict.rank == 'recommended' else ''}")
         for note in variant_notes(variant, max_names=NAMES_SHOWN):
-            click.echo(f"      {note}")
-    click.echo(_predict_command(bundle))
+            echo(f"      {note}")
+    echo(_predict_command(bundle))
 
 
 def _predict_command(bundle: Bundle) -> str:
@@ -342,9 +345,9 @@ def _predict_command(bundle: Bundle) -> str:
 def _print_left_out(variants: Sequence[LeftOutVariant]) -> int:
     """Print on stderr which variants were left out, why, and what to do about it; return the exit code."""
     for variant in variants:
-        click.echo(f"error: {with_flags(variant.reason, command)} It was left out of the bundle.", err=True)
+        echo(f"error: {with_flags(variant.reason, command)} It was left out of the bundle.", err=True)
         for number, remedy in enumerate(variant.remedies, 1):
-            click.echo(f"       {number}. {with_flags(remedy, command)}", err=True)
+            echo(f"       {number}. {with_flags(remedy, command)}", err=True)
     return ParityError.exit_code if variants else 0
 
 

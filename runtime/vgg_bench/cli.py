@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vgg_cli import completion
+from vgg_cli.output import echo, echo_document, printable
 from vgg_cli.running import run_command
 from vgg_runtime.errors import MissingCapabilityError, UsageError, VerificationError
 
@@ -176,7 +177,7 @@ def _run(
         length=steps(candidates, schedule, samples),
         file=sys.stderr,
         hidden=not sys.stderr.isatty(),
-        item_show_func=lambda name: name,
+        item_show_func=lambda name: name and printable(name),
     ) as bar:
         return run(
             bundle,
@@ -206,7 +207,7 @@ def _report(results: Results, outputs: Outputs, constraints: Constraints, bundle
 
         show(results, Console(), choice=choice)
     if not results.method.finished:
-        click.echo("interrupted; the measurements so far are kept.", err=True)
+        echo("interrupted; the measurements so far are kept.", err=True)
         return INTERRUPTED
     if miss is not None and constraints != Constraints():
         raise miss
@@ -232,7 +233,7 @@ def _page(results: Results, choice: Selection | None) -> str:
 
 def _write(file: Path | None, text: Callable[[], str]) -> None:
     if file == STDOUT:
-        click.echo(text().encode(), nl=False)
+        echo_document(text())
     elif file is not None:
         file.write_text(text(), encoding="utf-8")
 
@@ -245,7 +246,7 @@ def _compare(files: tuple[Path, Path], json_file: Path | None) -> None:
     comparison = compare(before, after, names=(str(files[0]), str(files[1])))
     _write(json_file, comparison.dump)
     if json_file != STDOUT:
-        click.echo(as_text(comparison))
+        echo(*as_text(comparison).split("\n"))
 
 
 def _read(file: Path) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vgg_cli.output import printable
 from vgg_runtime.errors import VggDeployError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def _variants(ctx: click.Context) -> list[str]:
     if bundle is None:
         return []
     try:
-        return [variant.name for variant in read_bundle(bundle).manifest.variants]
+        names = (variant.name for variant in read_bundle(bundle).manifest.variants)
+        return [name for name in names if name == printable(name)]  # the shell prints them
     except VggDeployError:  # the command itself will report the error
         return []

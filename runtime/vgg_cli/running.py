@@ -9,11 +9,13 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from types import FrameType
 
 import click
 
 from vgg_cli.flags import with_flags
+from vgg_cli.output import echo, printable, printable_lines
 from vgg_runtime.errors import MissingCapabilityError, VggDeployError
 
 __all__ = ["run_command"]
@@ -43,30 +45,37 @@ def run_command(command: click.Command) -> None:
     """Run ``command`` on the process's arguments and exit with its code, 0 to 5."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names and labels may not fit its encoding
+    _make_warnings_printable()
     _end_orderly_by_signals()
     try:
         sys.exit(_exit_code_of(command))
     except (click.exceptions.Exit, _Ended) as leaving:
         sys.exit(leaving.exit_code)
     except click.ClickException as error:  # click's own: usage, exit code 2
+        error.message = printable(error.message)  # type: ignore[misc]  # final, but this is where it is shown
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was written.", err=True)
+        echo("interrupted; nothing was written.", err=True)
         sys.exit(130)
     except VggDeployError as error:
-        click.echo(f"error: {with_flags(error.message, command)}", err=True)
+        echo(*f"error: {with_flags(error.message, command)}".split("\n"), err=True)
         if error.hint:
-            click.echo(f"       {with_flags(error.hint, command)}", err=True)
+            echo(*f"       {with_flags(error.hint, command)}".split("\n"), err=True)
         sys.exit(error.exit_code)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
             _drop_what_is_left_of_stdout()
-            click.echo(f"error: the output cannot be written: {error.strerror}.", err=True)
+            echo(f"error: the output cannot be written: {error.strerror}.", err=True)
             sys.exit(MissingCapabilityError.exit_code)
-        traceback.print_exc()
-        click.echo("error: internal error in vgg-deploy. Please report it with the traceback above.", err=True)
+        echo(*traceback.format_exc().rstrip().split("\n"), err=True)
+        echo("error: internal error in vgg-deploy. Please report it with the traceback above.", err=True)
         sys.exit(1)
+
+
+def _make_warnings_printable() -> None:
+    formatwarning = warnings.formatwarning
+    warnings.formatwarning = lambda *details: printable_lines(formatwarning(*details))
 
 
 def _exit_code_of(command: click.Command) -> int:

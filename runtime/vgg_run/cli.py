@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vgg_cli import completion
-from vgg_cli.output import echo_json, printable, variant_line
+from vgg_cli.output import EchoHandler, echo, echo_json, variant_line
 from vgg_cli.running import run_command
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.backends.base import PROFILES
@@ -106,11 +106,11 @@ def predict(
         **limits,
     ) as classifier:
         if verbose or (variant in (None, RECOMMENDED) and os.path.isdir(bundle)):
-            click.echo(f"variant: {classifier.variant} ({classifier.variant_reason})", err=True)
+            echo(f"variant: {classifier.variant} ({classifier.variant_reason})", err=True)
         if verbose or device == "cuda":
-            click.echo(f"device: {classifier.device} ({classifier.device_reason})", err=True)
+            echo(f"device: {classifier.device} ({classifier.device_reason})", err=True)
         if verbose or backend == "auto":
-            click.echo(f"backend: {classifier.backend} ({classifier.backend_reason})", err=True)
+            echo(f"backend: {classifier.backend} ({classifier.backend_reason})", err=True)
         results: list[Result] = []
         with _progress(files, as_json=as_json) as bar:
             for file, outcome in classifier.predict_files(files, top_k=top_k, batch_size=batch_size):
@@ -134,7 +134,7 @@ def info(bundle: Path, as_json: bool) -> None:
     if as_json:
         echo_json(to_json(manifest))
     else:
-        click.echo("\n".join(_description(manifest)))
+        echo(*_description(manifest))
 
 
 def _manifest(bundle: Path) -> Manifest:
@@ -160,10 +160,10 @@ def verify(bundle: Path, device: Any, backend: str | None) -> None:
     manifest = _manifest(bundle)
     variants = [variant.name for variant in manifest.variants]
     golden = ["golden outputs"] if manifest.golden else []
-    click.echo(f"unchanged since the export: {', '.join([*variants, *golden])}")
-    click.echo(f"bundle.json: equal to its copy in {', '.join(variants)}")
+    echo(f"unchanged since the export: {', '.join([*variants, *golden])}")
+    echo(f"bundle.json: equal to its copy in {', '.join(variants)}")
     for name in variants:
-        click.echo(f"{name}: {_self_test(figures.get(name), has_golden=manifest.golden is not None)}")
+        echo(f"{name}: {_self_test(figures.get(name), has_golden=manifest.golden is not None)}")
 
 
 def _self_test(figures: ParityFigures | None, *, has_golden: bool) -> str:
@@ -193,12 +193,11 @@ def _as_json(classifier: Classifier, file: Path, outcome: list[Prediction] | str
 
 def _print_result(file: Path, outcome: list[Prediction] | str) -> None:
     if isinstance(outcome, str):
-        click.echo(printable(f"{file}: error: {outcome}"), err=True)
+        echo(f"{file}: error: {outcome}", err=True)
         return
-    lines = [f"  {prediction.probability:7.2%}  {printable(prediction.label)}" for prediction in outcome]
+    lines = [f"  {prediction.probability:7.2%}  {prediction.label}" for prediction in outcome]
     # A single prediction goes on the line of its image, so that a folder reads as a list.
-    name = printable(str(file))
-    click.echo(f"{name}{lines[0]}" if len(lines) == 1 else "\n".join([name, *lines]))
+    echo(*([f"{file}{lines[0]}"] if len(lines) == 1 else [str(file), *lines]))
 
 
 def _progress(files: list[Path], *, as_json: bool) -> Any:
@@ -231,7 +230,7 @@ def _first_labels(manifest: Manifest) -> str:
     if not manifest.labels:
         return "none"
     more = " ..." if len(manifest.labels) > 5 else ""
-    return printable(", ".join(manifest.labels[:5])) + more
+    return ", ".join(manifest.labels[:5]) + more
 
 
 def _preprocessing(manifest: Manifest) -> str:
@@ -251,5 +250,5 @@ def main() -> None:
     """Entry point of ``vgg-run``."""
     # Pillow's own warning would come below this project's limit, which is documented and adjustable.
     warnings.filterwarnings("ignore", message=".*decompression bomb")
-    logging.getLogger("vgg_runtime").addHandler(logging.StreamHandler())  # its warnings, on stderr
+    logging.getLogger("vgg_runtime").addHandler(EchoHandler())  # its warnings
     run_command(group)

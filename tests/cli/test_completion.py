@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,15 @@ def test_vgg_run_offers_the_variants_of_the_bundle(example_bundle: Bundle) -> No
 def test_vgg_bench_offers_the_variants_of_the_bundle(example_bundle: Bundle) -> None:
     names = [variant.name for variant in example_bundle.manifest.variants]
     assert offered("vgg-bench", example_bundle.directory, "--variant", "") == names
+
+
+def test_a_name_that_controls_the_terminal_is_not_offered(example_bundle: Bundle, tmp_path: Path) -> None:
+    variants = [
+        replace(example_bundle.manifest.variants[0], name="onnx-\x1b[2J"),
+        replace(example_bundle.manifest.variants[0], name="onnx-mine"),
+    ]
+    (tmp_path / "bundle.json").write_text(replace(example_bundle.manifest, variants=tuple(variants)).dump())
+    assert offered("vgg-bench", tmp_path, "--variant", "") == ["onnx-mine"]
 
 
 @pytest.mark.parametrize("bundle", ["", "none.bundle"])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from vgg_cli.output import printable
 from vgg_export.planning.plan import Plan
 from vgg_export.planning.preprocess_search.findings import table_as_text
 from vgg_models import LayerTable, layer_table
 from vgg_runtime._internal.json_codec import to_json
 
-__all__ = ["plan_as_json", "plan_as_text"]
+__all__ = ["plan_as_json", "plan_as_lines"]
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -31,14 +30,14 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_as_text(plan: Plan) -> str:
-    """Return the same as readable text: the network, the layer table, the files."""
+def plan_as_lines(plan: Plan) -> list[str]:
+    """Return the same as lines of text: the network, the layer table, the files."""
     loaded, (height, width) = plan.loaded, plan.input_spec.size
     embedded = ", as uint8 pixels in NHWC order" if plan.options.embed_preprocessing else ""
-    lines = [
+    return [
         f"architecture  {loaded.architecture.name}: {loaded.architecture.description} ({loaded.architecture.origin})",
         f"checkpoint    {loaded.checkpoint.kind}",
-        *(f"              {printable(note)}" for note in plan.source_notes),
+        *(f"              {note}" for note in plan.source_notes),
         f"input         {loaded.input_channels} x {height} x {width}{embedded}",
         f"classes       {loaded.num_classes}",
         *(f"because       {reason}" for reason in loaded.architecture.reasons),
@@ -48,7 +47,6 @@ def plan_as_text(plan: Plan) -> str:
         *([] if plan.search is None else [*table_as_text(plan.search), ""]),
         *(f"would write   {spec.file}" for spec in plan.variant_specs),
     ]
-    return "\n".join(lines)
 
 
 def _table(plan: Plan) -> LayerTable:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from vgg_bench.formatting import interval
 from vgg_bench.results import Results
+from vgg_cli.output import printable_lines
 from vgg_export.planning.preprocess_search.findings import HEADINGS, table_rows
 from vgg_export.planning.preprocess_search.ranking import PreprocessingSearch
 from vgg_export.variants.notes import variant_notes
@@ -49,7 +50,7 @@ def report(
             "What was done to the checkpoint": manifest.source.notes,
         }
     )
-    return "\n\n".join(sections) + "\n"
+    return printable_lines("\n\n".join(sections)) + "\n"
 
 
 def _heading(manifest: Manifest) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element, tostring
 
+from vgg_cli.output import printable_lines
+
 __all__ = ["Element", "as_html", "element"]
 
 
@@ -21,9 +23,9 @@ def element(tag: str, *children: Element | str, **attributes: str | float) -> El
 
 
 def as_html(root: Element) -> str:
-    """Return a document; the contents of <script> and <style> are not escaped."""
+    """Return a document; in <script> and <style>, only control characters are escaped."""
     text = "<!doctype html>\n" + tostring(root, encoding="unicode", method="html") + "\n"
-    return text.encode("utf-8", "backslashreplace").decode()  # a file name may not be valid UTF-8
+    return printable_lines(text).encode("utf-8", "backslashreplace").decode()  # a file name may not be valid UTF-8
 
 
 def _text(value: str | float) -> str:

@@ -9,6 +9,7 @@ from vgg_bench.analysis.ranking import NOISE, NOT_WORTHWHILE, Assessment, rank_r
 from vgg_bench.analysis.selection import Selection
 from vgg_bench.report.columns import sorted_rows, visible_columns
 from vgg_bench.results import BenchmarkCase, Results, Row
+from vgg_cli.output import printable
 from vgg_runtime.errors import MissingCapabilityError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def show(results: Results, console: Console, *, choice: Selection | None = None)
             console.print()
     # Text, so that brackets are not markup; unwrapped, so that a command can be copied as one line.
     for line in [*notes(results), *_use(choice)]:
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def notes(results: Results) -> list[str]:
@@ -104,12 +105,15 @@ def _use(choice: Selection | None) -> list[str]:
 
 def _names(rows: Sequence[Row]) -> list[Cells]:
     """Return the columns that every table begins with."""
-    return [["variant", *(row.subject.variant for row in rows)], ["backend", *(row.subject.backend for row in rows)]]
+    return [
+        ["variant", *(printable(row.subject.variant) for row in rows)],
+        ["backend", *(printable(row.subject.backend) for row in rows)],
+    ]
 
 
 def _figures(results: Results, rows: Sequence[Row], verdicts: Mapping[BenchmarkCase, Assessment]) -> list[Cells]:
     columns = [column for column in visible_columns(results) if not column.detail]
-    figures = [[column.title, *(column.text(row) for row in rows)] for column in columns]
+    figures = [[column.title, *(printable(column.text(row)) for row in rows)] for column in columns]
     return [*figures, ["verdict", *(verdicts[row.subject].label for row in rows)]]
 
 

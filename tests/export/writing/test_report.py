@@ -44,6 +44,12 @@ def test_it_says_what_was_not_verified(manifest: Manifest, samples: Samples) -> 
     assert "No variant was verified" in report(replace(manifest, variants=bare), samples, None)
 
 
+def test_no_name_in_it_controls_a_terminal(manifest: Manifest, samples: Samples) -> None:
+    text = report(replace(manifest, source=replace(manifest.source, notes=("removed \x1b[2J\u202e",))), samples, None)
+    assert r"removed \x1b[2J\u202e" in text
+    assert not {"\x1b", "\u202e"} & set(text)
+
+
 def test_torchscript_alone_is_not_recommended_for_the_runtime(manifest: Manifest, samples: Samples) -> None:
     only = tuple(variant for variant in manifest.variants if variant.format == "torchscript")
     assert "None for the runtime without PyTorch" in report(replace(manifest, variants=only), samples, None)

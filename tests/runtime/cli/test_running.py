@@ -67,6 +67,30 @@ def test_a_fault_of_ours_shows_where_it_is(monkeypatch: pytest.MonkeyPatch, caps
     assert "internal error in vgg-deploy" in message
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise errors.BundleError('no \\x1b[2J\\u202e', hint='mend \\x1b[2J\\u202e')",
+        "raise click.UsageError('no \\x1b[2J\\u202e')",
+        "raise ZeroDivisionError('no \\x1b[2J\\u202e')",
+        "warnings.warn('no \\x1b[2J\\u202e')",
+    ],
+    ids=["error", "usage", "traceback", "warning"],
+)
+def test_no_message_controls_the_terminal(body: str) -> None:
+    script = "import warnings\nfrom vgg_runtime import errors\ndef body():\n    " + body
+    done = subprocess.run([sys.executable, "-c", script + SCRIPT.format("body()")], capture_output=True, text=True)
+    assert r"no \x1b[2J\u202e" in done.stderr
+    assert not {"\x1b", "\u202e"} & set(done.stderr)
+
+
+def test_an_argument_in_a_usage_error_is_printable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, lambda: None, "--x\x1b[2J") == 2
+    assert r"--x\x1b[2J" in capsys.readouterr().err
+
+
 def test_an_interruption_is_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, raising(KeyboardInterrupt())) == 130
     assert "interrupted" in capsys.readouterr().err

@@ -16,8 +16,10 @@ from PIL import Image
 
 from vgg_runtime import Manifest
 from vgg_runtime._internal.cpu import cpu_model_name
+from vgg_runtime.bundle.manifest import Architecture, Source
 
 MakeBundle = Callable[..., Path]
+EditManifest = Callable[[Path, Callable[[dict[str, Any]], None]], None]
 
 # What predict prints on stderr where no variant is named.
 TOLD = "variant: onnx-fp32 (default)\n"
@@ -113,6 +115,13 @@ def test_an_animation_is_told_of_on_stderr(bundle: Path, tmp_path: Path) -> None
     done = vgg_run("predict", bundle, tmp_path / "moving.gif", "--device", "cpu", "--json")
     assert done.stderr == f"{TOLD}{tmp_path / 'moving.gif'} has several frames; the first one is used.\n"
     assert json.loads(done.stdout)[0]["predictions"][0]["label"] == "red"
+
+
+def test_a_file_name_in_a_log_message_is_printable(bundle: Path, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "mov\x1b[2Jing.gif", save_all=True, append_images=frames[1:])
+    done = vgg_run("predict", bundle, tmp_path / "mov\x1b[2Jing.gif", "--device", "cpu")
+    assert r"mov\x1b[2Jing.gif has several frames" in done.stderr
 
 
 def test_the_limit_of_pixels_can_be_lowered(bundle: Path, photos: Path) -> None:
@@ -253,6 +262,27 @@ def test_labels_and_names_cannot_steer_the_terminal(make_bundle: MakeBundle, pho
     assert r"re\x1b[2Jd.png" in output
     assert output.count(r"\x1b[31mred") == 2
     assert r"li\nme" in output
+
+
+def test_no_field_of_a_manifest_steers_the_terminal(
+    make_bundle: MakeBundle, edit_manifest: EditManifest, photos: Path
+) -> None:
+    steer = "\x1b]0;mine\x07\x9b2J\u202e\n"
+    bundle = make_bundle(
+        architecture=Architecture(f"a{steer}", f"b{steer}", "named"),
+        source=Source(f"c{steer}", "trained"),
+        labels=(f"d{steer}", "e", "f"),
+    )
+    edit_manifest(bundle, lambda data: data["variants"][0].update(name=f"v{steer}"))
+    shown = r"\x1b]0;mine\x07\x9b2J\u202e\n"
+    commands = [["info", bundle], ["info", bundle, "--json"], ["verify", bundle], ["predict", bundle, photos, "-v"]]
+    runs = [vgg_run(*command) for command in commands]
+    runs.append(vgg_run("predict", bundle, photos, "--variant", f"w{steer}", code=3))
+    for done in runs:
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(done.stdout + done.stderr)
+    assert f"a{shown}: b{shown}" in runs[0].stdout
+    assert f"v{shown}" in runs[2].stdout
+    assert json.loads(runs[1].stdout)["labels"][0] == f"d{steer}"
 
 
 def test_info_as_json_is_the_manifest(bundle: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vgg_export import CalibrationOptions, SampleOptions, export
-from vgg_export.planning.dry_run import plan_as_json, plan_as_text
+from vgg_export.planning.dry_run import plan_as_json, plan_as_lines
 from vgg_export.planning.image_split import ImageSelection
 from vgg_export.planning.options import Options
 from vgg_export.planning.plan import Plan, make_plan
@@ -118,7 +118,7 @@ def test_half_of_400_samples_are_kept_for_the_judgement(half_plan: Plan) -> None
 
 def test_a_dry_run_shows_what_was_tried(half_plan: Plan) -> None:
     assert half_plan.search is not None
-    lines = plan_as_text(half_plan).splitlines()
+    lines = plan_as_lines(half_plan)
     record = plan_as_json(half_plan)["preprocessing_search"]
     assert len(record["trials"]) == len(half_plan.search.trials) > 5
     for trial in half_plan.search.trials:

@@ -14,5 +14,9 @@ def test_what_a_script_holds_stands_as_it_is() -> None:
     assert "<script>a < b && c</script>" in as_html(element("script", "a < b && c"))
 
 
+def test_control_characters_are_shown_as_escapes() -> None:
+    assert r"a\x1b[2J\u202eb" + "\nc" in as_html(element("pre", "a\x1b[2J\u202eb\nc"))
+
+
 def test_svg_numbers_are_short_and_have_no_exponent() -> None:
     assert 'y="123.457"' in as_html(element("line", y=123.456789))

@@ -98,6 +98,15 @@ def test_what_stands_in_brackets_is_no_markup(make_results) -> None:
     assert "[red]a[/red]" in printed(replace(results, rows=(replace(results.rows[0], subject=subject),)), 80)
 
 
+def test_nothing_in_the_results_controls_the_terminal(make_results) -> None:
+    results = make_results(bundle="a\x1b[2J.bundle", failures={("b\x1b[2J", "onnxruntime"): "c\x1b[2J"})
+    subject = replace(results.rows[0].subject, variant="d\x1b[2J\u202e")
+    text = printed(replace(results, rows=(replace(results.rows[0], subject=subject), *results.rows[1:])), 160)
+    assert not {"\x1b", "\u202e"} & set(text)
+    for letter in "abcd":
+        assert rf"{letter}\x1b[2J" in text
+
+
 def test_the_line_that_uses_the_best_stays_one_line(make_results) -> None:
     lines = printed(make_results(), 40, choose=True).splitlines()
     assert lines[-2].startswith("  vgg-run predict vgg16.bundle IMAGE")
