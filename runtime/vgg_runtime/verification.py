@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import Device
 from vgg_runtime.bundle.directory import GOLDEN, Bundle, open_bundle
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, check_manifest_unchanged, torchscript_metadata
@@ -99,6 +100,7 @@ def _read_golden(bundle: Bundle) -> _Golden:
         with bundle.path(GOLDEN).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             inputs, outputs = arrays["input"], arrays["output"]
     except Exception as error:  # numpy and zipfile raise many kinds of errors on a damaged archive
+        reraise_from_signal_handler(error)
         raise BundleError(f"{bundle.path(GOLDEN)} is unreadable: {error}.") from error
     input_spec, output_spec = bundle.manifest.input, bundle.manifest.output
     if (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vgg_runtime._internal.cpu import cpu_quota
 from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
+from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import PROFILES, SessionConfig
 from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError
 
@@ -84,6 +85,7 @@ class OnnxRuntimeBackend:
         except MissingCapabilityError:
             raise
         except Exception as error:  # onnxruntime has no common base class for its errors
+            reraise_from_signal_handler(error)
             raise load_refusal(model, error) from error
         self._input = self._session.get_inputs()[0].name
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
@@ -98,6 +100,7 @@ class OnnxRuntimeBackend:
         try:
             return cast("NDArray[np.float32]", self._session.run(None, {self._input: batch})[0])
         except Exception as error:  # onnxruntime has no common base class for its errors
+            reraise_from_signal_handler(error)
             raise run_refusal(batch.shape, error) from error
 
 

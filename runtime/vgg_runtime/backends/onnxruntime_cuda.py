@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import CudaOptions, SessionConfig
 from vgg_runtime.backends.cuda_presence import CUDA_PROVIDER
 from vgg_runtime.backends.io_binding import BoundSession
@@ -97,6 +98,7 @@ class CudaBackend:
             raise
         except Exception as error:  # onnxruntime has no common base class for its errors
             self._sessions.clear()
+            reraise_from_signal_handler(error)
             # Without its traceback, whose frames would keep the session and its memory alive while the caller retries.
             raise run_refusal(batch.shape, error) from error.with_traceback(None)
 
@@ -115,6 +117,7 @@ class CudaBackend:
         except VggDeployError:
             raise
         except Exception as error:  # onnxruntime has no common base class for its errors
+            reraise_from_signal_handler(error)
             raise _opening_refusal(self._model, error) from error.with_traceback(None)
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.onnxruntime_cpu import abandon_after_fork
 from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError
@@ -55,6 +56,7 @@ class OpenVinoBackend:
         try:
             self._model = import_openvino().Core().compile_model(network, "CPU", options)
         except Exception as error:  # openvino raises RuntimeError, and other classes without a common base
+            reraise_from_signal_handler(error)
             raise _load_refusal(model, error) from error
         abandon_after_fork(self._model)
         self._idle: list[Any] = []
@@ -77,6 +79,7 @@ class OpenVinoBackend:
             # Copied, because the next call writes to the same memory.
             return cast("NDArray[np.float32]", request.get_output_tensor().data.copy())
         except Exception as error:
+            reraise_from_signal_handler(error)
             raise _run_refusal(batch, error) from error
         finally:
             self._idle.append(request)
@@ -89,6 +92,7 @@ def _read(model: Path) -> Any:
     try:
         network = frontend.convert(frontend.load(str(model)))
     except Exception as error:
+        reraise_from_signal_handler(error)
         raise _load_refusal(model, error) from error
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise BundleError(

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.bundle.directory import MANIFEST
 from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
 from vgg_runtime.errors import BundleError, VggDeployError
@@ -59,4 +60,5 @@ def torchscript_metadata(file: Path) -> dict[str, str]:
                 raise ValueError("its metadata is too large for a manifest")
             return dict.fromkeys([METADATA_KEY], archive.read(carried[0]).decode()) if carried else {}
     except Exception as error:  # zipfile and zlib raise many kinds of errors on a damaged archive
+        reraise_from_signal_handler(error)
         raise BundleError(f"{file} is not a readable TorchScript archive: {error or type(error).__name__}.") from error

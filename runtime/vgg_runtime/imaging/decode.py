@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias, get_args
 
 from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
+from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: C
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise almost any exception on a broken file
+        reraise_from_signal_handler(error)
         raise _refusal(name, error) from error
 
 
@@ -139,7 +141,8 @@ def _refuse_too_large(name: str, width: int, height: int, max_pixels: int) -> No
 def _has_more_frames(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # Pillow looks for a second frame in a GIF and finds it broken, but only the first is needed
+    except Exception as error:  # a second frame of a GIF is broken, but only the first is needed
+        reraise_from_signal_handler(error)
         image.seek(0)
         return False
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
+from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ImageError
 from vgg_runtime.imaging.decode import MAX_PIXELS
@@ -118,6 +119,7 @@ class Preprocessing:
         except ImageError:
             raise
         except Exception as error:  # Pillow raises almost anything on broken EXIF data and unusual modes
+            reraise_from_signal_handler(error)
             raise ImageError(f"the image cannot be preprocessed: {error or type(error).__name__}.") from error
 
     def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
