@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Iterator
@@ -41,7 +42,8 @@ class BatchingQueue:
     """Gathers the images of many callers into batches, for devices that run several at once faster than one by one.
 
     Separate threads decode images as they come in. A batch runs as soon as it is full, or when its first image has
-    waited for ``max_wait_ms``. An image that is refused affects only its own caller.
+    waited for ``max_wait_ms``. An image that is refused affects only its own caller. A queue that was left open
+    is closed when the interpreter exits.
 
     Args:
         classifier: belongs to the caller, and stays open when the queue is closed.
@@ -82,6 +84,8 @@ class BatchingQueue:
         self._process = os.getpid()
         self._closing = Lock()
         self._closed = False
+        # The engine aborts the process if its thread is ended in the middle of a call.
+        atexit.register(self.close)
 
     def __repr__(self) -> str:
         text = (
@@ -126,6 +130,7 @@ class BatchingQueue:
         self._readers.shutdown()
         self._ready.put(None)
         self._runner.join()
+        atexit.unregister(self.close)
 
     def __enter__(self) -> BatchingQueue:
         return self

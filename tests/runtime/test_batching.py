@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import subprocess
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -180,3 +184,30 @@ def test_arguments_out_of_range_are_refused(classifier: Classifier, arguments: d
 def test_top_k_out_of_range_is_refused_at_once(classifier: Classifier) -> None:
     with BatchingQueue(classifier) as queue, pytest.raises(UsageError, match="`top_k` must be an integer >= 1, got 0"):
         queue.submit(RANDOM[0], top_k=0)
+
+
+LEFT_OPEN = """
+import atexit, sys
+from vgg_runtime import BatchingQueue, Classifier
+futures = []
+atexit.register(lambda: print(sum(future.done() for future in futures), "answered"))  # after what is registered later
+queue = BatchingQueue(Classifier(sys.argv[1], device="cpu", threads=1), max_batch=8, max_wait_ms=60_000)
+futures += [queue.submit(sys.argv[2]) for _ in range(20)]
+{ending}
+"""
+
+
+@pytest.mark.parametrize(("ending", "code"), [("", 0), ("sys.exit(3)", 3), ("queue.close()", 0)])
+def test_queue_left_open_answers_at_the_exit(bundle: Path, photos: Path, ending: str, code: int) -> None:
+    command = [sys.executable, "-c", LEFT_OPEN.format(ending=ending), bundle, photos / "red.png"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "20 answered\n", "")
+
+
+def test_queue_that_is_closed_is_forgotten(classifier: Classifier) -> None:
+    queue = BatchingQueue(classifier)
+    reference = weakref.ref(queue)
+    queue.close()
+    del queue
+    gc.collect()
+    assert reference() is None
