@@ -13,7 +13,7 @@ from vgg_runtime.backends.base import Backend, BackendChoice, SessionConfig
 from vgg_runtime.backends.registry import open_backend
 from vgg_runtime.bundle.checksums import PendingChecksums
 from vgg_runtime.bundle.directory import Bundle, open_bundle, read_recommendation
-from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, check_manifest_unchanged
+from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, carried_metadata, check_manifest_unchanged
 from vgg_runtime.bundle.manifest import InputArray, Manifest, Variant
 from vgg_runtime.errors import BundleError, UsageError
 
@@ -103,7 +103,7 @@ def open_in_bundle(
     checksums = check() if verify else None
     placement = replace(placement, precision=entry.precision)
     choice = _choice(bundle, entry, backend, placement, checksums)
-    load = partial(open_backend, choice.backend, bundle.path(entry.file), placement)
+    load = partial(_load, choice.backend, bundle.path(entry.file), placement)
     if checksums is None:
         return OpenedModel(bundle.manifest, entry.name, reason, choice, load, load())
 
@@ -131,15 +131,22 @@ def open_lone_file(path: Path, backend: str | None, placement: SessionConfig) ->
         choice = BackendChoice(ENGINES[format_], "a lone file has no golden outputs to check another backend against")
     else:
         choice = _named_backend(backend, format_)
-    load = partial(open_backend, choice.backend, path, placement)
+    carried = carried_metadata(path).get(METADATA_KEY)
+    # What it states is checked before an engine allocates memory for it.
+    manifest = None if carried is None else Manifest.parse(carried, source=f"the metadata of {path}")
+    load = partial(_load, choice.backend, path, placement)
     loaded = load()
-    if METADATA_KEY not in loaded.metadata:
+    if manifest is None:
         raise BundleError(
             f"{path} carries no {METADATA_KEY} in its metadata, so its preprocessing and labels are unknown.",
             hint="Name the directory of a bundle, or a file that vgg-export wrote.",
         )
-    manifest = Manifest.parse(loaded.metadata[METADATA_KEY], source=f"the metadata of {path}")
     return OpenedModel(manifest, path.stem, "the file that was named", choice, load, loaded)
+
+
+def _load(backend: str, model: Path, placement: SessionConfig) -> Backend:
+    carried_metadata(model)  # refuses what is too large before the engine reads it
+    return open_backend(backend, model, placement)
 
 
 def _choice(

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import Device
-from vgg_runtime.bundle.directory import GOLDEN, Bundle, open_bundle
+from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, check_manifest_unchanged, torchscript_metadata
+from vgg_runtime.bundle.golden import read_golden
 from vgg_runtime.bundle.manifest import ParityFigures, Variant
 from vgg_runtime.bundle.verified_files import forget_verified
 from vgg_runtime.classifier import Classifier
@@ -59,7 +59,7 @@ def verify_bundle(
             f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
             hint="Copy the bundle again from where it was exported.",
         )
-    golden = None if bundle.manifest.golden is None else _read_golden(bundle)
+    golden = None if bundle.manifest.golden is None else read_golden(bundle)
     figures = {}
     for variant in bundle.manifest.variants:
         if variant.format == "onnx":
@@ -82,7 +82,7 @@ def golden_mismatches(bundle: Bundle, classifier: Classifier) -> list[str]:
         BundleError: the bundle has no golden outputs, or unreadable ones.
     """
     tolerance = bundle.manifest.variant(classifier.variant).tolerance
-    figures = _compare(bundle, classifier, _read_golden(bundle))
+    figures = _compare(bundle, classifier, read_golden(bundle))
     return figures.misses(tolerance) if tolerance else []
 
 
@@ -93,25 +93,6 @@ def _check_copy(bundle: Bundle, variant: Variant, metadata: Mapping[str, str]) -
             hint="Export the checkpoint again with vgg-export.",
         )
     check_manifest_unchanged(bundle.manifest, metadata, source=variant.file, as_error=ChecksumError)
-
-
-def _read_golden(bundle: Bundle) -> _Golden:
-    try:
-        with bundle.path(GOLDEN).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            inputs, outputs = arrays["input"], arrays["output"]
-    except Exception as error:  # numpy and zipfile raise many kinds of errors on a damaged archive
-        reraise_from_signal_handler(error)
-        raise BundleError(f"{bundle.path(GOLDEN)} is unreadable: {error}.") from error
-    input_spec, output_spec = bundle.manifest.input, bundle.manifest.output
-    if (
-        inputs.ndim != 4
-        or len(inputs) < (input_spec.batch_size or 1)
-        or outputs.shape != (len(inputs), output_spec.classes)
-    ):
-        raise BundleError(
-            f"{bundle.path(GOLDEN)} does not match the manifest: inputs {inputs.shape}, outputs {outputs.shape}."
-        )
-    return inputs, outputs
 
 
 def _compare(bundle: Bundle, classifier: Classifier, golden: _Golden) -> ParityFigures:

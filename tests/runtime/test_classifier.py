@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_runtime import Classifier, Manifest, Prediction
+from vgg_runtime import Classifier, Manifest, Prediction, loading
 from vgg_runtime._internal.cpu import cpu_model_name
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
-from vgg_runtime.bundle.manifest import InputSpec, OutputSpec
+from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, InputSpec, OutputSpec
 from vgg_runtime.errors import BundleError, ImageError, MissingCapabilityError, UsageError, VerificationError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -623,3 +623,29 @@ def test_a_lone_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes)
     (tmp_path / "lone.onnx").write_bytes(content)
     with pytest.raises(BundleError, match=r"cannot load .*lone\.onnx"):
         Classifier.open(tmp_path / "lone.onnx")
+
+
+@pytest.mark.parametrize("batch", [10**6, 10**12])
+def test_lone_file_of_an_impossible_batch_is_refused_unloaded(
+    tmp_path: Path,
+    write_model: Callable[..., None],
+    make_manifest: Callable[..., Manifest],
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+) -> None:
+    manifest = make_manifest().dump().replace('"batch"', str(batch))
+    write_model(tmp_path / "lone.onnx", batch=batch, metadata={"vgg_deploy.json": manifest})
+    monkeypatch.setattr(loading, "open_backend", pytest.fail)
+    with pytest.raises(BundleError, match="a batch may have 134,217,728 values at most"):
+        Classifier(tmp_path / "lone.onnx")
+
+
+def test_metadata_too_large_is_refused_before_the_engine(
+    bundle: Path, write_model: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bundle / "onnx-fp32" / "model.onnx"
+    write_model(model, metadata={"padding": "x" * (MAX_MANIFEST_BYTES + 1)})
+    monkeypatch.setattr(loading, "open_backend", pytest.fail)
+    for path in (model, bundle):
+        with pytest.raises(BundleError, match=r"model\.onnx: its metadata is larger than 16,777,216 bytes"):
+            Classifier(path, verify=False)

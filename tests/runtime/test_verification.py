@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -105,8 +106,14 @@ def test_an_unreadable_golden_is_refused(bundle: Path, edit_manifest: EditManife
         {"input": np.zeros((2, 3, 6, 8), np.float32), "output": np.zeros((1, 3), np.float32)},
         {"input": np.zeros((0, 3, 6, 8), np.float32), "output": np.zeros((0, 3), np.float32)},
         {"input": np.zeros((), np.float32), "output": np.zeros((0, 3), np.float32)},
+        {"input": np.zeros((2, 3, 6, 8), np.float32), "output": np.array([["a", "b", "c"]] * 2)},
+        {"input": np.zeros((2, 3, 6, 8), np.uint8), "output": np.zeros((2, 3), np.float32)},
+        {"input": np.zeros((2, 3, 8, 6), np.float32), "output": np.zeros((2, 3), np.float32)},
     ],
-    ids=["no outputs", "pickled", "other classes", "fewer outputs", "no samples", "no axes"],
+    ids=[
+        *("no outputs", "pickled", "other classes", "fewer outputs", "no samples", "no axes", "strings", "other dtype"),
+        "other size",
+    ],
 )
 def test_golden_arrays_that_do_not_fit_are_refused(
     bundle: Path, edit_manifest: EditManifest, tmp_path: Path, arrays: dict[str, Any]
@@ -114,6 +121,19 @@ def test_golden_arrays_that_do_not_fit_are_refused(
     np.savez(tmp_path / "other.npz", **arrays)
     replace_golden(bundle, edit_manifest, (tmp_path / "other.npz").read_bytes())
     with pytest.raises(BundleError, match=r"golden\.npz"):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize("declared", [(10**6, 3, 6, 8), (10**12, 3, 6, 8)])
+def test_golden_is_not_allocated_as_its_header_declares(
+    bundle: Path, edit_manifest: EditManifest, tmp_path: Path, declared: tuple[int, ...]
+) -> None:
+    with ZipFile(tmp_path / "large.npz", "w") as archive:
+        for name, shape in (("input", declared), ("output", (declared[0], 3))):
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    replace_golden(bundle, edit_manifest, (tmp_path / "large.npz").read_bytes())
+    with pytest.raises(BundleError, match="does not match the manifest: inputs float32"):
         verify_bundle(bundle)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING
 
 from vgg_calibration.statistics.images import CALIBRATION_SIZE
@@ -20,7 +21,7 @@ from vgg_export.variants.registry import VariantSpec, select_variants
 from vgg_models import layer_table, load_model
 from vgg_models.types import CheckpointSource
 from vgg_runtime._internal.validation import counted
-from vgg_runtime.bundle.manifest import InputSpec
+from vgg_runtime.bundle.manifest import MAX_INPUT_VALUES, InputSpec
 from vgg_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,6 +118,9 @@ def make_plan(
     few_images, held_out = tuple(_few_images(images)), tuple(_held_out(options, images))
     note_assumptions((*few_images, *held_out), on_note)
     batch = "batch" if options.batch == "dynamic" else options.batch
+    values = prod((loaded.input_channels, *loaded.input_size))
+    if batch != "batch" and int(batch) * values > MAX_INPUT_VALUES:
+        raise UsageError(f"`batch={batch}` must be at most {MAX_INPUT_VALUES // values} for this size of image.")
     plan = Plan(
         options=options,
         loaded=loaded,

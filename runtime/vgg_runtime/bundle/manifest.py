@@ -21,6 +21,7 @@ else:
     InputArray = ForwardRef("NDArray[np.float32 | np.uint8]", module=__name__)
 
 __all__ = [
+    "MAX_INPUT_VALUES",
     "MAX_MANIFEST_BYTES",
     "SCHEMA_VERSION",
     "Accuracy",
@@ -43,6 +44,9 @@ SCHEMA_VERSION = 1
 
 # A thousand labels take 30 kB; parsed JSON takes some fifty times its size in memory.
 MAX_MANIFEST_BYTES = 16 * 2**20
+
+# Of one batch; 512 MiB as float32, some 890 images of 224 x 224. A reader allocates what the manifest says.
+MAX_INPUT_VALUES = 2**27
 
 Origin = Literal["recognised", "named", "user code", "module"]
 OutputKind = Literal["logits", "log_probabilities", "probabilities"]
@@ -118,6 +122,8 @@ class InputSpec:
             raise ValueError(f"shape must have one size for each of {self.layout}, got {list(self.shape)}")
         if isinstance(self.shape[0], int) and self.shape[0] < 1:
             raise ValueError(f"the batch size must be >= 1, got {list(self.shape)}")
+        if self.values * (self.batch_size or 1) > MAX_INPUT_VALUES:
+            raise ValueError(f"a batch may have {MAX_INPUT_VALUES:,} values at most, got {list(self.shape)}")
 
     @property
     def batch_size(self) -> int | None:
@@ -133,6 +139,11 @@ class InputSpec:
     def image_shape(self) -> tuple[int, ...]:
         """The sizes of one image in the order of ``layout``."""
         return tuple(map(int, self.shape[1:]))
+
+    @property
+    def values(self) -> int:
+        """How many numbers one image has."""
+        return math.prod(self.image_shape)
 
     @property
     def channels(self) -> int:

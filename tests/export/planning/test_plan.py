@@ -9,7 +9,7 @@ from PIL import Image
 from vgg_export import CalibrationOptions, Quantization, SampleOptions
 from vgg_export.planning.options import Options
 from vgg_export.planning.plan import FEW_IMAGES, make_plan
-from vgg_runtime.errors import LabelsError, RefusedInputError
+from vgg_runtime.errors import LabelsError, RefusedInputError, UsageError
 
 
 def test_the_usual_preprocessing_is_taken_and_told(small_checkpoint, example) -> None:
@@ -31,6 +31,11 @@ def test_size_in_a_file_is_certain_and_a_presets_is_not(example, tmp_path: Path)
 @pytest.mark.parametrize(("batch", "shape"), [("dynamic", ("batch", 1, 28, 28)), (4, (4, 1, 28, 28))])
 def test_the_batch_dimension(example, batch, shape) -> None:
     assert make_plan(example.checkpoint, Options(batch=batch)).input_spec.shape == shape
+
+
+def test_a_batch_beyond_the_limit_of_bundles_is_refused(small_checkpoint) -> None:
+    with pytest.raises(UsageError, match=r"`batch=2097153` must be at most 2097152 for this size of image"):
+        make_plan(small_checkpoint(), Options(input_size=(8, 8), batch=2**21 + 1))
 
 
 def test_formats_choose_the_variants(example) -> None:
