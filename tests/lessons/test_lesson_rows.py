@@ -13,6 +13,9 @@ from lesson_images import DIGITS
 from lesson_networks import FlowerVGG
 from lesson_rows import Row, lesson_rows
 
+# The tests of each package run the same lines in less time, and they are what the figure is of.
+pytestmark = pytest.mark.no_cover
+
 # One VGG-16 of the full size; more of them would take minutes.
 ROWS = lesson_rows(small=True)
 RTOL, ATOL = 1e-3, 1e-5  # of probabilities
