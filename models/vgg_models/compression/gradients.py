@@ -105,7 +105,10 @@ def _see_gradients(
             hooks.callback(hook.remove)
         for batch in images:
             for inputs in torch.split(batch.detach(), BATCH_SIZE):
-                outputs = module(inputs.requires_grad_())
+                # A copy goes in: networks may begin by working in place.
+                outputs = module(inputs.requires_grad_().clone())
+                if not outputs.requires_grad:  # the network turns gradients off
+                    return
                 signs = torch.randint(0, 2, outputs.shape, generator=generator) * 2.0 - 1
                 # To the inputs alone: the gradients of weights belong to whoever trains the network.
                 torch.autograd.grad(outputs, inputs, signs, allow_unused=True)

@@ -90,3 +90,26 @@ def test_weights_keep_no_gradients(generator: torch.Generator) -> None:
     importance_of_responses(network, LAYERS, [torch.randn(8, 10)], generator)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert not any(layer._forward_hooks for layer in network.modules())
+
+
+class ByteImages(nn.Module):
+    """Normalizes its images in place."""
+
+    def __init__(self, *, with_gradients: bool) -> None:
+        super().__init__()
+        self.layer = nn.Linear(10, 4)
+        self.with_gradients = with_gradients
+
+    def forward(self, images: Tensor) -> Tensor:
+        images.div_(255)
+        scores: Tensor = self.layer(images)
+        return scores if self.with_gradients else scores.detach()
+
+
+@pytest.mark.parametrize("with_gradients", [True, False])
+def test_images_are_left_as_they_were(generator: torch.Generator, with_gradients: bool) -> None:
+    images = torch.full((4, 10), 255.0)
+    network = ByteImages(with_gradients=with_gradients)
+    importance = importance_of_responses(network, {"layer": rows}, [images], generator)
+    assert list(importance) == (["layer"] if with_gradients else [])
+    assert images.min() == 255
