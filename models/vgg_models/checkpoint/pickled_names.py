@@ -58,6 +58,7 @@ _PLACEHOLDERS = {
     "datetime.time": "time",
     "datetime.timedelta": "timedelta",
     "datetime.timezone": "timezone",
+    "functools.partial": "partial",
     "numpy._core.multiarray._reconstruct": "ndarray",
     "numpy._core.multiarray.scalar": "scalar",
     "numpy._core.numeric._frombuffer": "ndarray",

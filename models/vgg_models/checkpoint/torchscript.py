@@ -10,14 +10,16 @@ from torch import Tensor
 
 from vgg_models.checkpoint.building import Builder
 from vgg_models.checkpoint.descriptions import ObjectDescription, TensorDescription
+from vgg_models.checkpoint.shortening import shortened
 from vgg_models.checkpoint.torch_archive import TorchArchive
+from vgg_models.checkpoint.zip_directory import DAMAGE_HINT
 from vgg_runtime.errors import CheckpointError
 
 __all__ = ["read_torchscript"]
 
 _MAX_CODE_BYTES = 16 * 1024 * 1024  # of all files together
 # The code of each class begins with the names of its tensors: __parameters__ = ["weight", "bias", ]
-_CLASS = re.compile(r"^class (\w+)\(Module\):\n((?:  __\w+__ = .*\n)*)", re.MULTILINE)
+_CLASS = re.compile(r"^class (\w+)(?:\(\w+\))?:\n((?:  __\w+__ = .*\n)*)", re.MULTILINE)
 _TENSORS = re.compile(r"^  (__parameters__|__buffers__) = \[(.*)\]$", re.MULTILINE)
 _NAME = re.compile(r'"([^"]*)"')
 
@@ -46,7 +48,9 @@ def _tensors(module: object, prefix: str, names: _TensorNames) -> Iterator[tuple
     if not isinstance(module, ObjectDescription) or not isinstance(module.state, dict):
         return
     for name in names.of_class(module.name):
-        if isinstance(tensor := module.state.get(name), TensorDescription):
+        if name not in module.state:
+            raise CheckpointError(f"the archive lacks the tensor {shortened(prefix + name)}.", hint=DAMAGE_HINT)
+        if isinstance(tensor := module.state[name], TensorDescription):
             yield f"{prefix}{name}", tensor
     for name, child in module.state.items():
         yield from _tensors(child, f"{prefix}{name}.", names)
@@ -61,12 +65,18 @@ class _TensorNames:
         self._files: dict[str, dict[str, list[str]]] = {}
 
     def of_class(self, name: str) -> list[str]:
-        """Return the names for a class such as ``__torch__.torch.nn.modules.linear.Linear``."""
+        """Return the names for a class such as ``__torch__.torch.nn.modules.linear.Linear``.
+
+        Raises:
+            CheckpointError: the archive does not have the class.
+        """
         module, _, attribute = name.rpartition(".")
         file = f"code/{module.replace('.', '/')}.py"
         if file not in self._files:
             self._files[file] = self._read(file)
-        return self._files[file].get(attribute, [])
+        if attribute not in self._files[file]:
+            raise CheckpointError(f"the archive lacks the code of the class {shortened(name)}.", hint=DAMAGE_HINT)
+        return self._files[file][attribute]
 
     def _read(self, file: str) -> dict[str, list[str]]:
         if file not in self._archive.records:

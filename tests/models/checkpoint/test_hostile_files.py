@@ -382,3 +382,27 @@ def test_weights_of_a_shared_layer_are_cast_once(saved: Save) -> None:
     layer = nn.Linear(100, 100).half()
     state = read_checkpoint(saved(nn.Sequential(*[layer] * 20))).state
     assert len({tensor.data_ptr() for tensor in state.values()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"class Linear(", b"class Lineas(", r"lacks the code of the class __torch__.*Linear"),
+        (b'"weight", "bias"', b'"wright", "bias"', r"lacks the tensor network\..*wright"),
+    ],
+    ids=["no class", "no tensor"],
+)
+def test_torchscript_code_of_other_tensors_is_refused(archive: Path, old: bytes, new: bytes, message: str) -> None:
+    path = rewritten(archive, lambda name, content: content.replace(old, new) if "/code/" in name else content)
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(path)
+
+
+def test_torchscript_without_the_code_of_a_class_is_refused(archive: Path) -> None:
+    path = archive.with_name("changed.pt")
+    with zipfile.ZipFile(archive) as before, zipfile.ZipFile(path, "w") as after:
+        for name in before.namelist():
+            if not name.endswith("linear.py"):
+                after.writestr(name, before.read(name))
+    with pytest.raises(CheckpointError, match=r"lacks the code of the class __torch__.*Linear"):
+        read_checkpoint(path)

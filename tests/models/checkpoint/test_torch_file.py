@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,7 @@ def test_layers_come_back_as_torch_s_own(saved: Callable[[object], Path]) -> Non
         datetime(2026, 5, 1, 12, tzinfo=UTC),
         date(2026, 5, 1),
         timedelta(minutes=3),
+        partial(nn.LayerNorm, eps=1e-6),
     ],
     ids=lambda value: type(value).__name__,
 )
