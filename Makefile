@@ -11,15 +11,13 @@ INPUTS := pyproject.toml constraints.txt
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
-# The last line is the share of lines and branches that ran.
 test: .venv/ready .venv-runtime/ready build/flask/ready
-	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report= $(PYTEST_ARGS)
-	@echo "coverage: $$(.venv/bin/coverage report --format=total) %; line by line with make coverage"
+	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
 
-# Of the last make test.
-coverage: .venv/ready
-	.venv/bin/coverage html --quiet
-	@echo "build/coverage/html/index.html"
+# The same with the share of lines and branches that run; measuring it takes two minutes more.
+coverage: .venv/ready .venv-runtime/ready build/flask/ready
+	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=html $(PYTEST_ARGS)
+	@echo "coverage: $$(.venv/bin/coverage report --format=total) %, line by line in build/coverage/html/index.html"
 
 # The runtime on another Python: make test-runtime PYTHON=python3.13. No torch and no OpenVINO there: what needs one of
 # them runs in .venv.
