@@ -134,7 +134,7 @@ def open_lone_file(path: Path, backend: str | None, placement: SessionConfig) ->
     carried = carried_metadata(path).get(METADATA_KEY)
     # What it states is checked before an engine allocates memory for it.
     manifest = None if carried is None else Manifest.parse(carried, source=f"the metadata of {path}")
-    load = partial(_load, choice.backend, path, placement)
+    load = partial(open_backend, choice.backend, path, placement)
     loaded = load()
     if manifest is None:
         raise BundleError(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vgg_models.compression.moments import Moments, shrunk_least_squares
-from vgg_models.compression.projection import Projection
+from vgg_models.compression.projection import Projection, bias_of
 
 __all__ = ["ConvolutionFactorization"]
 
@@ -102,7 +102,7 @@ class ConvolutionFactorization:
         return Projection.of(
             self._weight.T @ self._moments.covariance @ self._weight,
             importance,
-            self._moments.mean @ self._weight + self._bias,
+            self._moments.mean @ self._weight + bias_of(self._layer),
             directions=self._layer.out_channels,
         )
 
@@ -129,11 +129,6 @@ class ConvolutionFactorization:
     def _weight(self) -> Tensor:
         """The layer as a matrix: float32 (patch numbers, n)."""
         return self._layer.weight.detach().flatten(1).T
-
-    @property
-    def _bias(self) -> Tensor:
-        layer = self._layer
-        return torch.zeros(layer.out_channels) if layer.bias is None else layer.bias.detach()
 
     @cached_property
     def _channel_scale(self) -> Tensor:
@@ -194,5 +189,5 @@ class ConvolutionFactorization:
         bias = self._moments.mean @ (self._weight - kernel @ weights)
         made = nn.Conv2d(weights.shape[0], weights.shape[1], 1, device="meta")
         made.weight = nn.Parameter(weights.T[..., None, None].contiguous(), requires_grad=False)
-        made.bias = nn.Parameter(bias + self._bias, requires_grad=False)
+        made.bias = nn.Parameter(bias + bias_of(self._layer), requires_grad=False)
         return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vgg_models.compression.projection import Projection
+from vgg_models.compression.projection import Projection, bias_of
 
 __all__ = ["LinearFactorization"]
 
@@ -19,9 +19,10 @@ MAX_ROWS = 4096
 class LinearFactorization:
     """The best weights of a low rank for the inputs that were seen.
 
-    With C the covariance of the inputs and λ a ridge, the W' of rank r with the least ``|(W - W') (C + λI)^(1/2)|`` is
-    ``U U' W``, where U are the r leading eigenvectors of ``W (C + λI) W' = cov(W x) + λ W W'``. It takes the responses
-    alone: neither C, of 25,088 x 25,088 for a VGG-16, nor the inputs have to be kept.
+    With C the covariance of the inputs and λ a ridge, the projection of each rank is that of responses with the
+    covariance ``W (C + λI) W' = cov(W x) + λ W W'``. Where all responses matter alike, the W' of rank r with the least
+    ``|(W - W') (C + λI)^(1/2)|`` follows. It takes the responses alone: neither C, of 25,088 x 25,088 for a VGG-16, nor
+    the inputs have to be kept.
 
     Args:
         layer: any.
@@ -75,18 +76,13 @@ class LinearFactorization:
         unseen = UNSEEN * (square - mean**2).mean().float()
         covariance = centered.T @ centered / len(centered) + unseen * (weight @ weight.T)
         directions = max(1, min(*weight.shape, len(responses)))
-        return Projection.of(covariance, importance, responses.mean(0) + self._bias, directions=directions)
+        return Projection.of(covariance, importance, responses.mean(0) + bias_of(self._layer), directions=directions)
 
     def factors(self, projection: Projection) -> nn.Sequential:
         """Return the two layers that stand for the layer, the directions of ``projection`` between them."""
         encode, decode, mean = projection.encode, projection.decode, projection.mean
-        bias = mean - decode @ (encode.T @ (mean - self._bias))
+        bias = mean - decode @ (encode.T @ (mean - bias_of(self._layer)))
         return nn.Sequential(_linear(encode.T @ self._layer.weight.detach()), _linear(decode, bias))
-
-    @property
-    def _bias(self) -> Tensor:
-        layer = self._layer
-        return torch.zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
 
 
 def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

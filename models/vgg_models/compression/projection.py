@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Projection"]
+__all__ = ["Projection", "bias_of"]
 
 # In units of the mean importance: how much a direction counts in which no gradient was seen.
 UNSEEN_IMPORTANCE = 0.1
@@ -55,6 +55,11 @@ class Projection:
     def first(self, rank: int) -> Projection:
         """Return the projection on the first ``rank`` directions."""
         return Projection(self.encode[:, :rank], self.decode[:, :rank], self.mean)
+
+
+def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    """Return the bias, zeros where there is none: float32 (n,)."""
+    return torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias.detach()
 
 
 def _eigenvectors(symmetric: Tensor, count: int) -> Tensor:
