@@ -15,7 +15,7 @@ from vgg_models.compression.projection import Projection
 __all__ = ["effects_of_ranks", "importance_of_responses"]
 
 # Images that run at once; a graph of gradients keeps all that layers gave.
-BATCH_SIZE = 2
+BATCH_SIZE = 1
 
 # Takes what a layer gave and the gradient to it, (N, ..., n) or (N, n, height, width), as (N, positions, n).
 Rows = Callable[[Tensor], Tensor]
@@ -69,17 +69,20 @@ def effects_of_ranks(
         images: others than those that the projections were made for, which always fit them.
         generator: for the signs.
     """
-    changes: dict[str, list[Tensor]] = {name: [] for name in projections}
+    squares: dict[str, Tensor] = {}
 
     def see(name: str, responses: Tensor, gradients: Tensor) -> None:
         projection = projections[name]
         centered = responses - projection.mean
         kept = ((gradients @ projection.decode) * (centered @ projection.encode)).sum(1)
         whole = (gradients * centered).sum((1, 2))
-        changes[name].append(whole[:, None] - functional.pad(kept.cumsum(1), (1, 0)))
+        changes = whole[:, None] - functional.pad(kept.cumsum(1), (1, 0))
+        # One sum from the first image on: what is kept of each image pins the heap in which its gradients were.
+        if name not in squares:
+            squares[name] = torch.zeros(changes.shape[1])
+        squares[name] += changes.square().sum(0)
 
     _see_gradients(module, layers, images, generator, see)
-    squares = {name: torch.cat(each).square().mean(0) for name, each in changes.items() if each}
     largest = max((float(each[0]) for each in squares.values()), default=0.0)
     return {name: each.flip(0).cummax(0).values.flip(0) / (largest or 1.0) for name, each in squares.items()}
 

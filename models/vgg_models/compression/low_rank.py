@@ -82,7 +82,7 @@ class _Layer:
 
     Attributes:
         images: how many images it is measured on.
-        answers: (positions, responses) for each batch of them.
+        answers: (positions, responses) for each batch of those that its last factor is fitted to.
     """
 
     factorization: LayerFactorization
@@ -222,7 +222,8 @@ class LowRankNetwork:
             if seen < entry.images and name not in reused:
                 positions = entry.factorization.positions(outputs, generator)
                 entry.factorization.add(inputs[0], positions)
-                entry.answers.append((positions, entry.factorization.rows(outputs, positions)))
+                if seen < FACTORIZATIONS[type(layer)].max_refit_images:
+                    entry.answers.append((positions, entry.factorization.rows(outputs, positions)))
 
         with ExitStack() as hooks:
             for layer in names:
@@ -259,11 +260,8 @@ class LowRankNetwork:
     def _refit(self, factors: nn.Sequential, layer: _Layer, network: nn.Module, place: nn.Module) -> None:
         """Fit the last of ``factors``, which are to stand at ``place`` in ``network``, to the original's answers."""
         *first, last = factors
-        inner, wanted, images = [], [], 0
+        inner, wanted = [], []
         for batch, (positions, answers) in zip(self._between(0, self._observed), layer.answers, strict=False):
-            if images >= FACTORIZATIONS[type(place)].max_refit_images:
-                break
-            images += len(batch)
             outputs = nn.Sequential(*first)(_inputs_of(place, network, batch))
             inner.append(layer.factorization.rows(outputs, positions))
             wanted.append(answers)
