@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vgg_models.checkpoint.shortening import listed, shortened
 from vgg_models.types import WeightsChoice
+from vgg_runtime._internal.shortening import listed, shortened
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 
 __all__ = ["Weights", "find_weights", "is_state_dict"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vgg_models.checkpoint.shortening import listed, shortened
+from vgg_runtime._internal.shortening import listed, shortened
 from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
 
 __all__ = [

@@ -19,7 +19,7 @@ from vgg_models.checkpoint.descriptions import (
     StorageDescription,
     TensorDescription,
 )
-from vgg_models.checkpoint.shortening import shortened
+from vgg_runtime._internal.shortening import shortened
 from vgg_runtime.errors import CheckpointError
 
 __all__ = ["STORAGES", "checked_key", "describe_name", "set_of", "torch_layer"]

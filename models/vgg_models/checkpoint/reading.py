@@ -16,13 +16,13 @@ from vgg_models.checkpoint.container import Container, detect_container
 from vgg_models.checkpoint.contents import find_weights
 from vgg_models.checkpoint.metadata_reading import read_metadata
 from vgg_models.checkpoint.safetensors_file import read_safetensors, read_safetensors_header
-from vgg_models.checkpoint.shortening import listed
 from vgg_models.checkpoint.state_dict import clean_tensors
 from vgg_models.checkpoint.torch_file import read_torch_file
 from vgg_models.checkpoint.torchscript import read_torchscript
 from vgg_models.checkpoint.whole_module import check_module
 from vgg_models.metadata import CheckpointMetadata
 from vgg_models.types import CheckpointInfo, CheckpointKind, WeightsChoice
+from vgg_runtime._internal.shortening import listed
 from vgg_runtime.errors import CheckpointError, VggDeployError
 
 __all__ = ["Checkpoint", "read_checkpoint"]

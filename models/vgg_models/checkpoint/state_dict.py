@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from vgg_models.checkpoint.descriptions import MAX_KEY_LENGTH, MAX_TENSORS
-from vgg_models.checkpoint.shortening import listed, shortened
+from vgg_runtime._internal.shortening import listed, shortened
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 

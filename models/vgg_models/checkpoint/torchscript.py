@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vgg_models.checkpoint.building import Builder
 from vgg_models.checkpoint.descriptions import ObjectDescription, TensorDescription
-from vgg_models.checkpoint.shortening import shortened
 from vgg_models.checkpoint.torch_archive import TorchArchive
 from vgg_models.checkpoint.zip_directory import DAMAGE_HINT
+from vgg_runtime._internal.shortening import shortened
 from vgg_runtime.errors import CheckpointError
 
 __all__ = ["read_torchscript"]

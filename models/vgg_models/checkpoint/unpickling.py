@@ -21,7 +21,7 @@ from vgg_models.checkpoint.descriptions import (
     StorageDescription,
 )
 from vgg_models.checkpoint.pickled_names import STORAGES, checked_key, describe_name, set_of
-from vgg_models.checkpoint.shortening import shortened
+from vgg_runtime._internal.shortening import shortened
 from vgg_runtime.errors import CheckpointError, UnsafeCheckpointError
 
 __all__ = ["PickleDescription", "describe_pickle"]

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from vgg_models.checkpoint.building import is_stub
-from vgg_models.checkpoint.shortening import listed, shortened
+from vgg_runtime._internal.shortening import listed, shortened
 from vgg_runtime.errors import ArchitectureError, CheckpointError
 
 __all__ = ["check_attributes", "check_module", "describe_children", "in_attribute_order", "missing_class", "runnable"]

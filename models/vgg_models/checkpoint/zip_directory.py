@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-from vgg_models.checkpoint.shortening import listed, shortened
+from vgg_runtime._internal.shortening import listed, shortened
 from vgg_runtime.errors import CheckpointError
 
 __all__ = ["DAMAGE_HINT", "ZipDirectory", "ZipRecord"]
