@@ -16,6 +16,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
+from vgg_runtime._internal.shortening import listed
+
 __all__ = ["MismatchError", "dump_json", "from_json", "to_json"]
 
 T = TypeVar("T")
@@ -51,7 +53,7 @@ def from_json(cls: type[T], data: Any, *, where: str = "") -> T:
         raise MismatchError(f"{where or 'the document'} is {_shown(data)}, not a JSON object")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(data) - set(fields)):
-        raise MismatchError(f"{where or 'the document'} has unknown fields: {', '.join(unknown)}")
+        raise MismatchError(f"{where or 'the document'} has unknown fields: {listed(unknown)}")
     if missing := sorted(name for name, field in fields.items() if name not in data and not _has_default(field)):
         raise MismatchError(f"{where or 'the document'} lacks the fields: {', '.join(missing)}")
     hints = _type_hints(cast("Hashable", cls))
@@ -80,7 +82,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert_tuple(arguments, value, where)
     elif origin is dict:
         if isinstance(value, Mapping):
-            return {key: _convert(arguments[1], item, f"{where}[{key!r}]") for key, item in value.items()}
+            return {key: _convert(arguments[1], item, f"{where}[{_shown(key)}]") for key, item in value.items()}
     elif dataclasses.is_dataclass(hint):
         return from_json(cast("type[Any]", hint), value, where=where)
     elif _matches(hint, value):

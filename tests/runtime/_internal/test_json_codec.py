@@ -82,3 +82,12 @@ def test_a_long_value_is_not_shown_whole() -> None:
     with pytest.raises(MismatchError) as caught:
         from_json(Tree, {"name": list(range(10_000))})
     assert len(str(caught.value)) < 120
+
+
+def test_message_about_many_or_long_names_is_cut() -> None:
+    with pytest.raises(MismatchError, match=r"unknown fields: 0000, .*, 0009, and 990 more$"):
+        from_json(Tree, {"name": "a", **{f"{i:04}": i for i in range(1000)}})
+    for data in ({"name": "a", "x" * 10**6: 1}, {"name": "a", "notes": {"x" * 10**6: 1}}):
+        with pytest.raises(MismatchError) as mismatch:
+            from_json(Tree, data)
+        assert len(str(mismatch.value)) < 300
