@@ -33,6 +33,11 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON and not
 # click does not check readability: the command reports unreadable images, and still runs the others.
 _path = click.Path(readable=False, path_type=Path)
 _bundle = click.argument("bundle", type=_path)
+_any_operator = click.option(
+    "--allow-any-operator",
+    is_flag=True,
+    help="Run a model even if it has operators that vgg-export does not write; only if you trust who made it.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,6 +76,7 @@ def group() -> None:
     help="Hash the files even if this machine has verified them and nothing has touched them since.",
 )
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images; by default 100 million.")
+@_any_operator
 @click.option("-v", "--verbose", is_flag=True, help="Print the variant, device and backend, and why, on stderr.")
 @_json
 def predict(
@@ -85,6 +91,7 @@ def predict(
     profile: Any,
     verify_always: bool,
     max_pixels: int | None,
+    allow_any_operator: bool,
     verbose: bool,
     as_json: bool,
 ) -> int:
@@ -103,6 +110,7 @@ def predict(
         backend=backend,
         verify="always" if verify_always else True,
         profile=profile,
+        allow_any_operator=allow_any_operator,
         **limits,
     ) as classifier:
         if verbose or (variant in (None, RECOMMENDED) and os.path.isdir(bundle)):
@@ -139,10 +147,9 @@ def info(bundle: Path, as_json: bool) -> None:
 
 def _manifest(bundle: Path) -> Manifest:
     if os.path.isfile(bundle):
-        from vgg_runtime.classifier import Classifier
+        from vgg_runtime.loading import read_lone_manifest
 
-        with Classifier.open(bundle, device="cpu") as lone:
-            return lone.manifest
+        return read_lone_manifest(bundle)
     from vgg_runtime.bundle.directory import open_bundle
 
     return open_bundle(bundle).manifest
@@ -152,11 +159,12 @@ def _manifest(bundle: Path) -> Manifest:
 @_bundle
 @_device
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Engine that runs the self-test.")
-def verify(bundle: Path, device: Any, backend: str | None) -> None:
+@_any_operator
+def verify(bundle: Path, device: Any, backend: str | None, allow_any_operator: bool) -> None:
     """Check the files against their checksums, then the outputs on this machine against the golden outputs."""
     from vgg_runtime.verification import verify_bundle
 
-    figures = verify_bundle(bundle, device=device, backend=backend)
+    figures = verify_bundle(bundle, device=device, backend=backend, allow_any_operator=allow_any_operator)
     manifest = _manifest(bundle)
     variants = [variant.name for variant in manifest.variants]
     golden = ["golden outputs"] if manifest.golden else []

@@ -90,9 +90,11 @@ class Classifier:
         cuda: options of CUDA, such as TF32, for models that onnxruntime runs on it.
         profile: what to tune the CPU for: "latency" (one image at a time), "throughput" (large batches) or
             "low-memory".
+        allow_any_operator: run an ONNX file even if it has operators that vgg-export does not write, such as loops.
+            Only for files that you trust: nothing in the process can stop one.
 
     Raises:
-        BundleError: the bundle is damaged or lacks the variant.
+        BundleError: the bundle is damaged, lacks the variant, or has operators that are refused.
         MissingCapabilityError: the engine or the device is missing.
         UsageError: an argument is out of range, or names a variant of a lone file.
 
@@ -116,8 +118,9 @@ class Classifier:
         max_pixels: int = MAX_PIXELS,
         cuda: CudaOptions | None = None,
         profile: ProfileName = "latency",
+        allow_any_operator: bool = False,
     ) -> None:
-        config = session_config(device, threads, profile, cuda)
+        config = session_config(device, threads, profile, cuda, allow_any_operator=allow_any_operator)
         self.max_pixels = check_positive_int("max_pixels", max_pixels)
         opened = open_model(Path(path), variant, backend, config, verify=verify)
         self._load = opened.load

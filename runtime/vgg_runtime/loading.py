@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from vgg_runtime.backends.base import Backend, BackendChoice, SessionConfig
 from vgg_runtime.backends.registry import open_backend
 from vgg_runtime.bundle.checksums import PendingChecksums
 from vgg_runtime.bundle.directory import Bundle, open_bundle, read_recommendation
-from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, carried_metadata, check_manifest_unchanged
+from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, check_manifest_unchanged
+from vgg_runtime.bundle.inspection import inspect_model
 from vgg_runtime.bundle.manifest import InputArray, Manifest, Variant
 from vgg_runtime.errors import BundleError, UsageError
 
@@ -30,6 +31,7 @@ __all__ = [
     "open_in_bundle",
     "open_lone_file",
     "open_model",
+    "read_lone_manifest",
 ]
 
 # Whether files are compared with their checksums: once on this machine until they change, "always", or not at all.
@@ -94,7 +96,7 @@ def open_in_bundle(
         backend: its name; by default that of :data:`ENGINES`. "auto" tries all that are installed.
 
     Raises:
-        BundleError: the bundle is damaged or lacks the variant.
+        BundleError: the bundle is damaged, lacks the variant, or has operators that are refused.
         MissingCapabilityError: the backend or the device is missing.
     """
     bundle = open_bundle(path)
@@ -103,7 +105,7 @@ def open_in_bundle(
     checksums = check() if verify else None
     placement = replace(placement, precision=entry.precision)
     choice = _choice(bundle, entry, backend, placement, checksums)
-    load = partial(_load, choice.backend, bundle.path(entry.file), placement)
+    load = partial(_load, choice.backend, bundle.path(entry.file), entry.format, placement)
     if checksums is None:
         return OpenedModel(bundle.manifest, entry.name, reason, choice, load, load())
 
@@ -123,30 +125,46 @@ def open_lone_file(path: Path, backend: str | None, placement: SessionConfig) ->
     """Load the model at ``path``, which carries its manifest in its metadata.
 
     Raises:
-        BundleError: it carries none, or the backend cannot read it.
+        BundleError: it carries none, has operators that are refused, or the backend cannot read it.
         MissingCapabilityError: the backend or the device is missing.
     """
-    format_ = "torchscript" if path.suffix == ".pt" else "onnx"
+    format_ = _format_of(path)
     if backend == "auto":
         choice = BackendChoice(ENGINES[format_], "a lone file has no golden outputs to check another backend against")
     else:
         choice = _named_backend(backend, format_)
-    carried = carried_metadata(path).get(METADATA_KEY)
     # What it states is checked before an engine allocates memory for it.
-    manifest = None if carried is None else Manifest.parse(carried, source=f"the metadata of {path}")
-    load = partial(open_backend, choice.backend, path, placement)
-    loaded = load()
-    if manifest is None:
-        raise BundleError(
-            f"{path} carries no {METADATA_KEY} in its metadata, so its preprocessing and labels are unknown.",
-            hint="Name the directory of a bundle, or a file that vgg-export wrote.",
-        )
+    manifest = _manifest_of(path, inspect_model(path, format_, allow_any_operator=placement.allow_any_operator))
+    load = partial(_load, choice.backend, path, format_, placement)
+    loaded = open_backend(choice.backend, path, placement)
     return OpenedModel(manifest, path.stem, "the file that was named", choice, load, loaded)
 
 
-def _load(backend: str, model: Path, placement: SessionConfig) -> Backend:
-    carried_metadata(model)  # refuses what is too large before the engine reads it
-    return open_backend(backend, model, placement)
+def read_lone_manifest(path: Path) -> Manifest:
+    """Return the manifest that the model at ``path`` carries in its metadata, read without an engine.
+
+    Raises:
+        BundleError: it carries none, or is unreadable.
+    """
+    return _manifest_of(path, inspect_model(path, _format_of(path), allow_any_operator=True))
+
+
+def _manifest_of(lone: Path, metadata: Mapping[str, str]) -> Manifest:
+    if METADATA_KEY not in metadata:
+        raise BundleError(
+            f"{lone} carries no {METADATA_KEY} in its metadata, so its preprocessing and labels are unknown.",
+            hint="Name the directory of a bundle, or a file that vgg-export wrote.",
+        )
+    return Manifest.parse(metadata[METADATA_KEY], source=f"the metadata of {lone}")
+
+
+def _format_of(lone: Path) -> str:
+    return "torchscript" if lone.suffix == ".pt" else "onnx"
+
+
+def _load(backend: str, model: Path, format_: str, config: SessionConfig) -> Backend:
+    inspect_model(model, format_, allow_any_operator=config.allow_any_operator)
+    return open_backend(backend, model, config)
 
 
 def _choice(
@@ -158,6 +176,7 @@ def _choice(
 
     if checksums is not None:
         checksums.require_digests()  # the trial of a changed file would be remembered
+    inspect_model(bundle.path(variant.file), variant.format, allow_any_operator=placement.allow_any_operator)
     return choose_backend(bundle, variant, placement)
 
 

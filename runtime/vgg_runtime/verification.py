@@ -23,7 +23,11 @@ _Golden = tuple[np.ndarray, np.ndarray]  # inputs of the network, outputs of eag
 
 
 def verify_bundle(
-    path: str | os.PathLike[str], *, device: Device = "auto", backend: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    device: Device = "auto",
+    backend: str | None = None,
+    allow_any_operator: bool = False,
 ) -> dict[str, ParityFigures]:
     """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
 
@@ -34,13 +38,15 @@ def verify_bundle(
         path: directory of the bundle.
         device: "cpu", "cuda" or "auto", as :class:`Classifier` takes it.
         backend: engine that runs the variants; by default that of their format.
+        allow_any_operator: run the variants whatever their operators, as :class:`Classifier` takes it.
 
     Returns:
         the figures of each variant that was run; empty if the bundle was exported without verification, or has
         no ONNX variant.
 
     Raises:
-        BundleError: the bundle is incomplete or unreadable, or a model file carries no copy of the manifest.
+        BundleError: the bundle is incomplete or unreadable, or a model file has operators that are refused, or carries
+            no copy of the manifest.
         ChecksumError: a file, possibly the manifest, has changed.
         SelfTestError: a variant misses its tolerance on this machine.
 
@@ -64,7 +70,12 @@ def verify_bundle(
     for variant in bundle.manifest.variants:
         if variant.format == "onnx":
             with Classifier.open(
-                bundle.directory, variant=variant.name, device=device, backend=backend, verify=False
+                bundle.directory,
+                variant=variant.name,
+                device=device,
+                backend=backend,
+                verify=False,
+                allow_any_operator=allow_any_operator,
             ) as classifier:
                 _check_copy(bundle, variant, classifier.metadata)
                 if golden is not None:

@@ -52,6 +52,22 @@ def write_colour_model(
         onnx.save(model, path, save_as_external_data=True, location=external_data, size_threshold=0)
 
 
+def put_into_loop(path: Path) -> None:
+    """Pass the output of the model in ``path`` through a loop that runs once and changes nothing."""
+    types = {"turn": TensorProto.INT64, "go_on": TensorProto.BOOL, "goes_on": TensorProto.BOOL}
+    values = {name: helper.make_tensor_value_info(name, type_, []) for name, type_ in types.items()}
+    for name in ("before", "after"):
+        values[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3])
+    nodes = [helper.make_node("Identity", ["go_on"], ["goes_on"]), helper.make_node("Identity", ["before"], ["after"])]
+    inputs, outputs = ("turn", "go_on", "before"), ("goes_on", "after")
+    body = helper.make_graph(nodes, "body", [values[name] for name in inputs], [values[name] for name in outputs])
+    model = onnx.load(path, load_external_data=False)
+    model.graph.node[-1].output[0] = "product"
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "turns"))
+    model.graph.node.append(helper.make_node("Loop", ["turns", "", "product"], ["output"], body=body))
+    onnx.save(model, path)
+
+
 def colour_manifest(**changes: Any) -> Manifest:
     fields: dict[str, Any] = {
         "architecture": Architecture("colours", "means of the planes", "user code"),
@@ -132,6 +148,24 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
 @pytest.fixture
 def bundle(make_bundle: MakeBundle) -> Path:
     return make_bundle()
+
+
+@pytest.fixture
+def looping_bundle(bundle: Path, edit_manifest: EditManifest) -> Path:
+    """A bundle whose model has a loop, unlike any that vgg-export writes."""
+    model = bundle / "onnx-fp32" / "model.onnx"
+    put_into_loop(model)
+    edit_manifest(bundle, lambda data: data["variants"][0]["sha256"].update({"onnx-fp32/model.onnx": digest(model)}))
+    return bundle
+
+
+@pytest.fixture
+def looping_model(tmp_path: Path) -> Path:
+    """A lone file with a loop."""
+    model = tmp_path / "model.onnx"
+    write_colour_model(model, metadata={"vgg_deploy.json": colour_manifest().dump()})
+    put_into_loop(model)
+    return model
 
 
 @pytest.fixture

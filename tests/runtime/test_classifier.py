@@ -649,3 +649,22 @@ def test_metadata_too_large_is_refused_before_the_engine(
     for path in (model, bundle):
         with pytest.raises(BundleError, match=r"model\.onnx: its metadata is larger than 16,777,216 bytes"):
             Classifier(path, verify=False)
+
+
+@pytest.mark.parametrize("backend", [None, "onnxruntime", "openvino", "auto"])
+def test_operator_outside_the_table_is_refused_unrun(
+    looping_bundle: Path, looping_model: Path, monkeypatch: pytest.MonkeyPatch, backend: str | None
+) -> None:
+    monkeypatch.setattr(loading, "open_backend", pytest.fail)
+    monkeypatch.setattr("vgg_runtime.autoselect.choose_backend", pytest.fail)
+    for path in (looping_bundle, looping_model):
+        with pytest.raises(BundleError, match=r"contains operators that vgg-export does not write: Loop\.") as refusal:
+            Classifier(path, backend=backend)
+        assert "`allow_any_operator=True`" in refusal.value.hint
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "auto"])
+def test_any_operator_runs_if_allowed(looping_bundle: Path, looping_model: Path, photos: Path, backend: str) -> None:
+    for path in (looping_bundle, looping_model):
+        with Classifier(path, device="cpu", backend=backend, allow_any_operator=True) as classifier:
+            assert classifier.predict(photos / "blue.png")[0].label == "blue"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_calibration.onnx_io import save_model
+from vgg_runtime._internal.shortening import listed
+from vgg_runtime.bundle.onnx_file import read_onnx_contents
+from vgg_runtime.bundle.operators import refused_operators
 from vgg_runtime.errors import ArchitectureError, UsageError
 
 if TYPE_CHECKING:
@@ -50,13 +54,15 @@ def torch2onnx(
         the path of the external data, or None.
 
     Raises:
-        ArchitectureError: PyTorch cannot trace the module.
+        ArchitectureError: PyTorch cannot trace the module, or it has operators that the runtime refuses.
         UsageError: the exporter cannot write that opset.
     """
     model = _export(module, input_spec, output_spec, opset)
     _strip_developer_paths(model)
     model.metadata_props.update(metadata)
-    return save_model(model, file, single_file=single_file)
+    external_data = save_model(model, file, single_file=single_file)
+    _refuse_operators(file)
+    return external_data
 
 
 def _export(module: nn.Module, input_spec: InputSpec, output_spec: OutputSpec, opset: int) -> onnx_ir.Model:
@@ -102,6 +108,14 @@ def _untraceable(error: Exception) -> ArchitectureError:
         hint="Its forward must not branch on the values of tensors, and must take any batch size "
         "(or give `batch=N`); torch.export.export(module, (example,)) shows where.",
     )
+
+
+def _refuse_operators(file: Path) -> None:
+    if refused := refused_operators(read_onnx_contents(file, max_metadata_bytes=sys.maxsize)):
+        raise ArchitectureError(
+            f"this network needs ONNX operators that a bundle may not contain: {listed(refused)}.",
+            hint="Replace the layers that they come from, or leave out ONNX: `formats=['torchscript']`.",
+        )
 
 
 def _strip_developer_paths(model: onnx_ir.Model) -> None:

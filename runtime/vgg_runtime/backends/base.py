@@ -129,6 +129,7 @@ class SessionConfig:
         profile: what to tune for; ignored by engines without such a choice.
         precision: of the variant, such as "fp32"; None if unknown.
         cuda: options of CUDA, for models that ONNX Runtime runs on it.
+        allow_any_operator: run an ONNX file whatever its operators.
     """
 
     device: Device
@@ -136,10 +137,16 @@ class SessionConfig:
     profile: ProfileName = "latency"
     precision: str | None = None
     cuda: CudaOptions = field(default_factory=CudaOptions)
+    allow_any_operator: bool = False
 
 
 def session_config(
-    device: Device, threads: int | None, profile: ProfileName, cuda: CudaOptions | None
+    device: Device,
+    threads: int | None,
+    profile: ProfileName,
+    cuda: CudaOptions | None,
+    *,
+    allow_any_operator: bool = False,
 ) -> SessionConfig:
     """Return the configuration for the arguments of :class:`~vgg_runtime.Classifier`, with defaults for None.
 
@@ -154,7 +161,13 @@ def session_config(
         raise UsageError("`cuda` has no effect with `device='cpu'`.", hint="Use `device='cuda'`, or omit `cuda`.")
     if profile not in PROFILES:
         raise UsageError(f"`profile` must be one of {', '.join(PROFILES)}, got {profile!r}.")
-    return SessionConfig(device, threads or available_threads(), profile, cuda=cuda or CudaOptions())
+    return SessionConfig(
+        device,
+        threads or available_threads(),
+        profile,
+        cuda=cuda or CudaOptions(),
+        allow_any_operator=allow_any_operator,
+    )
 
 
 @dataclass(frozen=True)

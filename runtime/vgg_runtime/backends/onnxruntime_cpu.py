@@ -110,6 +110,8 @@ def session_options(config: SessionConfig) -> Any:
     options.intra_op_num_threads = config.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors also arrive as exceptions with the same text
+    # Otherwise the name of the file decides, and a file in ORT's own format would run unseen.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     return options
 
 

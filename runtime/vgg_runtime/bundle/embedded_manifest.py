@@ -9,10 +9,9 @@ from pathlib import Path
 from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.bundle.directory import MANIFEST
 from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
-from vgg_runtime.bundle.onnx_metadata import onnx_metadata
 from vgg_runtime.errors import BundleError, VggDeployError
 
-__all__ = ["METADATA_KEY", "carried_metadata", "check_manifest_unchanged", "torchscript_metadata"]
+__all__ = ["METADATA_KEY", "check_manifest_unchanged", "torchscript_metadata"]
 
 # The metadata key under which an ONNX or TorchScript file carries the manifest, as JSON.
 METADATA_KEY = "vgg_deploy.json"
@@ -44,21 +43,6 @@ def check_manifest_unchanged(
             f"{MANIFEST} was changed after it was written: {', '.join(differing)} of it and of {source} differ.",
             hint="Copy the bundle again from where it was exported.",
         )
-
-
-def carried_metadata(file: Path) -> dict[str, str]:
-    """Return the metadata that the model ``file`` carries, read without an engine.
-
-    Raises:
-        BundleError: the file is unreadable, or its metadata is too large for a manifest.
-    """
-    if file.suffix == ".pt":
-        return torchscript_metadata(file)
-    try:
-        return onnx_metadata(file, max_bytes=MAX_MANIFEST_BYTES)
-    except (OSError, ValueError) as error:
-        reraise_from_signal_handler(error)
-        raise BundleError(f"cannot load {file}: {error}.", hint="Name a bundle, or a file from one.") from error
 
 
 def torchscript_metadata(file: Path) -> dict[str, str]:

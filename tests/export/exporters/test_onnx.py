@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from vgg_export.exporters.onnx import DEFAULT_OPSET, torch2onnx
+from vgg_models._torchvision import import_torchvision
 from vgg_runtime.bundle.manifest import InputSpec, OutputSpec
 from vgg_runtime.errors import ArchitectureError, UsageError
 
@@ -34,6 +36,32 @@ def shapes(model: onnx.ModelProto) -> dict[str, list[str | int]]:
 class Branching(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
+
+
+class Noisy(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + torch.randn_like(x)).flatten(1)
+
+
+class RowsOneAfterTheOther(nn.Module):
+    """Reads an image row by row, as tutorials on recurrent networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent, self.head = nn.LSTM(8, 4, batch_first=True), nn.Linear(4, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.recurrent(x[:, 0])[0][:, -1])
+
+
+def vision_transformer() -> nn.Module:
+    sizes = {"patch_size": 4, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+    return import_torchvision().models.VisionTransformer(image_size=8, num_classes=6, **sizes)
+
+
+def swin_transformer() -> nn.Module:
+    sizes = {"patch_size": [2, 2], "embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2], "window_size": [2, 2]}
+    return import_torchvision().models.SwinTransformer(num_classes=6, **sizes)
 
 
 def test_input_output_and_batch_dimension_are_named(small_network, input_spec: InputSpec, tmp_path: Path) -> None:
@@ -133,3 +161,19 @@ def test_dropout_and_batchnorm_are_those_of_inference(input_spec: InputSpec, tmp
     with torch.no_grad():
         expected = network(torch.from_numpy(batch)).numpy()
     np.testing.assert_allclose(session.run(None, {"input": batch})[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "channels"), [(vision_transformer, 3), (swin_transformer, 3), (RowsOneAfterTheOther, 1)]
+)
+def test_other_networks_have_operators_of_the_table(
+    make: Callable[[], nn.Module], channels: int, tmp_path: Path
+) -> None:
+    model = export(make().eval(), tmp_path / "model.onnx", InputSpec(("batch", channels, 8, 8)))
+    assert shapes(model)["output"] == ["batch", 6]
+
+
+def test_operator_that_a_bundle_may_not_have_is_refused(input_spec: InputSpec, tmp_path: Path) -> None:
+    with pytest.raises(ArchitectureError, match="a bundle may not contain: RandomNormalLike") as refusal:
+        export(Noisy().eval(), tmp_path / "model.onnx", input_spec)
+    assert "torchscript" in refusal.value.hint

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend, import_onnxruntime
-from vgg_runtime.errors import MissingCapabilityError
+from vgg_runtime.errors import BundleError, MissingCapabilityError
 
 CPU = SessionConfig("cpu", 1)
 BATCH = np.random.default_rng(0).random((2, 3, 6, 8), dtype=np.float32)
@@ -92,3 +93,13 @@ class TestWhichWheelIsInstalled:
 def test_telemetry_is_off() -> None:
     import_onnxruntime()
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_file_in_the_own_format_of_onnxruntime_is_refused(model: Path, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "model.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    assert (tmp_path / "model.ort").read_bytes()[4:8] == b"ORTM"
+    with pytest.raises(BundleError, match="onnxruntime cannot load"):
+        OnnxRuntimeBackend(tmp_path / "model.ort", CPU)

@@ -377,3 +377,20 @@ def test_help_and_version() -> None:
     assert "predict" in vgg_run("--help").stdout
     assert "--device" in vgg_run("predict", "-h").stdout
     assert "version" in vgg_run("--version").stdout
+
+
+def test_operators_are_refused_unless_allowed(looping_bundle: Path, photos: Path) -> None:
+    refused = vgg_run("predict", looping_bundle, photos / "blue.png", code=3)
+    assert "contains operators that vgg-export does not write: Loop." in refused.stderr
+    assert "--allow-any-operator runs it" in refused.stderr
+    allowed = predictions(looping_bundle, photos / "blue.png", "--allow-any-operator")
+    assert allowed[0]["predictions"][0]["label"] == "blue"
+
+
+def test_verify_refuses_operators_unless_allowed(looping_bundle: Path) -> None:
+    assert "does not write: Loop." in vgg_run("verify", looping_bundle, code=3).stderr
+    assert "top-1 agreement 100.0%" in vgg_run("verify", looping_bundle, "--allow-any-operator").stdout
+
+
+def test_info_of_a_lone_file_runs_no_engine(looping_model: Path) -> None:
+    assert "labels         red, lime, blue" in vgg_run("info", looping_model).stdout
