@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ForwardRef, Literal, TypeAlias, get_args
 from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
 from vgg_runtime._internal.lazy_numpy import Image, NDArray, np
 from vgg_runtime._internal.validation import counted
+from vgg_runtime.bundle.migrations import MIGRATIONS, SCHEMA_VERSION, migrate
 from vgg_runtime.errors import BundleError, ImageError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -39,8 +40,6 @@ __all__ = [
     "Tolerance",
     "Variant",
 ]
-
-SCHEMA_VERSION = 1
 
 # A thousand labels take 30 kB; parsed JSON takes some fifty times its size in memory.
 MAX_MANIFEST_BYTES = 16 * 2**20
@@ -490,7 +489,8 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {self.schema_version}; this release reads {SCHEMA_VERSION}")
+            readable = " and ".join(map(str, [*MIGRATIONS, SCHEMA_VERSION]))
+            raise ValueError(f"schema_version is {self.schema_version}; this release reads {readable}")
         if self.labels is not None and len(self.labels) != self.output.classes:
             raise ValueError(f"{counted(len(self.labels), 'label')} for {counted(self.output.classes, 'class')}")
         names = [variant.name for variant in self.variants]
@@ -539,7 +539,7 @@ class Manifest:
             BundleError: the text is not JSON, or not a manifest.
         """
         try:
-            return from_json(cls, json.loads(text))
+            return from_json(cls, migrate(json.loads(text)))
         except (MismatchError, ValueError) as error:
             raise BundleError(
                 f"{source} is not a bundle manifest: {error}.", hint="Export the checkpoint again with vgg-export."
