@@ -10,6 +10,7 @@ from typing import Any
 
 from vgg_models.class_names import class_names_in
 from vgg_models.metadata import Statement, sole_statement
+from vgg_runtime._internal.shortening import shortened
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.errors import LabelsError
 
@@ -97,7 +98,8 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         counts = Counter(key for key, _ in pairs)
-        raise ValueError(f"it has the key {next(key for key in counts if counts[key] > 1)[:100]!r} more than once")
+        repeated = next(key for key in counts if counts[key] > 1)
+        raise ValueError(f"it has the key {shortened(repeated)!r} more than once")
     return mapping
 
 
