@@ -70,7 +70,8 @@ def test_operators_are_those_of_the_graph_by_domain(tmp_path: Path) -> None:
 def test_operators_of_a_second_graph_field_count_too(model: Path) -> None:
     # Parsers join what stands in several fields of one message.
     second = field(GRAPH, field(NODE, field(OP_TYPE, "Relu") + field(OP_TYPE, "Loop") + field(DOMAIN, "x")))
-    assert "x::Loop" in read_onnx_contents(appended(model, second), max_metadata_bytes=MIB).operators
+    first = read_onnx_contents(model, max_metadata_bytes=MIB).operators
+    assert read_onnx_contents(appended(model, second), max_metadata_bytes=MIB).operators == first | {"x::Loop"}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,6 @@ def test_fields_are_counted_over_all_messages(model: Path, monkeypatch: pytest.M
 
 
 def test_metadata_behind_fields_of_other_kinds_is_found(model: Path) -> None:
-    fixed = b"\xa1\x06" + bytes(8) + b"\xa5\x06" + bytes(4)
+    fixed = b"\xa1\x06" + b"\xff" * 8 + b"\xa5\x06" + b"\xff" * 4
     appended(model, fixed + FIELD_14 + b"\x06\x0a\x01k\x12\x01v")
     assert read_onnx_contents(model, max_metadata_bytes=MIB).metadata["k"] == "v"
