@@ -84,7 +84,8 @@ def staged_directory(destination: Path, *, overwrite: bool) -> Iterator[Path]:
         _flush_to_disk(space.new)
         check_destination(destination, overwrite=overwrite)
         _put_in_place(space)
-        _flush_to_disk(destination.parent, recursive=False)
+        with _unconfirmed(destination):
+            _flush_to_disk(destination.parent, recursive=False)
 
 
 @contextmanager
@@ -98,6 +99,18 @@ def _refusals(destination: Path) -> Iterator[None]:
         raise MissingCapabilityError(
             f"the bundle cannot be written to {destination}: {error.strerror or error}; nothing was changed.",
             hint="Give a path to `output` that can be written to and has room.",
+        ) from error
+
+
+@contextmanager
+def _unconfirmed(destination: Path) -> Iterator[None]:
+    """Say of a failure in the block that the new directory is in place already."""
+    try:
+        yield
+    except OSError as error:
+        raise MissingCapabilityError(
+            f"the bundle is written to {destination}, but the disk does not confirm it: {error.strerror or error}.",
+            hint="Check the disk: the bundle may be missing after a power failure.",
         ) from error
 
 

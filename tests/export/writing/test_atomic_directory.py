@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -264,6 +265,21 @@ def test_a_disk_full_or_broken_is_no_fault_of_ours(tmp_path: Path, error: OSErro
     ):
         raise error
     assert not tree(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which directory is flushed")
+def test_a_flush_that_fails_says_the_bundle_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def fail_for_the_parent(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").resolve() == tmp_path.resolve():
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_for_the_parent)
+    with pytest.raises(MissingCapabilityError, match=r"is written to .* does not confirm it: Input/output"):
+        write(tmp_path / "a.bundle", "first")
+    assert tree(tmp_path / "a.bundle") == WHOLE
 
 
 def test_the_directory_has_the_permissions_of_any_new_one(tmp_path: Path) -> None:
