@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Calibrated ranges are cached inside the repository too.
 export VGG_DEPLOY_CACHE := $(CURDIR)/build/cache
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-EXTRAS := cpu,export,report,openvino
+EXTRAS := cpu,export,report,openvino,sign
 INPUTS := pyproject.toml constraints.txt
 
 .PHONY: demo test coverage test-runtime test-gpu check bench lessons docs clean
@@ -25,7 +25,7 @@ RUNTIME_VENV = .venv-runtime-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % s
 test-runtime:
 	$(PYTHON) -m venv $(RUNTIME_VENV)
 	$(RUNTIME_VENV)/bin/python $(PIP) pip
-	$(RUNTIME_VENV)/bin/python $(PIP) --editable ".[cpu,report]" --group test-runtime
+	$(RUNTIME_VENV)/bin/python $(PIP) --editable ".[cpu,report,sign]" --group test-runtime
 	$(RUNTIME_VENV)/bin/python -m pytest tests/runtime -k "not openvino" --ignore tests/runtime/test_autoselect.py $(PYTEST_ARGS)
 
 # Without a driver there is no use for gigabytes of CUDA: the tests then say in .venv why they are skipped.

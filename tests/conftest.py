@@ -66,6 +66,35 @@ class Example:
         }
 
 
+@dataclass(frozen=True)
+class KeyPair:
+    """PEM files as OpenSSL writes them."""
+
+    private: Path
+    public: Path
+
+
+@pytest.fixture(scope="session")
+def make_keys() -> Callable[[Path, str], KeyPair]:
+    """Write a new Ed25519 key to NAME.pem in a folder, and its public part to NAME.pub.pem."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    def make(folder: Path, name: str) -> KeyPair:
+        key, keys = Ed25519PrivateKey.generate(), KeyPair(folder / f"{name}.pem", folder / f"{name}.pub.pem")
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        keys.private.write_bytes(private)
+        keys.public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        return keys
+
+    return make
+
+
+@pytest.fixture
+def signer(make_keys: Callable[[Path, str], KeyPair], tmp_path: Path) -> KeyPair:
+    return make_keys(tmp_path, "signer")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def signals_reach_children() -> Iterator[None]:
     """What signals do to a command can be tested where the tests themselves are started to ignore them.

@@ -19,6 +19,7 @@ from vgg_runtime.backends.base import PROFILES
 from vgg_runtime.backends.registry import BACKENDS
 
 if TYPE_CHECKING:
+    from vgg_runtime.bundle.directory import Bundle
     from vgg_runtime.bundle.manifest import Manifest, ParityFigures
     from vgg_runtime.classifier import Classifier, Prediction
     from vgg_runtime.errors import ImageError
@@ -37,6 +38,9 @@ _any_operator = click.option(
     "--allow-any-operator",
     is_flag=True,
     help="Run a model even if it has operators that vgg-export does not write; only if you trust who made it.",
+)
+_key = click.option(
+    "--key", type=_path, metavar="PUB", help="Refuse a bundle that the owner of this public key (PEM) did not sign."
 )
 
 
@@ -75,6 +79,7 @@ def group() -> None:
     is_flag=True,
     help="Hash the files even if this machine has verified them and nothing has touched them since.",
 )
+@_key
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images; by default 100 million.")
 @_any_operator
 @click.option("-v", "--verbose", is_flag=True, help="Print the variant, device and backend, and why, on stderr.")
@@ -90,6 +95,7 @@ def predict(
     backend: str | None,
     profile: Any,
     verify_always: bool,
+    key: Path | None,
     max_pixels: int | None,
     allow_any_operator: bool,
     verbose: bool,
@@ -109,6 +115,7 @@ def predict(
         threads=threads,
         backend=backend,
         verify="always" if verify_always else True,
+        key=key,
         profile=profile,
         allow_any_operator=allow_any_operator,
         **limits,
@@ -159,19 +166,31 @@ def _manifest(bundle: Path) -> Manifest:
 @_bundle
 @_device
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Engine that runs the self-test.")
+@_key
 @_any_operator
-def verify(bundle: Path, device: Any, backend: str | None, allow_any_operator: bool) -> None:
+def verify(bundle: Path, device: Any, backend: str | None, key: Path | None, allow_any_operator: bool) -> None:
     """Check the files against their checksums, then the outputs on this machine against the golden outputs."""
+    from vgg_runtime.bundle.directory import open_bundle
     from vgg_runtime.verification import verify_bundle
 
-    figures = verify_bundle(bundle, device=device, backend=backend, allow_any_operator=allow_any_operator)
-    manifest = _manifest(bundle)
+    figures = verify_bundle(bundle, device=device, backend=backend, key=key, allow_any_operator=allow_any_operator)
+    verified = open_bundle(bundle, key=key)
+    manifest = verified.manifest
     variants = [variant.name for variant in manifest.variants]
     golden = ["golden outputs"] if manifest.golden else []
+    echo(*_signature(verified))
     echo(f"unchanged since the export: {', '.join([*variants, *golden])}")
     echo(f"bundle.json: equal to its copy in {', '.join(variants)}")
     for name in variants:
         echo(f"{name}: {_self_test(figures.get(name), has_golden=manifest.golden is not None)}")
+
+
+def _signature(bundle: Bundle) -> list[str]:
+    from vgg_runtime.bundle.directory import SIGNATURE
+
+    if bundle.key is not None:
+        return [f"bundle.json: signed by the key {bundle.key}"]
+    return [f"{SIGNATURE}: not verified; give --key PUB"] if bundle.path(SIGNATURE).exists() else []
 
 
 def _self_test(figures: ParityFigures | None, *, has_golden: bool) -> str:

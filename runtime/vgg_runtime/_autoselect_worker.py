@@ -1,6 +1,6 @@
 """The process of one backend in the trial: compares it with the golden outputs, then times calls on request.
 
-    python -m vgg_runtime._autoselect_worker BUNDLE VARIANT BACKEND DEVICE THREADS PROFILE
+    python -m vgg_runtime._autoselect_worker BUNDLE VARIANT BACKEND DEVICE THREADS PROFILE [KEY]
 
 Each line on stdin asks for a turn of timed calls, and is answered by their latencies in seconds as a line of JSON. If
 the backend does not reproduce the golden outputs, the last line on stderr is the reason.
@@ -29,9 +29,17 @@ __all__: list[str] = []
 SECONDS, MIN_CALLS, WARM_UP_S = 0.2, 3, 0.05
 
 
-def main(directory: str, variant: str, backend: str, device: str, threads: str, profile: str) -> None:  # noqa: PLR0917 - from sys.argv
+def main(  # noqa: PLR0917 - from sys.argv
+    directory: str,
+    variant: str,
+    backend: str,
+    device: str,
+    threads: str,
+    profile: str,
+    key: str | None = None,
+) -> None:
     """Time ``Classifier.logits`` on one image; on a batch if that is what the profile is for."""
-    bundle = open_bundle(directory)
+    bundle = open_bundle(directory, key=key)
     with Classifier.open(
         directory,
         variant=variant,
@@ -39,8 +47,9 @@ def main(directory: str, variant: str, backend: str, device: str, threads: str, 
         device=cast("Device", device),
         threads=int(threads),
         profile=cast("ProfileName", profile),
-        verify=False,  # the parent process has done so, and has looked at the operators
-        allow_any_operator=True,
+        verify=key is not None,  # without one, it is enough that the parent process has done so
+        key=key,
+        allow_any_operator=True,  # the parent process has looked at them
     ) as classifier:
         if misses := golden_mismatches(bundle, classifier):
             raise SelfTestError(f"its outputs differ from the golden ones: {', '.join(misses)}")

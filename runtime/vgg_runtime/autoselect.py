@@ -194,7 +194,8 @@ def _command(bundle: Bundle, variant: Variant, config: SessionConfig, backend: s
     path = [folder for folder in sys.path if folder]
     start = f"import runpy, sys; sys.path[:] = {path!r}; runpy.run_module({_WORKER!r}, run_name='__main__')"
     command = [sys.executable, "-P", "-c", start, str(bundle.directory), variant.name]
-    return [*command, backend, config.device, str(config.threads), config.profile]
+    key = [] if bundle.key is None else [str(bundle.key)]
+    return [*command, backend, config.device, str(config.threads), config.profile, *key]
 
 
 def _refusal(command: Sequence[str]) -> str | None:

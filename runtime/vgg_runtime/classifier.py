@@ -86,6 +86,8 @@ class Classifier:
             written to, replaced or moved; "always" at every start; False never. Hashing runs in parallel with loading,
             and no prediction is returned until it has succeeded: if the engine can load a changed file, the first
             prediction raises.
+        key: PEM file of the public key that must have signed the bundle; None accepts any. With a key, the files are
+            hashed at every start, before the engine loads them.
         max_pixels: larger images are refused before they are decoded.
         cuda: options of CUDA, such as TF32, for models that onnxruntime runs on it.
         profile: what to tune the CPU for: "latency" (one image at a time), "throughput" (large batches) or
@@ -95,8 +97,11 @@ class Classifier:
 
     Raises:
         BundleError: the bundle is damaged, lacks the variant, or has operators that are refused.
-        MissingCapabilityError: the engine or the device is missing.
-        UsageError: an argument is out of range, or names a variant of a lone file.
+        KeyFileError: there is no such key in that file.
+        MissingCapabilityError: the engine, the device or, for a key, the extra ``sign`` is missing.
+        SignatureError: the bundle is not signed, or not by that key, or its manifest has changed since.
+        UsageError: an argument is out of range; a lone file was named with a variant or a key, which it lacks; or
+            ``verify=False`` with a key.
 
     Examples:
         >>> from vgg_runtime import Classifier
@@ -115,6 +120,7 @@ class Classifier:
         threads: int | None = None,
         backend: str | None = None,
         verify: Verify = True,
+        key: str | os.PathLike[str] | None = None,
         max_pixels: int = MAX_PIXELS,
         cuda: CudaOptions | None = None,
         profile: ProfileName = "latency",
@@ -122,7 +128,7 @@ class Classifier:
     ) -> None:
         config = session_config(device, threads, profile, cuda, allow_any_operator=allow_any_operator)
         self.max_pixels = check_positive_int("max_pixels", max_pixels)
-        opened = open_model(Path(path), variant, backend, config, verify=verify)
+        opened = open_model(Path(path), variant, backend, config, verify=verify, key=key)
         self._load = opened.load
         self._backend: Backend | None = opened.backend
         self._process = os.getpid()

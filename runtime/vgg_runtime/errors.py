@@ -10,10 +10,12 @@
     │   ├── LabelsError                  a file of labels
     │   ├── CalibrationError             calibration images, or a network that cannot be quantized that way
     │   ├── PreprocessingError           a description of preprocessing
+    │   ├── KeyFileError                 a file with a key for signatures
     │   └── BundleError                  a bundle
     ├── VerificationError             4  two things that must agree differ
     │   ├── ParityError                  a variant and eager PyTorch
     │   ├── ChecksumError                a file and the checksum in the manifest
+    │   ├── SignatureError               a bundle and its signature
     │   └── SelfTestError                this machine's outputs and the golden ones
     └── MissingCapabilityError        5  this machine lacks something: CUDA, onnxruntime, an extra
         └── OutOfMemoryError             ... or the memory for it; the next, smaller call may work
@@ -32,6 +34,7 @@ __all__ = [
     "CheckpointError",
     "ChecksumError",
     "ImageError",
+    "KeyFileError",
     "LabelsError",
     "MissingCapabilityError",
     "OutOfMemoryError",
@@ -39,6 +42,7 @@ __all__ = [
     "PreprocessingError",
     "RefusedInputError",
     "SelfTestError",
+    "SignatureError",
     "UnsafeCheckpointError",
     "UsageError",
     "VerificationError",
@@ -109,6 +113,10 @@ class PreprocessingError(RefusedInputError):
     """A description of preprocessing was refused."""
 
 
+class KeyFileError(RefusedInputError):
+    """A file with a key for signatures was refused."""
+
+
 class CalibrationError(RefusedInputError):
     """Calibration images were refused, or a network that cannot be quantized as requested."""
 
@@ -129,6 +137,10 @@ class ParityError(VerificationError):
 
 class ChecksumError(VerificationError):
     """A file differs from the checksum in the manifest."""
+
+
+class SignatureError(VerificationError):
+    """A bundle is not signed, or not by the key that was asked for, or its manifest has changed since."""
 
 
 class SelfTestError(VerificationError):

@@ -67,41 +67,66 @@ class OpenedModel:
 
 
 def open_model(
-    path: Path, variant: str | None, backend: str | None, placement: SessionConfig, *, verify: Verify
+    path: Path,
+    variant: str | None,
+    backend: str | None,
+    placement: SessionConfig,
+    *,
+    verify: Verify,
+    key: str | os.PathLike[str] | None,
 ) -> OpenedModel:
     """Load a variant of the bundle at ``path``, or the lone file there.
 
     Raises:
-        BundleError, MissingCapabilityError: as :func:`open_in_bundle` and :func:`open_lone_file`.
-        UsageError: ``verify`` has another value, or a variant was named although ``path`` is a file.
+        BundleError, KeyFileError, MissingCapabilityError, SignatureError: as :func:`open_in_bundle` and
+            :func:`open_lone_file`.
+        UsageError: ``verify`` has another value, or is False although there is a key; or a variant or a key was named
+            although ``path`` is a file.
     """
     if verify not in (True, False, "always"):
         raise UsageError(f"`verify` must be True, False or 'always', got {verify!r}.")
+    if key is not None and not verify:
+        raise UsageError("`key` has the files compared with their checksums, got `verify=False`.", hint="Omit one.")
     if not os.path.isfile(path):
-        return open_in_bundle(path, variant, backend, placement, verify=verify)
+        return open_in_bundle(path, variant, backend, placement, verify=verify, key=key)
     if variant is not None:
         raise UsageError(
             f"{path} is a single model file: it has no variants to choose from, got `variant={variant!r}`."
+        )
+    if key is not None:
+        raise UsageError(
+            f"{path} is a single model file: it has no signature to verify, got `key`.",
+            hint="Name the directory of a signed bundle.",
         )
     return open_lone_file(path, backend, placement)
 
 
 def open_in_bundle(
-    path: Path, variant: str | None, backend: str | None, placement: SessionConfig, *, verify: Verify
+    path: Path,
+    variant: str | None,
+    backend: str | None,
+    placement: SessionConfig,
+    *,
+    verify: Verify,
+    key: str | os.PathLike[str] | None,
 ) -> OpenedModel:
     """Load a variant of the bundle at ``path``, while its files are compared with their checksums.
 
     Args:
         variant: its name, or "recommended"; by default float32 ONNX, or the first ONNX variant.
         backend: its name; by default that of :data:`ENGINES`. "auto" tries all that are installed.
+        key: PEM file of the public key that must have signed the bundle. Then its files are compared at every start,
+            and before they are loaded.
 
     Raises:
         BundleError: the bundle is damaged, lacks the variant, or has operators that are refused.
-        MissingCapabilityError: the backend or the device is missing.
+        KeyFileError: there is no such key in that file.
+        MissingCapabilityError: the backend, the device or the extra ``sign`` is missing.
+        SignatureError: the bundle is not signed, or not by that key, or its manifest has changed since.
     """
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, key=key)
     entry, reason = _choose_variant(bundle, variant)
-    check = partial(PendingChecksums, bundle.directory, entry.sha256, remember=verify != "always")
+    check = partial(_start_checksums, bundle, entry, verify)
     checksums = check() if verify else None
     placement = replace(placement, precision=entry.precision)
     choice = _choice(bundle, entry, backend, placement, checksums)
@@ -160,6 +185,19 @@ def _manifest_of(lone: Path, metadata: Mapping[str, str]) -> Manifest:
 
 def _format_of(lone: Path) -> str:
     return "torchscript" if lone.suffix == ".pt" else "onnx"
+
+
+def _start_checksums(bundle: Bundle, variant: Variant, verify: Verify) -> PendingChecksums:
+    """Start to compare the files of ``variant``; if its bundle had to be signed, wait for the result.
+
+    Accidents may be noticed after the engine has loaded a file, and files that were verified before may be trusted. The
+    file of an attacker must not reach the engine, for which it is a program, and may be made to look untouched.
+    """
+    remember = verify != "always" and bundle.key is None
+    checksums = PendingChecksums(bundle.directory, variant.sha256, remember=remember)
+    if bundle.key is not None:
+        checksums.require_digests()
+    return checksums
 
 
 def _load(backend: str, model: Path, format_: str, config: SessionConfig) -> Backend:

@@ -27,17 +27,19 @@ def verify_bundle(
     *,
     device: Device = "auto",
     backend: str | None = None,
+    key: str | os.PathLike[str] | None = None,
     allow_any_operator: bool = False,
 ) -> dict[str, ParityFigures]:
     """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
 
     The manifest has no checksum; it is compared with its copy inside each model file, which has everything but what was
-    measured afterwards: the figures and tolerances of the variants.
+    measured afterwards: the figures and tolerances of the variants. A signature covers all of it.
 
     Args:
         path: directory of the bundle.
         device: "cpu", "cuda" or "auto", as :class:`Classifier` takes it.
         backend: engine that runs the variants; by default that of their format.
+        key: PEM file of the public key that must have signed the bundle; None accepts any.
         allow_any_operator: run the variants whatever their operators, as :class:`Classifier` takes it.
 
     Returns:
@@ -48,7 +50,9 @@ def verify_bundle(
         BundleError: the bundle is incomplete or unreadable, or a model file has operators that are refused, or carries
             no copy of the manifest.
         ChecksumError: a file, possibly the manifest, has changed.
+        KeyFileError: there is no such key in that file.
         SelfTestError: a variant misses its tolerance on this machine.
+        SignatureError: the bundle is not signed, or not by that key, or its manifest has changed since.
 
     Examples:
         >>> from vgg_runtime import verify_bundle
@@ -56,7 +60,7 @@ def verify_bundle(
         >>> figures["onnx-fp32"].top1_agreement
         1.0
     """
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, key=key)
     if changed := bundle.changed_files():
         for variant in bundle.manifest.variants:
             if not variant.sha256.keys().isdisjoint(changed):
@@ -74,7 +78,8 @@ def verify_bundle(
                 variant=variant.name,
                 device=device,
                 backend=backend,
-                verify=False,
+                verify=key is not None,  # without one, it is enough that they were compared above
+                key=key,
                 allow_any_operator=allow_any_operator,
             ) as classifier:
                 _check_copy(bundle, variant, classifier.metadata)

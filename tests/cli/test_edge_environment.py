@@ -79,6 +79,11 @@ def test_what_the_device_lacks_is_said_with_exit_code_5(example, example_bundle:
     assert "CUDA" in on_the_device(*command, "--device", "cuda", folder=tmp_path, code=5).stderr
 
 
+def test_key_without_its_extra_is_exit_code_5(example, example_bundle: Bundle, signer, tmp_path: Path) -> None:
+    command = ("vgg-run", "predict", example_bundle.directory, example.images, "--key", signer.public)
+    assert "vgg-deploy[sign]" in on_the_device(*command, folder=tmp_path, code=5).stderr
+
+
 def test_vgg_export_says_what_to_install(example, tmp_path: Path) -> None:
     refused = on_the_device("vgg-export", example.checkpoint, "-o", "a.bundle", folder=tmp_path, code=5)
     assert "vgg-deploy[export,cpu]" in refused.stderr

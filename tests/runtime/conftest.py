@@ -14,8 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from vgg_runtime.bundle.directory import open_bundle
+from vgg_runtime.bundle.directory import MANIFEST, SIGNATURE, open_bundle
 from vgg_runtime.bundle.manifest import Architecture, InputSpec, Manifest, OutputSpec, Source, Tolerance, Variant
+from vgg_runtime.bundle.signature import read_private_key, signature_of
 from vgg_runtime.bundle.verified_files import file_states, remember_verified
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -176,6 +177,23 @@ def decayed_bundle(bundle: Path) -> Path:
     digests = open_bundle(bundle).manifest.variant("onnx-fp32").sha256
     remember_verified(bundle, digests, file_states(bundle, digests), seen_ns=2**63)
     return bundle
+
+
+@pytest.fixture
+def sign(signer: Any) -> Callable[[Path], Path]:
+    """Sign a bundle, as it is now, with the key of ``signer``; return its path."""
+
+    def write_signature(bundle: Path) -> Path:
+        signature = signature_of((bundle / MANIFEST).read_bytes(), read_private_key(signer.private))
+        (bundle / SIGNATURE).write_bytes(signature)
+        return bundle
+
+    return write_signature
+
+
+@pytest.fixture
+def signed_bundle(bundle: Path, sign: Callable[[Path], Path]) -> Path:
+    return sign(bundle)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
 import subprocess
@@ -13,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from vgg_run.cli import group
-from vgg_runtime import Classifier, autoselect
+from vgg_runtime import Classifier, _autoselect_worker, autoselect
 from vgg_runtime.autoselect import choose_backend, fastest, installed_engines
 from vgg_runtime.backends.base import BackendChoice, SessionConfig
 from vgg_runtime.bundle.directory import open_bundle
-from vgg_runtime.errors import SelfTestError
+from vgg_runtime.errors import SelfTestError, SignatureError
 
 CPU = SessionConfig("cpu", 1)
 
@@ -284,6 +285,18 @@ class TestTrial:
         done = CliRunner().invoke(group, ["predict", str(bundle), str(photos), "--backend", "auto", "--json"])
         assert "backend: openvino (the fastest here)" in done.stderr
         assert [entry["predictions"][0]["label"] for entry in json.loads(done.stdout)] == ["blue", "lime", "red"]
+
+
+def test_process_of_a_trial_is_held_to_the_key(
+    signed_bundle: Path, signer: Any, edit_manifest: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())  # no turn is asked for
+    opened = open_bundle(signed_bundle, key=signer.public)
+    arguments = autoselect._command(opened, opened.manifest.variants[0], CPU, "onnxruntime")[4:]
+    _autoselect_worker.main(*arguments)
+    edit_manifest(signed_bundle, lambda data: data.update(tool_versions={}))
+    with pytest.raises(SignatureError):
+        _autoselect_worker.main(*arguments)
 
 
 def test_a_lone_file_has_nothing_to_hold_another_backend_to(

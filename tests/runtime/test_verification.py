@@ -9,7 +9,10 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError
+from vgg_runtime import verification
+from vgg_runtime.bundle.directory import Bundle, open_bundle
+from vgg_runtime.bundle.golden import read_golden
+from vgg_runtime.errors import BundleError, ChecksumError, SelfTestError, SignatureError
 from vgg_runtime.verification import verify_bundle
 
 MakeBundle = Callable[..., Path]
@@ -140,3 +143,40 @@ def test_golden_is_not_allocated_as_its_header_declares(
 def test_too_few_golden_samples_for_the_batch_are_refused(make_bundle: MakeBundle) -> None:
     with pytest.raises(BundleError, match="does not match the manifest"):
         verify_bundle(make_bundle(batch=8, golden_samples=4))
+
+
+def test_signed_bundle_gives_its_figures_with_the_key(signed_bundle: Path, signer: Any) -> None:
+    assert set(verify_bundle(signed_bundle, device="cpu", key=signer.public)) == {"onnx-fp32"}
+
+
+def test_signature_is_verified_before_the_files(bundle: Path, signer: Any) -> None:
+    (bundle / "golden.npz").write_bytes(b"changed")
+    with pytest.raises(SignatureError, match="is not signed"):
+        verify_bundle(bundle, device="cpu", key=signer.public)
+
+
+def test_key_refuses_edited_tolerances(signed_bundle: Path, signer: Any, edit_manifest: EditManifest) -> None:
+    """Their copy inside the models does not have them."""
+    edit_manifest(signed_bundle, lambda data: data["variants"][0]["tolerance"].update(min_snr_db=0.0))
+    verify_bundle(signed_bundle, device="cpu")
+    with pytest.raises(SignatureError, match=r"not the signature of bundle\.json"):
+        verify_bundle(signed_bundle, device="cpu", key=signer.public)
+
+
+def test_key_refuses_what_is_swapped_after_the_comparison(
+    signed_bundle: Path, signer: Any, edit_manifest: EditManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_and_swap(bundle: Bundle) -> Any:
+        edit_manifest(signed_bundle, lambda data: data.update(labels=["a", "b", "c"]))
+        return read_golden(bundle)
+
+    monkeypatch.setattr(verification, "read_golden", read_and_swap)
+    with pytest.raises(SignatureError, match=r"not the signature of bundle\.json"):
+        verify_bundle(signed_bundle, device="cpu", key=signer.public)
+
+
+def test_golden_is_compared_with_its_checksum_when_read(bundle: Path) -> None:
+    with (bundle / "golden.npz").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=r"changed after it was written: golden\.npz"):
+        read_golden(open_bundle(bundle))

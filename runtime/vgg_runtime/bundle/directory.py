@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
-from vgg_runtime.errors import BundleError
+from vgg_runtime.bundle.signature import SIGNATURE_BYTES, is_signed_by, read_public_key
+from vgg_runtime.errors import BundleError, SignatureError
 
 __all__ = [
     "GOLDEN",
     "MANIFEST",
     "MEASURED",
     "REPORT",
+    "SIGNATURE",
     "Bundle",
     "Recommendation",
     "open_bundle",
@@ -25,10 +28,11 @@ __all__ = [
 ]
 
 MANIFEST, GOLDEN, MEASURED, REPORT = "bundle.json", "golden.npz", "measured.json", "report.md"
+SIGNATURE = "bundle.json.sig"
 
-# These are not covered by checksums, as they depend on the exporting machine. To run a bundle, nothing is read from
-# them but which of the manifest's variants is recommended.
-_UNCHECKED = {MANIFEST, MEASURED, REPORT}
+# The manifest names neither itself and its signature, nor what depends on the exporting machine. To run a bundle,
+# nothing is read from the latter but which of the manifest's variants is recommended.
+_UNNAMED = {MANIFEST, SIGNATURE, MEASURED, REPORT}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Bundle:
     Attributes:
         directory: its path.
         manifest: the contents of ``bundle.json``.
+        key: PEM file of the public key whose signature was verified; None if none was asked for.
 
     Examples:
         >>> from vgg_runtime import open_bundle
@@ -50,6 +55,7 @@ class Bundle:
 
     directory: Path
     manifest: Manifest
+    key: Path | None = None
 
     def path(self, name: str) -> Path:
         """Return the path of the file that the manifest calls ``name``."""
@@ -63,7 +69,7 @@ class Bundle:
 
     def unexpected_files(self) -> list[str]:
         """Return the names of the files and links in the directory that are not part of the bundle."""
-        return sorted(_names_below(self.directory) - self.checksums.keys() - _UNCHECKED)
+        return sorted(_names_below(self.directory) - self.checksums.keys() - _UNNAMED)
 
     def changed_files(self, variant: Variant | None = None) -> list[str]:
         """Return the names of the files, of ``variant`` or of all, whose SHA-256 differs from the manifest.
@@ -78,40 +84,47 @@ class Bundle:
             raise BundleError(f"a file of the bundle cannot be read: {error}.") from error
 
 
-def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+def open_bundle(path: str | os.PathLike[str], *, key: str | os.PathLike[str] | None = None) -> Bundle:
     """Read the manifest of the bundle at ``path`` and check that the directory has exactly its files.
 
     Args:
         path: directory that vgg-export wrote. For checksums, call :meth:`Bundle.changed_files`.
+        key: PEM file of the public key that must have signed the manifest; None accepts any bundle.
 
     Raises:
         BundleError: the manifest is missing, unreadable, without variants or golden outputs that it speaks of, or names
             a path outside; or a file is missing, unexpected or not a plain file.
+        KeyFileError: there is no such key in that file.
+        MissingCapabilityError: a key needs the extra ``sign``.
+        SignatureError: the bundle is not signed, or not by that key, or its manifest has changed since.
 
     Examples:
         >>> from vgg_runtime import open_bundle
-        >>> open_bundle("slim_vgg.bundle").manifest.labels[:3]
+        >>> open_bundle("slim_vgg.bundle", key="signer.pub.pem").manifest.labels[:3]
         ('t-shirt-top', 'trouser', 'pullover')
     """
-    bundle = read_bundle(path)
+    bundle = read_bundle(path, key=key)
     _check_whole(bundle)
     _check_files(bundle)
     return bundle
 
 
-def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+def read_bundle(path: str | os.PathLike[str], *, key: str | os.PathLike[str] | None = None) -> Bundle:
     """Read the manifest of the bundle at ``path``, without checking the other files.
+
+    Args:
+        key: as :func:`open_bundle` takes it.
 
     Raises:
         BundleError: there is no bundle, or its manifest is unreadable or names a path outside.
+        KeyFileError, MissingCapabilityError, SignatureError: as :func:`open_bundle`.
     """
     directory = Path(path)
     if not os.path.isdir(directory):  # False, not an error, if the name is too long or a folder is out of reach
         reason = f"{directory} is a file" if os.path.isfile(directory) else f"there is no bundle at {directory}"
         raise BundleError(f"{reason}.", hint="A bundle is a directory that vgg-export wrote; name that.")
     try:
-        with (directory / MANIFEST).open("rb") as file:
-            text = file.read(MAX_MANIFEST_BYTES + 1)
+        text = _read(directory / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
     except FileNotFoundError as error:
         raise BundleError(
             f"{directory} is not a bundle: it has no {MANIFEST}.", hint="Write one with vgg-export."
@@ -120,10 +133,39 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         raise BundleError(f"the manifest of {directory} cannot be read: {error}.") from error
     if len(text) > MAX_MANIFEST_BYTES:
         raise BundleError(f"{directory / MANIFEST} is too large to be a bundle manifest (more than 16 MiB).")
-    bundle = Bundle(directory, Manifest.parse(text, source=str(directory / MANIFEST)))
+    if key is not None:
+        _require_signature(directory, text, key)
+    manifest = Manifest.parse(text, source=str(directory / MANIFEST))
+    bundle = Bundle(directory, manifest, None if key is None else Path(key))
     for name in sorted(bundle.checksums):
         _check_inside(name)
     return bundle
+
+
+def _read(file: Path, *, max_bytes: int) -> bytes:
+    """The contents of ``file``; of a longer one, one byte more than ``max_bytes``."""
+    if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
+        raise OSError("it is a directory, a pipe or a device, not a file")
+    with file.open("rb") as opened:
+        return opened.read(max_bytes + 1)
+
+
+def _require_signature(directory: Path, manifest: bytes, key: str | os.PathLike[str]) -> None:
+    public_key = read_public_key(key)
+    try:
+        signature = _read(directory / SIGNATURE, max_bytes=SIGNATURE_BYTES)
+    except FileNotFoundError as error:
+        raise SignatureError(
+            f"{directory} is not signed: it has no {SIGNATURE}.", hint="Export it again with vgg-export --sign KEY."
+        ) from error
+    except OSError as error:
+        raise SignatureError(f"the signature of {directory} cannot be read: {error}.") from error
+    if not is_signed_by(public_key, manifest, signature):
+        raise SignatureError(
+            f"{directory / SIGNATURE} is not the signature of {MANIFEST} by the key {key}: the manifest was changed "
+            "after it was signed, or another key signed it.",
+            hint="Do not use this bundle; copy it again from where it was exported, and compare the keys.",
+        )
 
 
 @dataclass(frozen=True)
@@ -146,12 +188,12 @@ def read_recommendation(bundle: Bundle) -> Recommendation | None:
     """
     file = bundle.path(MEASURED)
     try:
-        measured = json.loads(file.read_bytes())
+        measured = json.loads(_read(file, max_bytes=MAX_MANIFEST_BYTES))
         recommended, processor = measured["recommended"], measured["machine"]["processor"]
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise BundleError(f"{file} cannot be read: {error.strerror}.") from error
+        raise BundleError(f"{file} cannot be read: {error}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(
             f"{file} is not in the form that vgg-export writes, so the recommended variant is unknown.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from hashlib import file_digest
+from typing import TYPE_CHECKING, Any, BinaryIO
 from zipfile import ZipFile
 
 from vgg_runtime._internal.lazy_numpy import NDArray, np
@@ -24,20 +25,31 @@ def read_golden(bundle: Bundle) -> tuple[InputArray, NDArray[np.float32]]:
     """Return the inputs of the network and eager PyTorch's outputs for them.
 
     Raises:
-        BundleError: the file is unreadable, or does not match the manifest.
+        BundleError: the file is unreadable, has another checksum, or does not match the manifest.
     """
     file = bundle.path(GOLDEN)
     try:
-        with ZipFile(file) as archive:
-            headers = [_header(archive, name) for name in ("input", "output")]
-            _check(bundle, *headers)
-            inputs, outputs = (_array(archive, name) for name in ("input", "output"))
+        with file.open("rb") as opened:
+            _check_digest(bundle, opened)
+            with ZipFile(opened) as archive:
+                headers = [_header(archive, name) for name in ("input", "output")]
+                _check(bundle, *headers)
+                inputs, outputs = (_array(archive, name) for name in ("input", "output"))
     except BundleError:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds of errors on a damaged archive
         reraise_from_signal_handler(error)
         raise BundleError(f"{file} is unreadable: {error or type(error).__name__}.") from error
     return inputs, outputs
+
+
+def _check_digest(bundle: Bundle, golden: BinaryIO) -> None:
+    """Compare the file that is read, not another that may be at its path by then."""
+    if file_digest(golden, "sha256").hexdigest() != bundle.manifest.golden:
+        raise BundleError(
+            f"the bundle was changed after it was written: {GOLDEN} (SHA-256 differs).",
+            hint="Copy the bundle again from where it was exported.",
+        )
 
 
 def _header(archive: ZipFile, name: str) -> Header:

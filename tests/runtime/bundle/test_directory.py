@@ -198,6 +198,13 @@ def test_a_bundle_that_was_not_timed_recommends_nothing(bundle: Path) -> None:
     assert read_recommendation(open_bundle(bundle)) is None
 
 
+def test_enormous_measurement_is_not_read_whole(bundle: Path) -> None:
+    measured = '{"recommended": "onnx-fp32", "machine": {"processor": "Abacus"}'
+    (bundle / "measured.json").write_text(measured + " " * 17 * 2**20 + "}")
+    with pytest.raises(BundleError, match=r"measured\.json is not in the form that vgg-export writes"):
+        read_recommendation(open_bundle(bundle))
+
+
 @pytest.mark.parametrize(
     "measured",
     ["", "{", "[]", "{}", '{"recommended": "onnx-fp32"}', '{"recommended": null, "machine": 1}', "\xff"],

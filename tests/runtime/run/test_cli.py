@@ -363,6 +363,31 @@ def test_changed_file_is_exit_4_to_verify_and_3_to_predict(bundle: Path, photos:
         assert "changed after it was written: onnx-fp32/model.onnx" in done.stderr
 
 
+def test_signed_bundle_runs_with_the_key(signed_bundle: Path, signer: Any, photos: Path) -> None:
+    done = vgg_run("predict", signed_bundle, photos / "red.png", "--key", signer.public, "--top-k", "1")
+    assert done.stdout.endswith("red\n")
+    lines = vgg_run("verify", signed_bundle, "--key", signer.public).stdout.splitlines()
+    assert lines[:2] == [
+        f"bundle.json: signed by the key {signer.public}",
+        "unchanged since the export: onnx-fp32, golden outputs",
+    ]
+
+
+def test_verify_without_key_says_what_was_not_verified(signed_bundle: Path) -> None:
+    assert vgg_run("verify", signed_bundle).stdout.startswith("bundle.json.sig: not verified; give --key PUB\n")
+
+
+def test_bundle_that_is_not_signed_is_exit_code_4(bundle: Path, signer: Any, photos: Path) -> None:
+    for command in (["verify", bundle], ["predict", bundle, photos]):
+        assert "is not signed: it has no bundle.json.sig" in vgg_run(*command, "--key", signer.public, code=4).stderr
+
+
+def test_file_that_is_no_key_is_exit_code_3(signed_bundle: Path, photos: Path) -> None:
+    refused = vgg_run("predict", signed_bundle, photos, "--key", photos / "red.png", code=3)
+    assert "does not hold a public Ed25519 key" in refused.stderr
+    assert not refused.stdout
+
+
 def test_a_variant_that_misses_its_tolerance_is_exit_code_4(make_bundle: MakeBundle) -> None:
     done = vgg_run("verify", make_bundle(weights={"onnx-fp32": 11.0}), code=4)
     assert "signal-to-noise ratio in dB 20, at least 100" in done.stderr
