@@ -180,6 +180,12 @@ class Speedup(click.ParamType["float | str"]):
 @click.option(
     "--no-verify", "verify", default=True, flag_value=False, help="Do not compare the variants with eager PyTorch."
 )
+@click.option(
+    "--sign",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Sign the bundle with this private Ed25519 key (PEM).",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @click.option(
     "--dry-run", is_flag=True, help="Print what the checkpoint holds and what would be written; write nothing."
@@ -189,7 +195,13 @@ class Speedup(click.ParamType["float | str"]):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
 def command(
-    output: Path | None, overwrite: bool, dry_run: bool, as_json: bool, checkpoint: str, **parameters: Any
+    output: Path | None,
+    sign: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+    checkpoint: str,
+    **parameters: Any,
 ) -> int:
     """Export CHECKPOINT to a verified bundle that runs without PyTorch.
 
@@ -204,14 +216,18 @@ def command(
         from vgg_export.pipeline import write_bundle
         from vgg_export.planning.plan import make_plan
         from vgg_export.writing.atomic_directory import check_destination
+        from vgg_runtime.bundle.signature import read_private_key
 
         if output is not None and not dry_run:
             check_destination(output, overwrite=overwrite)
+        private_key = None if sign is None else read_private_key(sign)
         on_step("reading the checkpoint")
         plan = make_plan(checkpoint, export_options(parameters), on_step=on_step, on_note=on_note)
         bundle = None
         if output is not None and not dry_run:
-            bundle = write_bundle(plan, output, overwrite=overwrite, on_step=on_step, on_note=on_note)
+            bundle = write_bundle(
+                plan, output, overwrite=overwrite, private_key=private_key, on_step=on_step, on_note=on_note
+            )
     if bundle is None:
         _print_plan(plan, as_json)
         return 0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -39,9 +39,13 @@ from vgg_models.costs import layer_table
 from vgg_models.types import CheckpointSource
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime._internal.validation import as_words
-from vgg_runtime.bundle.directory import MANIFEST, MEASURED, REPORT, Bundle, open_bundle
+from vgg_runtime.bundle.directory import MANIFEST, MEASURED, REPORT, SIGNATURE, Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest, OutputSpec, Source
+from vgg_runtime.bundle.signature import read_private_key, signature_of
 from vgg_runtime.imaging.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 __all__ = ["export", "write_bundle"]
 
@@ -65,6 +69,7 @@ def export(
     batch: int | Literal["dynamic"] = "dynamic",
     embed_preprocessing: bool = False,
     verify: bool = True,
+    sign: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     seed: int = 0,
     on_step: OnStep = ignore_steps,
@@ -99,6 +104,7 @@ def export(
         batch: "dynamic", or a fixed batch size.
         embed_preprocessing: let every variant take uint8 NHWC, and scale and normalize it itself.
         verify: compare every variant with eager PyTorch.
+        sign: PEM file of a private Ed25519 key to sign the bundle with, for readers who are given its public key.
         overwrite: replace an existing bundle.
         seed: for noise, random weights and the choice of samples.
         on_step: called with a line of text when each step begins, and with the numbers of finished and of all parts.
@@ -109,7 +115,8 @@ def export(
         the bundle, as :func:`vgg_runtime.open_bundle` returns it.
 
     Raises:
-        RefusedInputError: the checkpoint, the labels, the preprocessing or a sample image was refused.
+        RefusedInputError: the checkpoint, the labels, the preprocessing, a sample image or the private key was refused.
+        MissingCapabilityError: the place for the bundle cannot be written to, or ``sign`` needs the extra of that name.
         ParityError: a float32 variant misses its tolerance; no bundle is written.
         UsageError: an option is invalid, or ``output`` exists.
 
@@ -136,9 +143,12 @@ def export(
         seed=seed,
     )
     check_destination(Path(output), overwrite=overwrite)
+    private_key = None if sign is None else read_private_key(sign)
     on_step("reading the checkpoint")
     plan = make_plan(checkpoint, options, on_step=on_step, on_note=on_note)
-    return write_bundle(plan, Path(output), overwrite=overwrite, on_step=on_step, on_note=on_note)
+    return write_bundle(
+        plan, Path(output), overwrite=overwrite, private_key=private_key, on_step=on_step, on_note=on_note
+    )
 
 
 def write_bundle(
@@ -146,12 +156,13 @@ def write_bundle(
     output: Path,
     *,
     overwrite: bool = False,
+    private_key: Ed25519PrivateKey | None = None,
     on_step: OnStep = ignore_steps,
     on_note: OnNote = ignore_notes,
 ) -> Bundle:
     """Write the bundle that ``plan`` describes; arguments and errors as in :func:`export`.
 
-    The assumptions of ``plan`` were reported when it was made.
+    The assumptions of ``plan`` were reported when it was made, and its bundle is signed by ``private_key``.
     """
     with torch_threads(available_threads()), staged_directory(output, overwrite=overwrite) as staging:
         on_step("running eager PyTorch")
@@ -166,6 +177,8 @@ def write_bundle(
         if plan.options.verify:
             manifest = verify_end_to_end(plan, manifest, reference, staging, on_step)
             (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
+        if private_key is not None:
+            (staging / SIGNATURE).write_bytes(signature_of((staging / MANIFEST).read_bytes(), private_key))
         results = None
         if plan.options.quantize.methods:
             on_step("timing the variants in turns")

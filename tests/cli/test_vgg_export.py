@@ -107,6 +107,14 @@ def test_the_demo_names_classes(vgg_export: Command, example) -> None:
             assert classifier.predict(next((example.images / kind).iterdir()))[0].label == kind
 
 
+def test_sign_signs_with_the_key(vgg_export: Command, signer) -> None:
+    arguments = ("slim_vgg.pth", "-o", "slim.bundle", "--format", "onnx", "--sign")
+    refused = vgg_export(*arguments, signer.public)
+    assert (refused.code, "does not hold a private Ed25519 key" in refused.stderr) == (3, True)
+    assert vgg_export(*arguments, signer.private).code == 0
+    assert open_bundle("slim.bundle", key=signer.public).manifest.variants[0].name == "onnx-fp32"
+
+
 def test_what_was_assumed_is_told(vgg_export: Command) -> None:
     stderr = vgg_export("slim_vgg.pth", "--dry-run").stderr
     assert "assumed: no --preprocess was given: plain is assumed for 1 channel;" in stderr

@@ -23,9 +23,11 @@ from vgg_export.variants.registry import ONNX_FP32, QUANTIZE_OPTIONS, VARIANTS, 
 from vgg_export.verification import gate
 from vgg_models import load_model
 from vgg_runtime import Bundle, Classifier, Manifest, Preprocessing, verify_bundle
+from vgg_runtime.bundle.directory import SIGNATURE
 from vgg_runtime.errors import (
     CalibrationError,
     CheckpointError,
+    KeyFileError,
     LabelsError,
     ParityError,
     PreprocessingError,
@@ -83,6 +85,28 @@ def become_nan(network: nn.Module) -> None:
 def test_one_format_and_method_may_be_words(small_checkpoint, tmp_path: Path, untimed: None) -> None:
     bundle = export(small_checkpoint(), tmp_path / "a.bundle", input_size=8, formats="onnx", quantize="dynamic")
     assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32", "onnx-int8-dynamic"]
+
+
+def test_signed_export_passes_with_the_public_key(small_checkpoint, tmp_path: Path, signer) -> None:
+    output = tmp_path / "a.bundle"
+    export(small_checkpoint(), output, input_size=8, formats="onnx", sign=signer.private)
+    assert set(verify_bundle(output, key=signer.public)) == {"onnx-fp32"}
+    again = export(small_checkpoint(), output, input_size=8, formats="onnx", overwrite=True)
+    assert not again.path(SIGNATURE).exists()
+
+
+def test_public_key_to_sign_with_is_refused_before_work(small_checkpoint, tmp_path: Path, signer) -> None:
+    steps: list[str] = []
+    with pytest.raises(KeyFileError, match="does not hold a private Ed25519 key"):
+        export(
+            small_checkpoint(),
+            tmp_path / "a.bundle",
+            input_size=8,
+            sign=signer.public,
+            on_step=lambda *step: steps.append(step[0]),
+        )
+    assert steps == []
+    assert not (tmp_path / "a.bundle").exists()
 
 
 @pytest.mark.parametrize("spec", FLOAT32, ids=lambda spec: spec.name)
