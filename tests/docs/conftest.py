@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vgg_runtime.bundle.directory import Bundle
+from vgg_runtime.bundle.directory import MANIFEST, SIGNATURE, Bundle
+from vgg_runtime.bundle.signature import read_private_key, signature_of
 
 
 @pytest.fixture(scope="session")
 def reader_folder(
-    example, whole_bundle: Bundle, calibration_photos: Path, tmp_path_factory: pytest.TempPathFactory
+    example,
+    whole_bundle: Bundle,
+    calibration_photos: Path,
+    make_keys: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The files that pages and docstrings name: those of the example, its images, its bundle, an ONNX file."""
+    """The files that pages and docstrings name: the example's, its images, its signed bundle, keys, an ONNX file."""
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(example.folder, folder / "examples" / "fashion_mnist")
     for file in ("slim_vgg.pth", "preprocess.json", "class_indices.json"):
@@ -25,4 +32,6 @@ def reader_folder(
     shutil.copytree(whole_bundle.directory, folder / "slim_vgg.bundle")
     for file in ("model.onnx", "model.onnx.data"):
         shutil.copy(whole_bundle.directory / "onnx-fp32" / file, folder)
+    manifest, private_key = folder / "slim_vgg.bundle" / MANIFEST, read_private_key(make_keys(folder, "signer").private)
+    manifest.with_name(SIGNATURE).write_bytes(signature_of(manifest.read_bytes(), private_key))
     return folder
