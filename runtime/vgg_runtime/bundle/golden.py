@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hashlib import file_digest
-from typing import TYPE_CHECKING, Any, BinaryIO
+from io import BufferedReader
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 from vgg_runtime._internal.lazy_numpy import NDArray, np
@@ -43,7 +44,7 @@ def read_golden(bundle: Bundle) -> tuple[InputArray, NDArray[np.float32]]:
     return inputs, outputs
 
 
-def _check_digest(bundle: Bundle, golden: BinaryIO) -> None:
+def _check_digest(bundle: Bundle, golden: BufferedReader) -> None:
     """Compare the file that is read, not another that may be at its path by then."""
     if file_digest(golden, "sha256").hexdigest() != bundle.manifest.golden:
         raise BundleError(
