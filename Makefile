@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Calibrated ranges are cached inside the repository too.
 export VGG_DEPLOY_CACHE := $(CURDIR)/build/cache
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-EXTRAS := cpu,export,report,openvino,sign
+EXTRAS := cpu,export,report,openvino,sign,score
 INPUTS := pyproject.toml constraints.txt
 
 .PHONY: demo test coverage test-runtime test-gpu check bench lessons docs clean

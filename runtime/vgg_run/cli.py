@@ -1,4 +1,4 @@
-"""``vgg-run``: predict, info and verify."""
+"""``vgg-run``: predict, score, info and verify."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ import click
 from vgg_cli import completion
 from vgg_cli.output import EchoHandler, echo, echo_json, variant_line
 from vgg_cli.running import run_command
+from vgg_run.options import (
+    PATH,
+    REFUSED,
+    any_operator_option,
+    bundle_argument,
+    device_option,
+    json_option,
+    key_option,
+)
+from vgg_run.score import score
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.backends.base import PROFILES
 from vgg_runtime.backends.registry import BACKENDS
@@ -24,24 +34,8 @@ if TYPE_CHECKING:
     from vgg_runtime.classifier import Classifier, Prediction
     from vgg_runtime.errors import ImageError
 
-REFUSED = 3
-
 # An image file, and its classes or the reason why it was refused.
 Result = tuple[Path, "list[Prediction] | str"]
-
-_device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
-# click does not check readability: the command reports unreadable images, and still runs the others.
-_path = click.Path(readable=False, path_type=Path)
-_bundle = click.argument("bundle", type=_path)
-_any_operator = click.option(
-    "--allow-any-operator",
-    is_flag=True,
-    help="Run a model even if it has operators that vgg-export does not write; only if you trust who made it.",
-)
-_key = click.option(
-    "--key", type=_path, metavar="PUB", help="Refuse a bundle that the owner of this public key (PEM) did not sign."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,14 +45,14 @@ def group() -> None:
 
 
 @group.command()
-@_bundle
-@click.argument("images", nargs=-1, required=True, type=_path)
+@bundle_argument
+@click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option(
     "--variant",
     shell_complete=completion.variants_and("recommended"),
     help="Variant to run, or 'recommended'; by default onnx-fp32.",
 )
-@_device
+@device_option
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images to run at once.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; by default all available to this process.")
@@ -79,11 +73,11 @@ def group() -> None:
     is_flag=True,
     help="Hash the files even if this machine has verified them and nothing has touched them since.",
 )
-@_key
+@key_option
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images; by default 100 million.")
-@_any_operator
+@any_operator_option
 @click.option("-v", "--verbose", is_flag=True, help="Print the variant, device and backend, and why, on stderr.")
-@_json
+@json_option
 def predict(
     bundle: Path,
     images: tuple[Path, ...],
@@ -138,9 +132,12 @@ def predict(
     return REFUSED if any(isinstance(outcome, str) for _, outcome in results) else 0
 
 
+group.add_command(score)
+
+
 @group.command()
-@_bundle
-@_json
+@bundle_argument
+@json_option
 def info(bundle: Path, as_json: bool) -> None:
     """Print what a bundle, or a single model file, contains."""
     from vgg_runtime._internal.json_codec import to_json
@@ -163,11 +160,11 @@ def _manifest(bundle: Path) -> Manifest:
 
 
 @group.command()
-@_bundle
-@_device
+@bundle_argument
+@device_option
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Engine that runs the self-test.")
-@_key
-@_any_operator
+@key_option
+@any_operator_option
 def verify(bundle: Path, device: Any, backend: str | None, key: Path | None, allow_any_operator: bool) -> None:
     """Check the files against their checksums, then the outputs on this machine against the golden outputs."""
     from vgg_runtime.bundle.directory import open_bundle

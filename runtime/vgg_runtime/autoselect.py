@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from statistics import median
 
 from vgg_runtime._internal.cache import load_entry, store_entry
+from vgg_runtime._internal.child_process import module_command
 from vgg_runtime._internal.cpu import cpu_model_name
 from vgg_runtime._internal.json_codec import MismatchError, from_json, to_json
 from vgg_runtime.backends.base import BackendChoice, SessionConfig
@@ -190,10 +191,7 @@ def fastest(rounds: Mapping[str, Sequence[Sequence[float]]]) -> BackendChoice:
 
 
 def _command(bundle: Bundle, variant: Variant, config: SessionConfig, backend: str) -> list[str]:
-    # It imports from the same folders as this process, except for the current one, which may hold anybody's bundle.
-    path = [folder for folder in sys.path if folder]
-    start = f"import runpy, sys; sys.path[:] = {path!r}; runpy.run_module({_WORKER!r}, run_name='__main__')"
-    command = [sys.executable, "-P", "-c", start, str(bundle.directory), variant.name]
+    command = [*module_command(_WORKER), str(bundle.directory), variant.name]
     key = [] if bundle.key is None else [str(bundle.key)]
     return [*command, backend, config.device, str(config.threads), config.profile, *key]
 

@@ -28,6 +28,7 @@ __all__ = [
     "CheckedBackend",
     "OpenedModel",
     "Verify",
+    "choose_variant",
     "open_in_bundle",
     "open_lone_file",
     "open_model",
@@ -125,7 +126,7 @@ def open_in_bundle(
         SignatureError: the bundle is not signed, or not by that key, or its manifest has changed since.
     """
     bundle = open_bundle(path, key=key)
-    entry, reason = _choose_variant(bundle, variant)
+    entry, reason = choose_variant(bundle, variant)
     check = partial(_start_checksums, bundle, entry, verify)
     checksums = check() if verify else None
     placement = replace(placement, precision=entry.precision)
@@ -227,8 +228,12 @@ def _named_backend(name: str | None, format_: str) -> BackendChoice:
     return BackendChoice(name, "as asked")
 
 
-def _choose_variant(bundle: Bundle, name: str | None) -> tuple[Variant, str]:
-    """Return the variant and why it was chosen."""
+def choose_variant(bundle: Bundle, name: str | None) -> tuple[Variant, str]:
+    """Return the variant that ``name`` stands for, and why: a variant, "recommended", or None for the default.
+
+    Raises:
+        BundleError: the bundle lacks it, or has no ONNX variant, or its recommendation is unreadable.
+    """
     if name is None:
         default = _default_variant(bundle.manifest)
         return default, _default_reason(bundle, default)

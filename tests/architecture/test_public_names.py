@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("vgg_runtime", "vgg_cli", "vgg_run", "vgg_bench", "vgg_models", "vgg_calibration", "vgg_export")
+PACKAGES = (
+    "vgg_runtime",
+    "vgg_cli",
+    "vgg_run",
+    "vgg_bench",
+    "vgg_score",
+    "vgg_models",
+    "vgg_calibration",
+    "vgg_export",
+)
 
 
 def modules() -> list[str]:

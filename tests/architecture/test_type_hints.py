@@ -15,7 +15,16 @@ from PIL import Image
 
 from vgg_runtime import Classifier, ImageSource, Manifest
 
-PACKAGES = ("vgg_runtime", "vgg_cli", "vgg_run", "vgg_bench", "vgg_models", "vgg_calibration", "vgg_export")
+PACKAGES = (
+    "vgg_runtime",
+    "vgg_cli",
+    "vgg_run",
+    "vgg_bench",
+    "vgg_score",
+    "vgg_models",
+    "vgg_calibration",
+    "vgg_export",
+)
 
 
 def public_objects() -> Iterator[Any]:

@@ -13,7 +13,16 @@ import pytest
 
 from vgg_runtime import errors
 
-PACKAGES = ("vgg_runtime", "vgg_cli", "vgg_run", "vgg_bench", "vgg_models", "vgg_calibration", "vgg_export")
+PACKAGES = (
+    "vgg_runtime",
+    "vgg_cli",
+    "vgg_run",
+    "vgg_bench",
+    "vgg_score",
+    "vgg_models",
+    "vgg_calibration",
+    "vgg_export",
+)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # An example of catching one is an example of all.

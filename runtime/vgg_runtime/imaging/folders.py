@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vgg_runtime.errors import ImageError
 
-__all__ = ["IMAGE_SUFFIXES", "choose_images", "find_images", "relative_name"]
+__all__ = ["IMAGE_SUFFIXES", "choose_images", "find_images", "images_below", "is_image_name", "relative_name"]
 
 
 IMAGE_SUFFIXES = (
@@ -32,14 +32,19 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         if not os.path.isdir(path):
             files.append(path)
             continue
-        inside = sorted(_images_below(path))
+        inside = sorted(images_below(path))
         if not inside:
             raise ImageError(f"the folder {path} contains no images ({', '.join(IMAGE_SUFFIXES)}).")
         files += inside
     return files
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
+def images_below(folder: Path) -> Iterator[Path]:
+    """Yield the image files below ``folder``, always in the same order, with one folder's names in memory at a time.
+
+    A folder's own images come first, then those of its subfolders. Links and hidden names are treated as
+    :func:`find_images` says.
+    """
     # Linked folders come after the folder's own files, and every folder once, because links may form a cycle.
     starts, visited = [folder], set()
     for start in starts:
@@ -49,12 +54,17 @@ def _images_below(folder: Path) -> Iterator[Path]:
             starts += [link for name in visible if (link := Path(here, name)).is_symlink()]
             folders[:] = visible
             if real not in visited:
-                yield from (file for name in files if _is_image(file := Path(here, name)))
+                yield from (file for name in sorted(files) if _is_image(file := Path(here, name)))
             visited.add(real)
 
 
+def is_image_name(name: str) -> bool:
+    """Return whether ``name``, the last part of a path, is that of an image file that is not hidden."""
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+
+
 def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and os.path.isfile(file)
+    return is_image_name(file.name) and os.path.isfile(file)
 
 
 def choose_images(folder: Path, count: int, *, seed: int = 0) -> list[Path]:

@@ -1,0 +1,35 @@
+"""Options that several commands of ``vgg-run`` have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = [
+    "PATH",
+    "REFUSED",
+    "any_operator_option",
+    "bundle_argument",
+    "device_option",
+    "json_option",
+    "key_option",
+]
+
+# The exit code if an image was refused, and the others were done.
+REFUSED = 3
+
+# click does not check readability: the commands report what is unreadable, and still run the others.
+PATH = click.Path(readable=False, path_type=Path)
+
+bundle_argument = click.argument("bundle", type=PATH)
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
+key_option = click.option(
+    "--key", type=PATH, metavar="PUB", help="Refuse a bundle that the owner of this public key (PEM) did not sign."
+)
+any_operator_option = click.option(
+    "--allow-any-operator",
+    is_flag=True,
+    help="Run a model even if it has operators that vgg-export does not write; only if you trust who made it.",
+)

@@ -1,0 +1,1 @@
+"""What images are read from: one kind of source per file, and the table of them."""
