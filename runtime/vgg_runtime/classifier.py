@@ -90,8 +90,8 @@ class Classifier:
             hashed at every start, before the engine loads them.
         max_pixels: larger images are refused before they are decoded.
         cuda: options of CUDA, such as TF32, for models that onnxruntime runs on it.
-        profile: what to tune the CPU for: "latency" (one image at a time), "throughput" (large batches) or
-            "low-memory".
+        profile: what to tune the CPU for: "latency" (one image at a time), "throughput" (large batches), "low-memory"
+            or "shared" (processes side by side).
         allow_any_operator: run an ONNX file even if it has operators that vgg-export does not write, such as loops.
             Only for files that you trust: nothing in the process can stop one.
 

@@ -18,7 +18,7 @@ from vgg_runtime.imaging.prefetch import prefetch
 from vgg_score.output import RunMetadata, ShardDirectory
 from vgg_score.plan import Shard
 from vgg_score.rows import Row, row
-from vgg_score.sources.span import Item
+from vgg_score.sources.span import Item, KeptOpen
 
 __all__ = ["Counts", "ScoringJob", "ShardScorer"]
 
@@ -66,6 +66,7 @@ class ShardScorer:
     """
 
     def __init__(self, job: ScoringJob) -> None:
+        self._kept = KeptOpen()
         self._shards = ShardDirectory(Path(job.output), job.metadata)
         self._classifier = Classifier(
             job.bundle,
@@ -73,6 +74,7 @@ class ShardScorer:
             device=job.device,
             threads=job.threads,
             backend=job.backend,
+            profile="shared",
             max_pixels=job.max_pixels,
         )
         manifest = self._classifier.manifest
@@ -82,7 +84,7 @@ class ShardScorer:
     def score(self, shard: Shard, on_batch: Callable[[Counts], object]) -> None:
         """Write the file of ``shard``; ``on_batch`` is called with the counts of each batch that has been run."""
         rows: list[Row] = []
-        for batch in self._batches(shard.span.read()):
+        for batch in self._batches(shard.span.read(self._kept)):
             rows += batch
             on_batch(Counts(len(batch), sum(row["error"] is not None for row in batch)))
         self._shards.write(shard.index, rows, self._ranks)
@@ -105,7 +107,8 @@ class ShardScorer:
             return id_, error
 
     def close(self) -> None:
-        """Release the model."""
+        """Release the model, and the source that was read last."""
+        self._kept.close()
         self._classifier.close()
 
     def __enter__(self) -> Self:

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-ProfileName = Literal["latency", "throughput", "low-memory"]
+ProfileName = Literal["latency", "throughput", "low-memory", "shared"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,14 @@ PROFILES: dict[ProfileName, Profile] = {
         # The memory of a call is returned to the system: 190 MiB after a batch of eight.
         keeps_buffers=False,
         # Machines with little memory have few cores, which other processes need too.
+        spins=False,
+    ),
+    # For processes side by side: float weights stay the mapped file, which is in memory once for all of them.
+    "shared": Profile(
+        packs_floats=False,
+        packs_in_parallel=False,
+        keeps_buffers=True,
+        # It would take the cores from the other processes.
         spins=False,
     ),
 }

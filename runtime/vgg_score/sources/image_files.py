@@ -10,7 +10,7 @@ from functools import partial
 from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.errors import ImageError
 from vgg_runtime.imaging.decode import ImageSource
-from vgg_score.sources.span import Item, SourceOptions
+from vgg_score.sources.span import Item, KeptOpen, SourceOptions
 from vgg_score.storage import is_url, storage_of
 
 __all__ = ["ImageFiles", "image_reader", "listed_images"]
@@ -26,7 +26,7 @@ class ImageFiles:
     def images(self) -> int:
         return len(self.locations)
 
-    def read(self) -> Iterator[Item]:
+    def read(self, kept: KeptOpen) -> Iterator[Item]:
         """Yield each file under its name; bytes of a name that are not UTF-8 become U+FFFD."""
         for location in self.locations:
             yield os.fsencode(location).decode("utf-8", "replace"), image_reader(location)

@@ -6,14 +6,14 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import accumulate
 from typing import Any, NoReturn
 
 from vgg_runtime.errors import ImageError, RefusedInputError, UsageError
 from vgg_score._pyarrow import import_pyarrow
 from vgg_score.sources.image_files import image_reader
-from vgg_score.sources.span import Item, SourceOptions
+from vgg_score.sources.span import Item, KeptOpen, SourceOptions
 from vgg_score.storage import storage_of
 
 __all__ = ["ParquetRows", "parquet_spans"]
@@ -44,12 +44,12 @@ class ParquetRows:
     column: str
     id_column: str | None
 
-    def read(self) -> Iterator[Item]:
+    def read(self, kept: KeptOpen) -> Iterator[Item]:
         """Yield each row under its id, or as the name of the file, "#", and the number of the row."""
         columns = (self.column,) if self.id_column is None else (self.column, self.id_column)
         with _refusals(self.file):
-            rows = _reader(self.file, columns).rows(self.start, self.images)
-            for number, (image, *ids) in enumerate(rows, self.start):
+            reader = kept.get((self.file, columns), lambda: _RowReader(self.file, columns))
+            for number, (image, *ids) in enumerate(reader.rows(self.start, self.images), self.start):
                 id_ = str(ids[0]) if ids and ids[0] is not None else f"{self.file}#{number}"
                 yield id_, _image_of(image, id_)
 
@@ -112,13 +112,12 @@ def _refuse(message: str) -> NoReturn:
 
 
 class _RowReader:
-    """Reads ranges of rows. Those of one worker ascend, so that it decodes no row group more than once."""
+    """Reads ranges of rows; if they ascend, as those of one worker do, each row group is decoded at most once."""
 
     def __init__(self, location: str, columns: tuple[str, ...]) -> None:
         self._columns = columns
-        self._file = import_pyarrow().parquet.ParquetFile(
-            storage_of(location).open(location), buffer_size=_BUFFER_BYTES, pre_buffer=False
-        )
+        self._stream = storage_of(location).open(location)
+        self._file = import_pyarrow().parquet.ParquetFile(self._stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         metadata = self._file.metadata
         sizes = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
         self._group_starts = list(accumulate(sizes, initial=0))
@@ -132,6 +131,10 @@ class _RowReader:
             part = self._batch.slice(start - self._first, stop - start)
             yield from zip(*(part.column(name).to_pylist() for name in self._columns), strict=True)
             start += part.num_rows
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
 
     def _advance_to(self, row: int) -> None:
         """Make ``_batch`` the one that has ``row``."""
@@ -148,11 +151,6 @@ class _RowReader:
             _BATCH_ROWS, row_groups=groups, columns=self._columns, use_threads=False
         )
         self._first, self._batch = self._group_starts[group], self._file.schema_arrow.empty_table()
-
-
-@lru_cache(maxsize=1)
-def _reader(location: str, columns: tuple[str, ...]) -> _RowReader:
-    return _RowReader(location, columns)
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from vgg_runtime.imaging.decode import ImageSource
 
-__all__ = ["Item", "SourceOptions", "Span"]
+__all__ = ["Item", "KeptOpen", "SourceOptions", "Span"]
+
+ClosableType = TypeVar("ClosableType", bound="Closable")
 
 # An image's id in the output, and the function that reads it, in a thread of its own. It raises ImageError.
 Item = tuple[str, Callable[[], ImageSource]]
@@ -29,6 +31,35 @@ class SourceOptions:
     id_column: str | None = None
 
 
+class Closable(Protocol):
+    """What has to be closed."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class KeptOpen:
+    """What was opened last, since the next span is most often of the same file."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._value: Any = None
+
+    def get(self, key: object, open_: Callable[[], ClosableType]) -> ClosableType:
+        """Return what ``open_`` returned for the same ``key``, or else call it now."""
+        if key != self._key:
+            self.close()
+            self._value, self._key = open_(), key
+        value: ClosableType = self._value
+        return value
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._key is not None:
+            self._key = None
+            self._value.close()
+
+
 class Span(Protocol):
     """A frozen dataclass that JSON can hold, so that it reaches a worker's process.
 
@@ -40,8 +71,11 @@ class Span(Protocol):
     def images(self) -> int:
         """How many images it has."""
 
-    def read(self) -> Iterator[Item]:
+    def read(self, kept: KeptOpen) -> Iterator[Item]:
         """Yield its images in order.
+
+        Args:
+            kept: the same for all spans that one worker reads.
 
         Raises:
             RefusedInputError: the file that holds them is unreadable.

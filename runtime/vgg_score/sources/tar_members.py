@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from vgg_runtime.errors import RefusedInputError
 from vgg_runtime.imaging.folders import is_image_name
-from vgg_score.sources.span import Item, SourceOptions
+from vgg_score.sources.span import Item, KeptOpen, SourceOptions
 from vgg_score.storage import storage_of
 
 __all__ = ["TarMembers", "tar_spans"]
@@ -32,7 +32,7 @@ class TarMembers:
     offset: int
     images: int
 
-    def read(self) -> Iterator[Item]:
+    def read(self, kept: KeptOpen) -> Iterator[Item]:
         """Yield each image as the name of the archive, a slash, and its own."""
         with _opened(self.file, self.offset) as archive:
             for member in islice(_image_members(archive), self.images):
@@ -45,7 +45,7 @@ def tar_spans(location: str, options: SourceOptions) -> Iterator[TarMembers]:
     """Yield the images of a tar archive in spans; only the headers of its members are read.
 
     Raises:
-        RefusedInputError: it is not an uncompressed tar archive, or truncated.
+        RefusedInputError: it is not an uncompressed tar archive, or is damaged or truncated.
     """
     size = storage_of(location).size(location)
     with _opened(location) as archive:
@@ -53,6 +53,7 @@ def tar_spans(location: str, options: SourceOptions) -> Iterator[TarMembers]:
         for first in offsets:
             others = sum(1 for _ in islice(offsets, options.shard_size - 1))
             yield TarMembers(location, size, first, 1 + others)
+        _require_end(archive)
 
 
 @contextmanager
@@ -64,6 +65,14 @@ def _opened(location: str, offset: int = 0) -> Iterator[tarfile.TarFile]:
                 yield archive
     except (tarfile.TarError, OSError) as error:
         raise RefusedInputError(f"{location} cannot be read as an uncompressed tar archive: {error}.") from error
+
+
+def _require_end(archive: tarfile.TarFile) -> None:
+    """Refuse what follows the last member and is not zeros: tarfile takes a damaged or truncated header for the end."""
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if any(archive.fileobj.read(tarfile.BLOCKSIZE)):
+        raise tarfile.ReadError("damaged or truncated header")
 
 
 def _image_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -43,12 +43,12 @@ def test_quantized_weights_are_packed_and_so_are_unknown_ones(options: Any, prof
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_float_weights_are_packed_for_batches_only(options: Any, precision: str) -> None:
     settings = {name: options(name, precision).get_session_config_entry(PREPACKING) for name in PROFILES}
-    assert settings == {"latency": "1", "throughput": "0", "low-memory": "1"}
+    assert settings == {"latency": "1", "throughput": "0", "low-memory": "1", "shared": "1"}
 
 
 def test_memory_is_kept_unless_it_is_short(options: Any) -> None:
     kept = {name: options(name).enable_cpu_mem_arena for name in PROFILES}
-    assert kept == {"latency": True, "throughput": True, "low-memory": False}
+    assert kept == {"latency": True, "throughput": True, "low-memory": False, "shared": True}
 
 
 @pytest.mark.parametrize(("quota", "spins"), [(None, "1"), (1.5, "0")])
@@ -64,5 +64,7 @@ def test_every_profile_gives_the_same_answers(bundle: Path, profile: Any) -> Non
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones(bundle: Path) -> None:
-    with pytest.raises(UsageError, match="`profile` must be one of latency, throughput, low-memory, got 'speed'"):
+    with pytest.raises(
+        UsageError, match="`profile` must be one of latency, throughput, low-memory, shared, got 'speed'"
+    ):
         Classifier.open(bundle, profile="speed")  # type: ignore[arg-type]
