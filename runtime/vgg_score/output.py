@@ -128,7 +128,7 @@ def _check_contents(directory: Path, metadata: RunMetadata, *, resume: bool) -> 
     names = [field.name for field in fields(RunMetadata)]
     if different := [name for name in names if getattr(earlier, name) != getattr(metadata, name)]:
         raise UsageError(
-            f"{directory} cannot be resumed, because it was written from other input: "
+            f"{directory} holds predictions of another run: "
             + "; ".join(_difference(name, getattr(earlier, name), getattr(metadata, name)) for name in different)
             + ".",
             hint="Give the arguments of the earlier run, or another path to `output`.",

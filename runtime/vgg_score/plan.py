@@ -17,7 +17,7 @@ from vgg_runtime.errors import RefusedInputError
 from vgg_score.sources.registry import span_from_json, span_to_json
 from vgg_score.sources.span import Span
 
-__all__ = ["Plan", "Shard", "planned"]
+__all__ = ["ScoringPlan", "Shard", "planned"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScoringPlan:
     """All shards of a run.
 
     Attributes:
@@ -58,7 +58,7 @@ class Plan:
 
 
 @contextmanager
-def planned(spans: Iterable[Span]) -> Iterator[Plan]:
+def planned(spans: Iterable[Span]) -> Iterator[ScoringPlan]:
     """Yield the plan that makes a shard of each span.
 
     Raises:
@@ -73,4 +73,4 @@ def planned(spans: Iterable[Span]) -> Iterator[Plan]:
             images, shards = images + span.images, shards + 1
         if not images:
             raise RefusedInputError("the source contains no images.")
-        yield Plan(images, shards, digest.hexdigest(), file)
+        yield ScoringPlan(images, shards, digest.hexdigest(), file)

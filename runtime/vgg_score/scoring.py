@@ -20,7 +20,7 @@ from vgg_runtime.imaging.decode import MAX_PIXELS
 from vgg_runtime.loading import choose_variant
 from vgg_score._pyarrow import import_pyarrow
 from vgg_score.output import RunMetadata, ShardDirectory, opened_directory
-from vgg_score.plan import Plan, planned
+from vgg_score.plan import ScoringPlan, planned
 from vgg_score.shard_scoring import Counts, ScoringJob
 from vgg_score.sources.registry import spans_of
 from vgg_score.sources.span import SourceOptions
@@ -216,7 +216,7 @@ def _divide(threads: int | None, workers: int) -> list[int]:
     return [each + (number < more) for number in range(workers)]
 
 
-def _counts_of(plan: Plan, present: Container[int], directory: ShardDirectory) -> Counts:
+def _counts_of(plan: ScoringPlan, present: Container[int], directory: ShardDirectory) -> Counts:
     """What is in the shards that are ``present``."""
     shards = (shard for shard in plan if shard.index in present)
     return sum((Counts(shard.span.images, directory.count_errors(shard.index), 1) for shard in shards), Counts())

@@ -27,6 +27,8 @@ ON_THE_COMMAND_LINE = {
     "vgg_bench/analysis/selection.py",
     "vgg_bench/measurement/worker.py",
     "vgg_run/cli.py",
+    "vgg_run/options.py",
+    "vgg_run/score.py",
     "vgg_cli/completion.py",
 }
 FOLDERS = ("runtime", "models", "calibration", "export")

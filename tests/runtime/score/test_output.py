@@ -120,7 +120,7 @@ def test_resume_of_another_run_says_what_differs(tmp_path: Path, change: dict[st
         pass
     with pytest.raises(UsageError) as refused, opened_directory(tmp_path, replace(RUN, **change), resume=True):
         pass
-    assert refused.value.message.endswith(f"because it was written from other input: {message}")
+    assert refused.value.message.endswith(f"holds predictions of another run: {message}")
 
 
 def test_unreadable_metadata_is_refused(tmp_path: Path) -> None:
