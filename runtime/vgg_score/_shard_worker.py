@@ -34,8 +34,11 @@ def main() -> None:
     os.dup2(2, 1)
 
     def answer(value: Any) -> None:
-        answers.write(json.dumps(value) + "\n")
-        answers.flush()
+        try:
+            answers.write(json.dumps(value) + "\n")
+            answers.flush()
+        except BrokenPipeError:  # the driver has ended, and stdin is about to say so
+            os._exit(0)
 
     requests: SimpleQueue[str] = SimpleQueue()
     Thread(target=_receive, args=(requests,), daemon=True).start()
