@@ -13,7 +13,10 @@ import pytest
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.imaging.folders import find_images
 
-HEAVY = {"numpy", "PIL", "onnxruntime", "torch", "torchvision", "onnx", "onnxscript", "safetensors"}
+HEAVY = {
+    *("numpy", "PIL", "onnxruntime", "torch", "torchvision", "onnx", "onnxscript", "safetensors"),
+    *("pyarrow", "fsspec"),
+}
 BUILD_MACHINE = HEAVY - {"numpy", "PIL", "onnxruntime"}
 
 # The runtime's own dependencies, and what onnxruntime brings along.
@@ -45,6 +48,7 @@ def imports_of(code: str, *arguments: str | Path) -> tuple[set[str], set[str]]:
     [
         "import vgg_runtime",
         "import vgg_run.cli",
+        "import vgg_score",
         "import vgg_runtime.errors, vgg_cli.running, vgg_runtime.backends.base",
         "from vgg_runtime import VggDeployError",
         "from vgg_runtime import Classifier",  # it starts to hash before anything of this is imported
@@ -84,3 +88,15 @@ def test_prediction_imports_the_runtimes_dependencies_alone(example: Any, exampl
     assert {"numpy", "PIL", "onnxruntime"} <= everything
     assert not everything & BUILD_MACHINE
     assert installed <= ALLOWED
+
+
+SCORE = """
+from vgg_score import score
+score(sys.argv[1], sys.argv[2], sys.argv[3], format="csv")
+"""
+
+
+def test_scoring_to_csv_needs_no_extra(example: Any, example_bundle: Bundle, tmp_path: Path) -> None:
+    _, installed = imports_of(SCORE, example_bundle.directory, example.images, tmp_path / "out")
+    assert installed <= ALLOWED
+    assert len(list((tmp_path / "out").glob("part-*.csv"))) == 1
