@@ -9,7 +9,15 @@ import click
 
 from vgg_cli import completion
 from vgg_cli.output import echo, echo_json
-from vgg_run.options import PATH, REFUSED, bundle_argument, device_option, json_option
+from vgg_run.options import (
+    PATH,
+    REFUSED,
+    any_operator_option,
+    bundle_argument,
+    device_option,
+    json_option,
+    key_option,
+)
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.backends.registry import BACKENDS
 
@@ -45,7 +53,9 @@ _INTERRUPTED = 130
 )
 @device_option
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Engine to run it on.")
+@key_option
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images; by default 100 million.")
+@any_operator_option
 @click.option("--column", help="Column of Parquet files with the images; by default the only one of bytes or paths.")
 @click.option("--id-column", help="Column of Parquet files with the ids; by default file and row are.")
 @click.option("--shard-size", type=click.IntRange(min=1), default=500, show_default=True, help="Images of a shard.")

@@ -108,7 +108,9 @@ def score(
     variant: str | None = None,
     device: Device = "auto",
     backend: str | None = None,
+    key: str | os.PathLike[str] | None = None,
     max_pixels: int = MAX_PIXELS,
+    allow_any_operator: bool = False,
     column: str | None = None,
     id_column: str | None = None,
     shard_size: int = DEFAULT_SHARD_SIZE,
@@ -132,7 +134,8 @@ def score(
         workers: processes, which share the memory of float weights.
         threads: CPU threads that the workers divide among them; by default as many as this process may use.
         resume: go on with the run that wrote to ``output``; if none did, begin.
-        variant, device, backend, max_pixels: as :class:`~vgg_runtime.Classifier` takes them; ``backend`` is not "auto".
+        variant, device, backend, key, max_pixels, allow_any_operator: as :class:`~vgg_runtime.Classifier` takes them;
+            ``backend`` is not "auto".
         column: column of Parquet files that holds the images; by default the only one of bytes, else of text.
         id_column: column of Parquet files that holds the ids; by default an id is made of file and row.
         shard_size: images of a shard, at most.
@@ -141,7 +144,8 @@ def score(
     Raises:
         UsageError: an argument is out of range, or ``output`` has other files, or those of a run that differs in
             bundle, variant, source, ``top_k``, ``format`` or ``shard_size``.
-        RefusedInputError: the bundle or a source is missing, damaged or empty.
+        RefusedInputError: the bundle, the key or a source is missing, damaged or empty.
+        SignatureError: the bundle is not signed, or not by the key, or its manifest has changed since.
         MissingCapabilityError: pyarrow, fsspec, the engine or the device is missing; the disk is full; or workers were
             killed again and again.
 
@@ -163,7 +167,7 @@ def score(
         raise UsageError("`backend='auto'` is not available here: workers would disturb each other's trials.")
     if format == "parquet":
         import_pyarrow()  # now rather than after the source was listed
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, key=key)
     entry, reason = choose_variant(opened, variant)
     sources = [source] if isinstance(source, str | os.PathLike) else source
     with planned(spans_of((os.fspath(each) for each in sources), options)) as plan:
@@ -178,7 +182,18 @@ def score(
             source_sha256=plan.sha256,
         )
         jobs = [
-            ScoringJob(os.fspath(bundle), os.fspath(output), metadata, device, backend, share, batch_size, max_pixels)
+            ScoringJob(
+                os.fspath(bundle),
+                os.fspath(output),
+                metadata,
+                device,
+                backend,
+                share,
+                batch_size,
+                max_pixels,
+                key=None if key is None else os.fspath(key),
+                allow_any_operator=allow_any_operator,
+            )
             for share in shares
         ]
         with opened_directory(Path(output), metadata, resume=resume) as directory:

@@ -56,13 +56,16 @@ class ScoringJob:
     threads: int
     batch_size: int
     max_pixels: int
+    key: str | None
+    allow_any_operator: bool
 
 
 class ShardScorer:
     """A classifier that scores shard after shard.
 
     Raises:
-        BundleError, MissingCapabilityError, UsageError: as :class:`~vgg_runtime.Classifier`.
+        BundleError, KeyFileError, MissingCapabilityError, SignatureError, UsageError: as
+            :class:`~vgg_runtime.Classifier`.
     """
 
     def __init__(self, job: ScoringJob) -> None:
@@ -75,7 +78,9 @@ class ShardScorer:
             threads=job.threads,
             backend=job.backend,
             profile="shared",
+            key=job.key,
             max_pixels=job.max_pixels,
+            allow_any_operator=job.allow_any_operator,
         )
         manifest = self._classifier.manifest
         self._batch_size = manifest.input.batch_size or job.batch_size

@@ -17,7 +17,7 @@ import pytest
 
 from vgg_runtime import Bundle, Classifier
 from vgg_runtime._internal.cpu import available_threads
-from vgg_runtime.errors import BundleError, MissingCapabilityError, UsageError
+from vgg_runtime.errors import BundleError, MissingCapabilityError, SignatureError, UsageError
 from vgg_runtime.imaging.folders import find_images
 from vgg_score import ScoringProgress, score
 
@@ -224,6 +224,20 @@ def test_error_of_a_worker_is_that_of_the_run(
     weights.write_bytes(bytes(weights.stat().st_size))
     with pytest.raises(BundleError, match="SHA-256 differs"):
         score(bundle, many_photos, tmp_path / "out", format="csv", device="cpu")
+
+
+def test_unsigned_bundle_is_not_scored_with_a_key(bundle: Path, many_photos: Path, tmp_path: Path, signer: Any) -> None:
+    with pytest.raises(SignatureError, match="is not signed"):
+        score(bundle, many_photos, tmp_path / "out", format="csv", key=signer.public)
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_hold_a_signed_bundle_to_the_key(
+    signed_bundle: Path, decayed_bundle: Path, many_photos: Path, tmp_path: Path, signer: Any
+) -> None:
+    assert decayed_bundle == signed_bundle
+    with pytest.raises(BundleError, match="SHA-256 differs"):
+        score(signed_bundle, many_photos, tmp_path / "out", format="csv", device="cpu", key=signer.public)
 
 
 def test_full_disk_ends_the_run(bundle: Path, many_photos: Path, tmp_path: Path) -> None:
