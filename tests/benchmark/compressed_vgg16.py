@@ -28,6 +28,9 @@ from vgg_models import load_model
 from vgg_models.architectures.vgg import build_vgg
 from vgg_runtime import open_bundle
 
+# The exit code of vgg-export when the gate left out a quantized variant; the others are measured.
+VARIANT_LEFT_OUT = 4
+
 SMALLEST, INT8, BASELINE = "onnx-lowrank-int4-weights", "onnx-lowrank-int8-static", "onnx-int8-static"
 
 
@@ -77,7 +80,8 @@ def export_figures(checkpoint: Path, bundle: Path, folder: Path, compress: str, 
     command += ["--quantize", "static", "--quantize", "int4-weights", "--calibration", folder / "train"]
     command += ["--preprocess", folder / "preprocess.json", *options]
     started = time.perf_counter()
-    subprocess.run(command, check=True)
+    if subprocess.run(command, check=False).returncode not in (0, VARIANT_LEFT_OUT):
+        raise SystemExit("the export failed")
     minutes = (time.perf_counter() - started) / 60
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     return [once("the whole export: minutes", minutes), once("the whole export: peak memory in GiB", memory)]
@@ -103,7 +107,7 @@ def latency_figures(bundle: Path) -> list[Figure]:
         (row["subject"]["variant"], row["subject"]["backend"]): row["latency"]["p50"] for row in rows if row["latency"]
     }
     figures = [once(f"{' on '.join(case)}: ms", each["value"]) for case, each in milliseconds.items()]
-    for variant in (INT8, SMALLEST):
+    for variant in low_rank_variants(bundle):
         own = milliseconds[variant, "onnxruntime"]["value"]
         for backend, bound in (("onnxruntime", "at most 0.45"), ("openvino", "at most 0.47")):
             ratio = own / milliseconds[BASELINE, backend]["value"]
@@ -117,13 +121,19 @@ def first_prediction_figures(bundle: Path, image: Path) -> list[Figure]:
     start = [sys.executable, "-P", str(PROGRAM)]
     plain = "plain session on onnx-fp32"
     commands = {plain: [*start, "plain", str(bundle / "onnx-fp32" / "model.onnx"), str(image)]}
-    for variant in (INT8, SMALLEST):
+    variants = low_rank_variants(bundle)
+    for variant in variants:
         commands[variant] = [*start, "runtime", str(bundle), variant, str(image), "2"]
     seconds = {name: [each.seconds for each in runs] for name, runs in run_in_turns(commands, rounds=7).items()}
     return [
         ratio_figure(f"first prediction, {variant} / {plain}", seconds[variant], seconds[plain], 0.30)
-        for variant in (INT8, SMALLEST)
+        for variant in variants
     ]
+
+
+def low_rank_variants(bundle: Path) -> list[str]:
+    names = {variant.name for variant in open_bundle(bundle).manifest.variants}
+    return [name for name in (INT8, SMALLEST) if name in names]
 
 
 def tool(name: str) -> Path:

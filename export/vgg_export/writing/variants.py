@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["write_variants"]
 
 # Share of what a low-rank variant may lose that is kept for quantization, where there is one.
-QUANTIZATION_ROOM = 0.5
+QUANTIZATION_ROOM = 0.25
 
 
 def write_variants(
