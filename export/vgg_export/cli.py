@@ -20,6 +20,7 @@ from vgg_cli.running import run_command
 from vgg_export.planning.choices import CALIBRATION_METHODS, MODELS, QUANTIZATIONS
 from vgg_runtime.errors import MissingCapabilityError, ParityError
 from vgg_runtime.imaging.presets import PRESETS
+from vgg_web.engine import INSTALLED_HERE
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -186,7 +187,21 @@ class Speedup(click.ParamType["float | str"]):
     metavar="KEY",
     help="Sign the bundle with this private Ed25519 key (PEM).",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@click.option(
+    "--web",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write a page too that runs the bundle in the browser.",
+)
+@click.option(
+    "--onnxruntime-web",
+    type=click.Path(path_type=Path),
+    default=INSTALLED_HERE,
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the npm package, for --web.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle, and an existing page.")
 @click.option(
     "--dry-run", is_flag=True, help="Print what the checkpoint holds and what would be written; write nothing."
 )
@@ -197,6 +212,8 @@ class Speedup(click.ParamType["float | str"]):
 def command(
     output: Path | None,
     sign: Path | None,
+    web: Path | None,
+    onnxruntime_web: Path,
     overwrite: bool,
     dry_run: bool,
     as_json: bool,
@@ -217,9 +234,12 @@ def command(
         from vgg_export.planning.plan import make_plan
         from vgg_export.writing.atomic_directory import check_destination
         from vgg_runtime.bundle.signature import read_private_key
+        from vgg_web.writing import check_page
 
         if output is not None and not dry_run:
             check_destination(output, overwrite=overwrite)
+            if web is not None:
+                check_page(web, onnxruntime_web=onnxruntime_web, overwrite=overwrite)
         private_key = None if sign is None else read_private_key(sign)
         on_step("reading the checkpoint")
         plan = make_plan(checkpoint, export_options(parameters), on_step=on_step, on_note=on_note)
@@ -232,6 +252,11 @@ def command(
         _print_plan(plan, as_json)
         return 0
     _print_bundle(bundle, as_json)
+    if web is not None:
+        from vgg_web.writing import write_page
+
+        page = write_page(bundle.directory, web, onnxruntime_web=onnxruntime_web, overwrite=overwrite)
+        echo(*page.summary(), err=as_json)
     return _print_left_out(bundle.manifest.left_out)
 
 

@@ -1,4 +1,4 @@
-"""``vgg-run``: predict, score, info and verify."""
+"""``vgg-run``: predict, score, info, verify and web."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from vgg_run.score import score
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.backends.base import PROFILES
 from vgg_runtime.backends.registry import BACKENDS
+from vgg_web.engine import INSTALLED_HERE
 
 if TYPE_CHECKING:
     from vgg_runtime.bundle.directory import Bundle
@@ -196,6 +197,31 @@ def _self_test(figures: ParityFigures | None, *, has_golden: bool) -> str:
         return f"not run, because {reason}"
     agreement = "equal to the bit" if figures.snr_db is None else f"{figures.snr_db:.1f} dB signal-to-noise"
     return f"{agreement}, top-1 agreement {figures.top1_agreement:.1%} on {figures.samples} golden samples"
+
+
+@group.command()
+@bundle_argument
+@click.option("-o", "--output", type=PATH, required=True, metavar="DIR", help="Directory of the page to write.")
+@click.option(
+    "--variant",
+    shell_complete=completion.variants_and(),
+    help="ONNX variant to run; by default onnx-int8-static, or the smallest one.",
+)
+@click.option(
+    "--onnxruntime-web",
+    type=PATH,
+    default=INSTALLED_HERE,
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the npm package.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
+def web(bundle: Path, output: Path, variant: str | None, onnxruntime_web: Path, overwrite: bool) -> None:
+    """Write a static page that runs the bundle in the browser."""
+    from vgg_web.writing import write_page
+
+    page = write_page(bundle, output, variant=variant, onnxruntime_web=onnxruntime_web, overwrite=overwrite)
+    echo(*page.summary())
 
 
 def _in_one_line(outcome: list[Prediction] | ImageError) -> list[Prediction] | str:

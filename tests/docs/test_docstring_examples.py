@@ -17,6 +17,7 @@ PACKAGES = (
     "vgg_runtime",
     "vgg_cli",
     "vgg_run",
+    "vgg_web",
     "vgg_bench",
     "vgg_score",
     "vgg_models",

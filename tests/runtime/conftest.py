@@ -1,10 +1,18 @@
-"""A tiny real bundle, whose answer can be told by looking: which of red, green and blue an image has most of."""
+"""A tiny real bundle, whose answer can be told by looking: which of red, green and blue an image has most of.
+
+And headless Chromium, for the pages.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +225,98 @@ def photos(tmp_path: Path) -> Path:
     for colour in COLOURS:
         Image.new("RGB", (20, 10), colour).save(folder / f"{colour}.png")
     return folder
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM_OPTIONS = ("--headless", "--no-sandbox", "--disable-dev-shm-usage", "--remote-debugging-pipe")
+
+
+@dataclass
+class Browser:
+    """One tab; commands and events of the DevTools protocol are JSON texts that end with a zero byte."""
+
+    requests: int
+    answers: int
+    session: dict[str, str] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    pending: bytes = b""
+    count: int = 0
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        self.count += 1
+        request = {"id": self.count, "method": method, "params": params, **self.session}
+        os.write(self.requests, json.dumps(request).encode() + b"\0")
+        while (answer := self.read()).get("id") != self.count:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def read(self) -> dict[str, Any]:
+        while b"\0" not in self.pending:
+            data = os.read(self.answers, 1 << 16)
+            assert data, "Chromium has ended"
+            self.pending += data
+        text, _, self.pending = self.pending.partition(b"\0")
+        return json.loads(text)
+
+    def show(self, url: str, *, width: int = 1280, scheme: str = "light", media: str = "screen") -> None:
+        """Load a page into a window of that many CSS pixels and wait for it."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
+        )
+        preference = {"name": "prefers-color-scheme", "value": scheme}
+        self.call("Emulation.setEmulatedMedia", media=media, features=[preference])
+        self.events.clear()
+        self.call("Page.navigate", url=url)
+        while "Page.loadEventFired" not in [event.get("method") for event in self.events]:
+            self.events.append(self.read())
+
+    def evaluate(self, script: str) -> Any:
+        """Return the value of an expression; of a promise, what it resolves to."""
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def seen(self, *methods: str) -> list[dict[str, Any]]:
+        return [event["params"] for event in self.events if event.get("method") in methods]
+
+
+@contextmanager
+def chromium(profile: Path, *options: str) -> Iterator[Browser]:
+    """Chromium with ``options``, driven through the pipe of its DevTools protocol; the test is skipped without one."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: apt-get install chromium puts one there")
+    request, answer = os.pipe(), os.pipe()
+    # Chromium reads its requests from descriptor 3 and answers on 4.
+    wired = f'exec {{i}}<&{request[0]} {{o}}>&{answer[1]} 3<&$i 4>&$o; exec "$@"'
+    arguments = [*CHROMIUM_OPTIONS, *options, f"--user-data-dir={profile}", "about:blank"]
+    command = ["bash", "-c", wired, "chromium", CHROMIUM, *arguments]
+    with subprocess.Popen(
+        command, pass_fds=(request[0], answer[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        os.close(request[0])
+        os.close(answer[1])
+        tab = Browser(request[1], answer[0])
+        try:
+            targets = tab.call("Target.getTargets")["targetInfos"]
+            target = next(each["targetId"] for each in targets if each["type"] == "page")
+            attached = tab.call("Target.attachToTarget", targetId=target, flatten=True)
+            tab.session = {"sessionId": attached["sessionId"]}
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                tab.call(f"{domain}.enable")
+            yield tab
+        finally:
+            process.kill()
+            os.close(request[1])
+            os.close(answer[0])
+
+
+@pytest.fixture(scope="session")
+def launch_chromium(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[Browser]]:
+    return lambda *options: chromium(tmp_path_factory.mktemp("profile"), *options)
+
+
+@pytest.fixture(scope="session")
+def browser(launch_chromium: Callable[..., AbstractContextManager[Browser]]) -> Iterator[Browser]:
+    with launch_chromium("--disable-gpu") as tab:
+        yield tab
