@@ -11,11 +11,11 @@ INPUTS := pyproject.toml constraints.txt
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
-test: .venv/ready .venv-runtime/ready build/flask/ready
+test: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
 
 # The same with the share of lines and branches that run; measuring it takes two minutes more.
-coverage: .venv/ready .venv-runtime/ready build/flask/ready
+coverage: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=html $(PYTEST_ARGS)
 	@echo "coverage: $$(.venv/bin/coverage report --format=total) %, line by line in build/coverage/html/index.html"
 
@@ -86,6 +86,11 @@ docs: .venv-docs/ready
 build/flask/ready: examples/http_endpoint/requirements.txt constraints.txt
 	$(PYTHON) $(PIP) --upgrade --target build/flask --requirement examples/http_endpoint/requirements.txt
 	@touch $@
+
+# The engine of the page that vgg-run web writes. Without npm the page's tests in the browser are skipped, and say so.
+build/web/ready: tests/runtime/web/package.json
+	@mkdir -p build/web && cp $< build/web
+	npm install --prefix build/web --ignore-scripts --no-audit --no-fund --prefer-offline --silent && touch $@ || true
 
 clean:
 	rm -rf .venv .venv-docs .venv-gpu .venv-runtime .venv-runtime-* build dist

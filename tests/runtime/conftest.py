@@ -230,6 +230,30 @@ def photos(tmp_path: Path) -> Path:
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMIUM_OPTIONS = ("--headless", "--no-sandbox", "--disable-dev-shm-usage", "--remote-debugging-pipe")
 
+# Text whose colour stands out from its background by less than WCAG 2.1 asks for (1.4.3: 4.5 to 1).
+FAINT_TEXT = """
+(() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => {
+    const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = channels(colour).map((c) => linear(c / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    const colour = getComputedStyle(element).backgroundColor;
+    return channels(colour)[3] === 0 ? ground(element.parentElement) : colour;
+  };
+  const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const texts = [...document.body.querySelectorAll("*:not(script):not(title)")].filter(own);
+  const contrast = (element) => {
+    const { fill, color } = getComputedStyle(element);
+    const pair = [luminance(element.namespaceURI.endsWith("svg") ? fill : color), luminance(ground(element))];
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  };
+  return [texts.length, texts.filter((element) => contrast(element) < 4.5).map((element) => element.textContent)];
+})()
+"""
+
 
 @dataclass
 class Browser:
@@ -257,7 +281,16 @@ class Browser:
             assert data, "Chromium has ended"
             self.pending += data
         text, _, self.pending = self.pending.partition(b"\0")
-        return json.loads(text)
+        answer = json.loads(text)
+        if answer.get("method") == "Target.attachedToTarget":
+            self.release(answer["params"]["sessionId"])
+        return answer
+
+    def release(self, worker: str) -> None:
+        """Let a worker start that waits for us, and have it tell of its requests."""
+        for method in ("Network.enable", "Runtime.runIfWaitingForDebugger"):
+            request = {"id": 0, "method": method, "sessionId": worker}  # its answer is nobody's
+            os.write(self.requests, json.dumps(request).encode() + b"\0")
 
     def show(self, url: str, *, width: int = 1280, scheme: str = "light", media: str = "screen") -> None:
         """Load a page into a window of that many CSS pixels and wait for it."""
@@ -276,6 +309,15 @@ class Browser:
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def requested(self) -> list[str]:
+        """Return the URLs that the page and its workers have asked for."""
+        return [event["request"]["url"] for event in self.seen("Network.requestWillBeSent")]
+
+    def faint_texts(self) -> tuple[int, list[str]]:
+        """Return how many texts the page has, and those that are hard to read."""
+        count, faint = self.evaluate(FAINT_TEXT)
+        return count, faint
 
     def seen(self, *methods: str) -> list[dict[str, Any]]:
         return [event["params"] for event in self.events if event.get("method") in methods]
@@ -304,6 +346,7 @@ def chromium(profile: Path, *options: str) -> Iterator[Browser]:
             tab.session = {"sessionId": attached["sessionId"]}
             for domain in ("Page", "Runtime", "Log", "Network"):
                 tab.call(f"{domain}.enable")
+            tab.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
             yield tab
         finally:
             process.kill()

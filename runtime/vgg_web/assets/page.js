@@ -104,7 +104,7 @@ function showFacts(classifier, figures) {
   const facts = {
     Network: manifest.architecture.description,
     Variant: `${variant.name}, ${megabytes(variant.bytes)}; its files have the checksums of the export`,
-    Engine: `${describeEngine(backend, threads)}: ${backendReason}`,
+    Engine: `onnxruntime-web on ${describeBackend(backend, threads)} (${backendReason})`,
     "Self-test": describeSelfTest(figures),
     Preprocessing: describePreprocessing(manifest.preprocessing),
     Classes: `${manifest.output.classes}`,
@@ -117,9 +117,10 @@ function showFacts(classifier, figures) {
   byId("facts-section").hidden = false;
 }
 
-function describeEngine(backend, threads) {
-  if (backend === "webgpu") return "onnxruntime-web on WebGPU";
-  return `onnxruntime-web on WASM, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+function describeBackend(backend, threads) {
+  if (backend === "webgpu") return "WebGPU";
+  if (threads > 1) return `WASM, ${threads} threads`;
+  return crossOriginIsolated ? "WASM, 1 thread" : "WASM, 1 thread, because this page is not cross-origin isolated";
 }
 
 function describeSelfTest(figures) {
@@ -142,7 +143,7 @@ function describePreprocessing({
 }) {
   const steps = [
     exif_orientation && "rotate by EXIF",
-    channels,
+    channels === "L" ? "luma" : channels,
     resize && `resize ${[].concat(resize).join(" x ")} (${interpolation}, Pillow's pixels)`,
     crop && `centre crop ${crop.join(" x ")}`,
     permutation && `permute ${permutation.length} pixels`,
@@ -155,7 +156,7 @@ function describePreprocessing({
 
 function showProgress(loaded, total) {
   byId("progress").value = loaded / total;
-  showStatus(`Loading the model, ${megabytes(total)}.`);
+  showStatus(loaded < total ? `Loading the model, ${megabytes(total)}.` : "Starting the engine.");
 }
 
 function megabytes(bytes) {

@@ -13,30 +13,6 @@ from vgg_bench.report.page import page
 
 COMPLAINTS = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
 
-# Text whose colour stands out from its background by less than WCAG 2.1 asks for (1.4.3: 4.5 to 1).
-FAINT_TEXT = """
-(() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const luminance = (colour) => {
-    const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    const [r, g, b] = channels(colour).map((c) => linear(c / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (element) => {
-    const colour = getComputedStyle(element).backgroundColor;
-    return channels(colour)[3] === 0 ? ground(element.parentElement) : colour;
-  };
-  const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-  const texts = [...document.body.querySelectorAll("*:not(script):not(title)")].filter(own);
-  const contrast = (element) => {
-    const { fill, color } = getComputedStyle(element);
-    const pair = [luminance(element.namespaceURI.endsWith("svg") ? fill : color), luminance(ground(element))];
-    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-  };
-  return [texts.length, texts.filter((element) => contrast(element) < 4.5).map((element) => element.textContent)];
-})()
-"""
-
 
 @pytest.fixture
 def file(make_results, tmp_path: Path) -> Path:
@@ -59,15 +35,14 @@ def test_it_loads_itself_alone_complains_of_nothing_and_fits(browser: Any, file:
     browser.show(file.as_uri(), width=width, scheme=scheme)
     assert browser.evaluate("document.title").endswith("size, latency and agreement")
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
-    requested = [each["request"]["url"] for each in browser.seen("Network.requestWillBeSent")]
-    assert [url for url in requested if not url.startswith("data:")] == [file.as_uri()]
+    assert [url for url in browser.requested() if not url.startswith("data:")] == [file.as_uri()]
     assert browser.seen(*COMPLAINTS) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_its_text_stands_out(browser: Any, file: Path, scheme: str) -> None:
     browser.show(file.as_uri(), scheme=scheme)
-    texts, faint = browser.evaluate(FAINT_TEXT)
+    texts, faint = browser.faint_texts()
     assert texts > 300
     assert faint == []
 
