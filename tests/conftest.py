@@ -21,6 +21,7 @@ from vgg_bench.results import Machine, Method, Results
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest
+from vgg_web.engine import ENGINE_FILES, INSTALLED_HERE
 
 DATA = Path(__file__).parent / "data"
 
@@ -88,6 +89,21 @@ def make_keys() -> Callable[[Path, str], KeyPair]:
         return keys
 
     return make
+
+
+@pytest.fixture(scope="session")
+def install_engine() -> Callable[[Path], Path]:
+    """Write what npm installs of onnxruntime-web below a folder, with empty files: for pages that are not run."""
+
+    def install(folder: Path) -> Path:
+        package = folder / INSTALLED_HERE
+        (package / "dist").mkdir(parents=True)
+        (package / "package.json").write_text('{"name": "onnxruntime-web", "version": "1.30.0"}')
+        for file in ENGINE_FILES:
+            (package / "dist" / file).touch()
+        return package
+
+    return install
 
 
 @pytest.fixture

@@ -215,12 +215,15 @@ def _self_test(figures: ParityFigures | None, *, has_golden: bool) -> str:
     metavar="DIR",
     help="Folder of the npm package.",
 )
+@_key
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")
-def web(bundle: Path, output: Path, variant: str | None, onnxruntime_web: Path, overwrite: bool) -> None:
+def web(
+    bundle: Path, output: Path, variant: str | None, onnxruntime_web: Path, key: Path | None, overwrite: bool
+) -> None:
     """Write a static page that runs the bundle in the browser."""
     from vgg_web.writing import write_page
 
-    page = write_page(bundle, output, variant=variant, onnxruntime_web=onnxruntime_web, overwrite=overwrite)
+    page = write_page(bundle, output, variant=variant, onnxruntime_web=onnxruntime_web, key=key, overwrite=overwrite)
     echo(*page.summary())
 
 

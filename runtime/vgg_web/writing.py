@@ -63,6 +63,7 @@ def write_page(
     *,
     variant: str | None = None,
     onnxruntime_web: str | os.PathLike[str] = INSTALLED_HERE,
+    key: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> WebPage:
     """Write a static page that classifies images and the camera's pictures in the browser.
@@ -75,12 +76,14 @@ def write_page(
         output: directory of the page.
         variant: name of an ONNX variant; by default onnx-int8-static, or the smallest one.
         onnxruntime_web: folder of the npm package onnxruntime-web, whose files are copied.
+        key: PEM file of the public key that must have signed the bundle; None accepts any. The page is not signed.
         overwrite: replace a page that was written before.
 
     Raises:
         BundleError: the bundle is damaged, lacks the variant, or the variant is not ONNX.
         ChecksumError: a file of the bundle has changed.
         MissingCapabilityError: onnxruntime-web is missing, or the page cannot be written.
+        SignatureError: the bundle is not signed by ``key``.
         UsageError: ``output`` exists and is not to be overwritten, or is not a page.
 
     Examples:
@@ -91,7 +94,7 @@ def write_page(
         >>> (page.directory / "index.html").is_file()
         True
     """
-    source, destination = open_bundle(bundle), Path(output)
+    source, destination = open_bundle(bundle, key=key), Path(output)
     entry = _choose_variant(source.manifest, variant)
     engine = check_page(destination, onnxruntime_web=onnxruntime_web, overwrite=overwrite)
     with _staged(destination) as staging:

@@ -456,3 +456,20 @@ def test_interrupted_export_leaves_nothing(folder: Path) -> None:
     assert last == "interrupted; nothing was written."
     assert all(note.startswith("assumed: ") for note in notes)
     assert everything_in(folder) == before
+
+
+def test_web_writes_a_page_beside_the_bundle(
+    vgg_export: Command, folder: Path, install_engine: Callable[[Path], Path]
+) -> None:
+    install_engine(folder)
+    options = ("slim_vgg.pth", "-o", "net.bundle", "--format", "onnx", "--preprocess", "preprocess.json")
+    lines = vgg_export(*options, "--web", "page").stdout.splitlines()
+    assert lines[-3] == "page: onnx-fp32 (1.7 MB) on onnxruntime-web 1.30.0"
+    assert [path.name for path in (folder / "page" / "bundle").iterdir() if path.is_dir()] == ["onnx-fp32"]
+
+
+def test_web_that_cannot_be_written_is_refused_before_export(vgg_export: Command, folder: Path) -> None:
+    outcome = vgg_export("slim_vgg.pth", "-o", "net.bundle", "--web", "page")
+    assert outcome.code == 5
+    assert "npm install onnxruntime-web@1.30" in outcome.stderr
+    assert not (folder / "net.bundle").exists()

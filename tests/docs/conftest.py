@@ -11,7 +11,6 @@ import pytest
 
 from vgg_runtime.bundle.directory import MANIFEST, SIGNATURE, Bundle
 from vgg_runtime.bundle.signature import read_private_key, signature_of
-from vgg_web.engine import ENGINE_FILES, INSTALLED_HERE
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +19,10 @@ def reader_folder(
     whole_bundle: Bundle,
     calibration_photos: Path,
     make_keys: Callable[..., Any],
+    install_engine: Callable[[Path], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The files that pages and docstrings name: the example's, its images, its signed bundle, keys, an ONNX file."""
+    """The files that pages and docstrings name: the example's, its images and signed bundle, keys, an ONNX file, the engine."""
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(example.folder, folder / "examples" / "fashion_mnist")
     for file in ("slim_vgg.pth", "preprocess.json", "class_indices.json"):
@@ -35,13 +35,5 @@ def reader_folder(
         shutil.copy(whole_bundle.directory / "onnx-fp32" / file, folder)
     manifest, private_key = folder / "slim_vgg.bundle" / MANIFEST, read_private_key(make_keys(folder, "signer").private)
     manifest.with_name(SIGNATURE).write_bytes(signature_of(manifest.read_bytes(), private_key))
-    write_engine_stand_in(folder / INSTALLED_HERE)
+    install_engine(folder)
     return folder
-
-
-def write_engine_stand_in(package: Path) -> None:
-    """A folder like that of the npm package, for a page that is written and not run."""
-    (package / "dist").mkdir(parents=True)
-    (package / "package.json").write_text('{"name": "onnxruntime-web", "version": "1.30.0"}')
-    for file in ENGINE_FILES:
-        (package / "dist" / file).write_text("")

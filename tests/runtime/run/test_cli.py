@@ -419,3 +419,32 @@ def test_verify_refuses_operators_unless_allowed(looping_bundle: Path) -> None:
 
 def test_info_of_a_lone_file_runs_no_engine(looping_model: Path) -> None:
     assert "labels         red, lime, blue" in vgg_run("info", looping_model).stdout
+
+
+def test_web_writes_a_page_with_what_npm_has_installed(
+    bundle: Path, install_engine: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    install_engine(tmp_path)
+    lines = vgg_run("web", bundle.name, "-o", "page", cwd=tmp_path).stdout.splitlines()
+    assert lines[0] == "page: onnx-fp32 (0.0 MB) on onnxruntime-web 1.30.0"
+    assert lines[-1] == "python3 -m http.server -d page"
+    assert (tmp_path / "page" / "index.html").is_file()
+    refused = vgg_run("web", bundle.name, "-o", "page", cwd=tmp_path, code=2).stderr
+    assert "Give --overwrite to replace it" in refused
+    vgg_run("web", bundle.name, "-o", "page", "--overwrite", cwd=tmp_path)
+
+
+def test_web_without_the_engine_names_the_command(bundle: Path, tmp_path: Path) -> None:
+    refused = vgg_run("web", bundle, "-o", tmp_path / "page", cwd=tmp_path, code=5).stderr
+    assert "there is no onnxruntime-web at node_modules/onnxruntime-web" in refused
+    assert "npm install onnxruntime-web@1.30" in refused
+    assert "--onnxruntime-web" in refused
+
+
+def test_web_of_a_bundle_by_another_key_is_refused(
+    signed_bundle: Path, make_keys: Any, install_engine: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    install_engine(tmp_path)
+    other = make_keys(tmp_path, "other").public
+    vgg_run("web", signed_bundle, "-o", tmp_path / "page", "--key", other, cwd=tmp_path, code=4)
+    assert not (tmp_path / "page").exists()

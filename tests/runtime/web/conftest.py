@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import vgg_web
-from vgg_web.engine import ENGINE_FILES
 
 ASSETS = Path(vgg_web.__file__).with_name("assets")
 
@@ -68,11 +67,5 @@ def run_node(tmp_path_factory: pytest.TempPathFactory) -> RunNode:
 
 
 @pytest.fixture
-def engine_stand_in(tmp_path: Path) -> Path:
-    """A folder like the npm package's, for what copies its files and does not run them."""
-    package = tmp_path / "node_modules" / "onnxruntime-web"
-    (package / "dist").mkdir(parents=True)
-    (package / "package.json").write_text('{"name": "onnxruntime-web", "version": "1.30.0"}')
-    for file in ENGINE_FILES:
-        (package / "dist" / file).write_text(file)
-    return package
+def engine_stand_in(install_engine: Callable[[Path], Path], tmp_path: Path) -> Path:
+    return install_engine(tmp_path)

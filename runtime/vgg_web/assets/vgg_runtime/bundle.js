@@ -105,12 +105,23 @@ async function fetchBytes(url, onProgress = () => {}) {
   if (!response.ok)
     throw new BundleError(`${url.pathname} cannot be loaded: ${response.status} ${response.statusText}.`);
   const chunks = [];
-  for (const reader = response.body.getReader(); ;) {
+  for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
-    if (done) return new Uint8Array(await new Blob(chunks).arrayBuffer());
+    if (done) return concatenate(chunks);
     chunks.push(value);
     onProgress(value.length);
   }
+}
+
+/** A Blob would do it too, but browsers may put large ones on the disk, and fail where that is full. */
+function concatenate(chunks) {
+  const bytes = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
 }
 
 async function digest(bytes) {
