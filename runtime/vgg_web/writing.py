@@ -38,7 +38,7 @@ class WebPage:
 
     Examples:
         >>> from vgg_web import write_page
-        >>> page = write_page("slim_vgg.bundle", "page")
+        >>> page = write_page("slim_vgg.bundle", "small_page")
         >>> page.variant.name, page.publishes_samples
         ('onnx-int8-static', True)
     """

@@ -22,7 +22,7 @@ def reader_folder(
     install_engine: Callable[[Path], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """What pages and docstrings name: the example's files, its images, its signed bundle, keys, an ONNX file, the engine."""
+    """What pages and docstrings name: the example's files, images and signed bundle, keys, an ONNX file, the engine."""
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(example.folder, folder / "examples" / "fashion_mnist")
     for file in ("slim_vgg.pth", "preprocess.json", "class_indices.json"):
