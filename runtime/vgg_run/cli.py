@@ -215,7 +215,7 @@ def _self_test(figures: ParityFigures | None, *, has_golden: bool) -> str:
     metavar="DIR",
     help="Folder of the npm package.",
 )
-@_key
+@key_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 def web(
     bundle: Path, output: Path, variant: str | None, onnxruntime_web: Path, key: Path | None, overwrite: bool

@@ -15,7 +15,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
 DESCRIBED_WITH_THEIR_MODULE = {*errors.__all__, "METHODS", "PRECISIONS", "TARGETS"}
 
 
-@pytest.mark.parametrize("package", ["vgg_runtime", "vgg_score", "vgg_export", "vgg_models", "vgg_calibration", "vgg_web"])
+@pytest.mark.parametrize(
+    "package", ["vgg_runtime", "vgg_score", "vgg_export", "vgg_models", "vgg_calibration", "vgg_web"]
+)
 def test_every_public_name_is_on_the_api_page(package: str) -> None:
     names = set(import_module(package).__all__) - DESCRIBED_WITH_THEIR_MODULE - {"__version__"}
     assert {name for name in names if f"{package}.{name}" not in PAGE} == set()
