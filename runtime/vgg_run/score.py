@@ -47,6 +47,9 @@ _INTERRUPTED = 130
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of all workers; by default all available.")
 @click.option("--resume", is_flag=True, help="Go on with the run that wrote to the directory, if one did.")
 @click.option(
+    "--ray", metavar="ADDRESS", help="Run the workers on a Ray cluster; 'local' is one of this machine alone."
+)
+@click.option(
     "--variant",
     shell_complete=completion.variants_and("recommended"),
     help="Variant to run, or 'recommended'; by default onnx-fp32.",

@@ -21,7 +21,7 @@ from typing import Any
 from vgg_runtime._internal.json_codec import from_json, to_json
 from vgg_runtime.errors import VggDeployError
 from vgg_score.plan import Shard
-from vgg_score.shard_scoring import Counts, ScoringJob, ShardScorer
+from vgg_score.shard_scoring import ScoringJob, ShardScorer, error_to_json
 
 __all__: list[str] = []
 
@@ -45,18 +45,18 @@ def main() -> None:
     try:
         _serve(requests, answer)
     except VggDeployError as error:
-        answer({"error": [type(error).__name__, error.message, error.hint]})
+        answer({"error": error_to_json(error)})
     except Exception as error:
         traceback.print_exc()
-        answer({"error": [VggDeployError.__name__, f"a worker failed: {type(error).__name__}: {error}", ""]})
+        answer({"error": error_to_json(VggDeployError(f"a worker failed: {type(error).__name__}: {error}"))})
     os._exit(1)  # a thread is waiting for stdin, which Python's orderly end does not expect
 
 
 def _serve(requests: SimpleQueue[str], answer: Callable[[Any], None]) -> None:
     with ShardScorer(from_json(ScoringJob, json.loads(requests.get()))) as scorer:
         while True:
-            scorer.score(Shard.parse(requests.get()), lambda counts: answer(to_json(counts)))
-            answer(to_json(Counts(shards=1)))
+            for counts in scorer.score(Shard.parse(requests.get())):
+                answer(to_json(counts))
 
 
 def _receive(requests: SimpleQueue[str]) -> None:

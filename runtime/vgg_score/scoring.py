@@ -19,6 +19,7 @@ from vgg_runtime.errors import UsageError
 from vgg_runtime.imaging.decode import MAX_PIXELS
 from vgg_runtime.loading import choose_variant
 from vgg_score._pyarrow import import_pyarrow
+from vgg_score.on_ray import score_on_ray
 from vgg_score.output import RunMetadata, ShardDirectory, opened_directory
 from vgg_score.plan import ScoringPlan, planned
 from vgg_score.shard_scoring import Counts, ScoringJob
@@ -105,6 +106,7 @@ def score(
     workers: int = 1,
     threads: int | None = None,
     resume: bool = False,
+    ray: str | None = None,
     variant: str | None = None,
     device: Device = "auto",
     backend: str | None = None,
@@ -132,8 +134,11 @@ def score(
         top_k: classes of each image; all of them if there are fewer.
         batch_size: images that run at once in a worker, at most.
         workers: processes, which share the memory of float weights.
-        threads: CPU threads that the workers divide among them; by default as many as this process may use.
+        threads: CPU threads that the workers divide among them; by default as many as this process may use, and on Ray
+            one for each worker.
         resume: go on with the run that wrote to ``output``; if none did, begin.
+        ray: address of a Ray cluster whose nodes share a file system with this one: "auto", "ray://HOST:PORT", or
+            "local" for one of this machine alone. Workers are then actors, and sources are absolute paths or URLs.
         variant, device, backend, key, max_pixels, allow_any_operator: as :class:`~vgg_runtime.Classifier` takes them;
             ``backend`` is not "auto".
         column: column of Parquet files that holds the images; by default the only one of bytes, else of text.
@@ -146,8 +151,8 @@ def score(
             bundle, variant, source, ``top_k``, ``format`` or ``shard_size``.
         RefusedInputError: the bundle, the key or a source is missing, damaged or empty.
         SignatureError: the bundle is not signed, or not by the key, or its manifest has changed since.
-        MissingCapabilityError: pyarrow, fsspec, the engine or the device is missing; the disk is full; or workers were
-            killed again and again.
+        MissingCapabilityError: pyarrow, fsspec, Ray, the engine or the device is missing; the disk is full; or workers
+            were killed again and again.
 
     Examples:
         >>> from vgg_score import score
@@ -160,7 +165,10 @@ def score(
     """
     top_k, batch_size = check_positive_int("top_k", top_k), check_positive_int("batch_size", batch_size)
     options = SourceOptions(check_positive_int("shard_size", shard_size), column, id_column)
-    shares = _divide(threads, workers)
+    shares = _divide(threads if ray is None else threads or workers, workers)
+    if ray is not None:
+        bundle, output = os.path.abspath(bundle), os.path.abspath(output)  # noqa: PTH100 - without following links
+        key = None if key is None else os.path.abspath(key)  # noqa: PTH100
     if format not in get_args(OutputFormat):
         raise UsageError(f"`format` must be one of {', '.join(get_args(OutputFormat))}, got {format!r}.")
     if backend == "auto":
@@ -200,7 +208,12 @@ def score(
             present = directory.present()
             total = earlier = _counts_of(plan, present, directory)
             begun = time.monotonic()
-            for counts in score_in_processes((shard for shard in plan if shard.index not in present), jobs):
+            shards = (shard for shard in plan if shard.index not in present)
+            if ray is None:
+                results = score_in_processes(shards, jobs)
+            else:
+                results = score_on_ray(shards, jobs[-1], address=ray, workers=workers)
+            for counts in results:
                 total += counts
                 if on_progress is not None and counts.images:
                     rate = (total.images - earlier.images) / (time.monotonic() - begun)

@@ -9,10 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
+from vgg_runtime import errors
 from vgg_runtime.backends.base import Device
 from vgg_runtime.bundle.manifest import InputArray
 from vgg_runtime.classifier import Classifier
-from vgg_runtime.errors import ImageError
+from vgg_runtime.errors import ImageError, VggDeployError
 from vgg_runtime.imaging.decode import ImageSource
 from vgg_runtime.imaging.prefetch import prefetch
 from vgg_score.output import RunMetadata, ShardDirectory
@@ -20,7 +21,7 @@ from vgg_score.plan import Shard
 from vgg_score.rows import Row, row
 from vgg_score.sources.span import Item, KeptOpen
 
-__all__ = ["Counts", "ScoringJob", "ShardScorer"]
+__all__ = ["Counts", "ScoringJob", "ShardScorer", "error_from_json", "error_to_json"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,18 @@ class Counts:
 
     def __sub__(self, other: Counts) -> Counts:
         return Counts(self.images - other.images, self.errors - other.errors, self.shards - other.shards)
+
+
+def error_to_json(error: VggDeployError) -> list[str]:
+    """Return ``error`` as it travels from a worker to the process that drives it."""
+    return [type(error).__name__, error.message, error.hint]
+
+
+def error_from_json(data: list[str]) -> VggDeployError:
+    """Return the error that :func:`error_to_json` made ``data`` of."""
+    class_, message, hint = data
+    error: VggDeployError = getattr(errors, class_)(message, hint=hint)
+    return error
 
 
 @dataclass(frozen=True)
@@ -86,13 +99,14 @@ class ShardScorer:
         self._batch_size = manifest.input.batch_size or job.batch_size
         self._ranks = min(job.metadata.top_k, manifest.output.classes)
 
-    def score(self, shard: Shard, on_batch: Callable[[Counts], object]) -> None:
-        """Write the file of ``shard``; ``on_batch`` is called with the counts of each batch that has been run."""
+    def score(self, shard: Shard) -> Iterator[Counts]:
+        """Write the file of ``shard``; yield the counts of each batch that has been run, then that of the shard."""
         rows: list[Row] = []
         for batch in self._batches(shard.span.read(self._kept)):
             rows += batch
-            on_batch(Counts(len(batch), sum(row["error"] is not None for row in batch)))
+            yield Counts(len(batch), sum(row["error"] is not None for row in batch))
         self._shards.write(shard.index, rows, self._ranks)
+        yield Counts(shards=1)
 
     def _batches(self, items: Iterator[Item]) -> Iterator[list[Row]]:
         jobs = (partial(self._prepare, *item) for item in items)

@@ -9,12 +9,11 @@ from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from vgg_runtime import errors
 from vgg_runtime._internal.child_process import module_command
 from vgg_runtime._internal.json_codec import to_json
 from vgg_runtime.errors import MissingCapabilityError, VggDeployError
 from vgg_score.plan import Shard
-from vgg_score.shard_scoring import Counts, ScoringJob
+from vgg_score.shard_scoring import Counts, ScoringJob, error_from_json
 
 __all__ = ["score_in_processes"]
 
@@ -133,8 +132,7 @@ class _Worker:
         for line in process.stdout:
             answer = json.loads(line)
             if "error" in answer:
-                class_, message, hint = answer["error"]
-                raise getattr(errors, class_)(message, hint=hint)
+                raise error_from_json(answer["error"])
             counts = Counts(**answer)
             yield counts
             if counts.shards:
