@@ -115,10 +115,10 @@ def test_spans_read_in_any_order_give_the_same(
     several = spans(source)
     assert [span.images for span in several] == [7, 7, 7, 7, 7, 5]
     expected = [colours([span]) for span in several]
-    for index in (0, 2, 4, 3, 1, 5, 5, 0):
-        copy = span_from_json(span_to_json(several[index]))
-        assert copy == several[index]
-        assert colours([copy]) == expected[index]
+    order = (0, 2, 4, 3, 1, 5, 5, 0)
+    copies = [span_from_json(span_to_json(several[index])) for index in order]
+    assert copies == [several[index] for index in order]
+    assert colours(copies) == [image for index in order for image in expected[index]]
 
 
 def test_every_kind_of_source_joins_one_run(
