@@ -173,10 +173,10 @@ def write_bundle(
         )
         if plan.options.verify:
             manifest = verify_variants(plan, manifest, reference, staging, on_step)
-        (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
+        (staging / MANIFEST).write_text(manifest.dump_with_checksum(), encoding="utf-8")
         if plan.options.verify:
             manifest = verify_end_to_end(plan, manifest, reference, staging, on_step)
-            (staging / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
+            (staging / MANIFEST).write_text(manifest.dump_with_checksum(), encoding="utf-8")
         if private_key is not None:
             (staging / SIGNATURE).write_bytes(signature_of((staging / MANIFEST).read_bytes(), private_key))
         results = None

@@ -32,8 +32,9 @@ def verify_bundle(
 ) -> dict[str, ParityFigures]:
     """Compare every file with its checksum, then the outputs of every ONNX variant with the golden outputs.
 
-    The manifest has no checksum; it is compared with its copy inside each model file, which has everything but what was
-    measured afterwards: the figures and tolerances of the variants. A signature covers all of it.
+    The manifest has its own checksum, and is compared with its copy inside each model file, which has everything but
+    what was measured afterwards: the figures and tolerances of the variants. Both find accidents; the signature that
+    ``key`` asks for finds attacks too.
 
     Args:
         path: directory of the bundle.

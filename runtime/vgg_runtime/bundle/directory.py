@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from vgg_runtime.bundle.checksums import sha256_of
-from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
+from vgg_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest, Variant, matches_checksum
 from vgg_runtime.bundle.signature import SIGNATURE_BYTES, is_signed_by, read_public_key
 from vgg_runtime.errors import BundleError, SignatureError
 
@@ -74,14 +74,25 @@ class Bundle:
     def changed_files(self, variant: Variant | None = None) -> list[str]:
         """Return the names of the files, of ``variant`` or of all, whose SHA-256 differs from the manifest.
 
+        The manifest is one of all, if it states its own.
+
         Raises:
             BundleError: a file is unreadable.
         """
         expected = self.checksums if variant is None else variant.sha256
         try:
-            return [name for name, digest in expected.items() if sha256_of(self.path(name)) != digest]
+            changed = [name for name, digest in expected.items() if sha256_of(self.path(name)) != digest]
+            if variant is None and not self._manifest_is_as_written():
+                changed.insert(0, MANIFEST)
         except OSError as error:
             raise BundleError(f"a file of the bundle cannot be read: {error}.") from error
+        return changed
+
+    def _manifest_is_as_written(self) -> bool:
+        """Whether the manifest has the checksum that it states; True for older ones, which state none."""
+        if self.manifest.checksum is None:
+            return True
+        return matches_checksum(_read(self.path(MANIFEST), max_bytes=MAX_MANIFEST_BYTES), self.manifest.checksum)
 
 
 def open_bundle(path: str | os.PathLike[str], *, key: str | os.PathLike[str] | None = None) -> Bundle:

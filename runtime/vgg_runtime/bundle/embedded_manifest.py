@@ -16,7 +16,7 @@ __all__ = ["METADATA_KEY", "check_manifest_unchanged", "torchscript_metadata"]
 # The metadata key under which an ONNX or TorchScript file carries the manifest, as JSON.
 METADATA_KEY = "vgg_deploy.json"
 
-_KNOWN_LATER = ("variants", "golden", "calibration", "compression", "left_out")
+_KNOWN_LATER = ("variants", "golden", "calibration", "compression", "left_out", "checksum")
 
 
 def check_manifest_unchanged(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ForwardRef, Literal, TypeAlias, get_args
 
 from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
@@ -39,6 +40,7 @@ __all__ = [
     "Source",
     "Tolerance",
     "Variant",
+    "matches_checksum",
 ]
 
 # A thousand labels take 30 kB; parsed JSON takes some fifty times its size in memory.
@@ -46,6 +48,9 @@ MAX_MANIFEST_BYTES = 16 * 2**20
 
 # Of one batch; 512 MiB as float32, some 890 images of 224 x 224. A reader allocates what the manifest says.
 MAX_INPUT_VALUES = 2**27
+
+# Where the checksum of the manifest is to be, while it is computed.
+_BLANK = "0" * 64
 
 Origin = Literal["recognised", "named", "user code", "module"]
 OutputKind = Literal["logits", "log_probabilities", "probabilities"]
@@ -462,6 +467,7 @@ class Manifest:
         tool_versions: version of each package that made the bundle.
         left_out: quantized and compressed variants that missed their requirements.
         compression: how the low-rank variants were made, None if there are none.
+        checksum: sha256 of the text of ``bundle.json`` with 64 zeros in the place of this, None if it has none.
 
     Examples:
         >>> from vgg_runtime import open_bundle
@@ -486,6 +492,7 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
     left_out: tuple[LeftOutVariant, ...] = ()
     compression: Compression | None = None
+    checksum: str | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
@@ -531,6 +538,12 @@ class Manifest:
         """Return the manifest as JSON text."""
         return dump_json(self, indent=2)
 
+    def dump_with_checksum(self) -> str:
+        """Return the manifest as JSON text that has the SHA-256 of itself in it."""
+        text = replace(self, checksum=_BLANK).dump()
+        before, _, after = text.rpartition(_BLANK)
+        return f"{before}{hashlib.sha256(text.encode()).hexdigest()}{after}"
+
     @classmethod
     def parse(cls, text: str | bytes, *, source: str) -> Manifest:
         """Return the manifest in ``text``; ``source`` names it in errors.
@@ -560,3 +573,11 @@ class Manifest:
             f"the bundle has no variant {name!r}.",
             hint=f"It has {', '.join(variant.name for variant in self.variants)}.",
         )
+
+
+def matches_checksum(text: bytes, checksum: str) -> bool:
+    """Whether ``text`` is that of :meth:`Manifest.dump_with_checksum`, with that ``checksum`` in it."""
+    if len(checksum) != len(_BLANK) or not checksum.isascii():
+        return False
+    before, _, after = text.rpartition(checksum.encode())
+    return hashlib.sha256(before + _BLANK.encode() + after).hexdigest() == checksum

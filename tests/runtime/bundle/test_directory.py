@@ -78,6 +78,14 @@ def test_a_changed_file_is_found(bundle: Path, name: str) -> None:
     assert open_bundle(bundle).changed_files() == [name]
 
 
+def test_a_changed_figure_in_the_manifest_is_found(bundle: Path) -> None:
+    text = open_bundle(bundle).manifest.dump_with_checksum()
+    (bundle / "bundle.json").write_text(text)
+    assert open_bundle(bundle).changed_files() == []
+    (bundle / "bundle.json").write_text(text.replace('"min_snr_db": 100.0', '"min_snr_db": 10.0'))
+    assert open_bundle(bundle).changed_files() == ["bundle.json"]
+
+
 def test_changed_files_of_one_variant_are_its_own(bundle: Path) -> None:
     (bundle / "golden.npz").write_bytes(b"changed")
     opened = open_bundle(bundle)

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from vgg_runtime.bundle.manifest import InputSpec, Manifest, OutputSpec, ParityFigures, Tolerance, Variant
+from vgg_runtime.bundle.manifest import (
+    InputSpec,
+    Manifest,
+    OutputSpec,
+    ParityFigures,
+    Tolerance,
+    Variant,
+    matches_checksum,
+)
 from vgg_runtime.errors import BundleError
 from vgg_runtime.imaging.preprocessing import Preprocessing
 
@@ -23,6 +31,19 @@ def test_text_brings_back_the_same_manifest(make_manifest: MakeManifest) -> None
     verified = replace(VARIANT, parity=FIGURES, tolerance=TOLERANCE, opset=18)
     manifest = make_manifest(variants=(verified,), labels=("réd", "绿", "\n"), golden="0" * 64)
     assert Manifest.parse(manifest.dump(), source="test") == manifest
+
+
+def test_text_with_its_checksum_matches_it(make_manifest: MakeManifest) -> None:
+    text = make_manifest(variants=(VARIANT,)).dump_with_checksum()
+    checksum = Manifest.parse(text, source="test").checksum
+    assert checksum is not None
+    assert matches_checksum(text.encode(), checksum)
+    assert not matches_checksum(text.replace("red", "reb").encode(), checksum)
+
+
+@pytest.mark.parametrize("checksum", ["", "0", "0" * 64, "\ud800" * 64])
+def test_text_matches_no_other_checksum(make_manifest: MakeManifest, checksum: str) -> None:
+    assert not matches_checksum(make_manifest(variants=(VARIANT,)).dump_with_checksum().encode(), checksum)
 
 
 @pytest.mark.parametrize(
