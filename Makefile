@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 EXTRAS := cpu,export,report,openvino,sign,score
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test coverage test-runtime test-gpu check bench lessons docs clean
+.PHONY: demo test coverage test-runtime test-gpu check bench lessons torture docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
@@ -45,6 +45,10 @@ bench: .venv/ready
 lessons: .venv/ready
 	.venv/bin/python tests/lessons/table.py
 	.venv/bin/python tests/lessons/quantized.py
+
+# Hostile and damaged files by the thousand: make torture TORTURE_ARGS="mutated-images --scale 0.01 --minutes 5"
+torture: .venv/ready
+	.venv/bin/python -W ignore tests/torture/torture.py $(TORTURE_ARGS)
 
 # The pages of docs/ as a site in build/site; a link that leads nowhere is an error.
 docs: .venv-docs/ready
