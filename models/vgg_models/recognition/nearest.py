@@ -12,6 +12,7 @@ from vgg_models.architectures.torchvision import empty_torchvision
 from vgg_models.architectures.torchvision_families import count_trunk_keys, family_of
 from vgg_models.architectures.vgg import VGG_NAMES, build_vgg
 from vgg_models.recognition.torchvision_networks import Shapes, head_paths, outside
+from vgg_runtime._internal.shortening import shortened
 
 __all__ = ["describe_nearest"]
 
@@ -107,4 +108,4 @@ def _describe_differences(network: _Network, shapes: Shapes) -> str:
 
 def _list(keys: Sequence[str]) -> str:
     rest = len(keys) - _SHOWN
-    return ", ".join(keys[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(shortened, keys[:_SHOWN])) + (f" and {rest} more" if rest > 0 else "")

@@ -12,6 +12,7 @@ from vgg_models.recognition import sequential, timm_vgg, torchvision_networks, v
 from vgg_models.recognition.candidates import ArchitectureCandidate
 from vgg_models.recognition.nearest import describe_nearest
 from vgg_models.recognition.saved_layers import describe_layers, saved_layers
+from vgg_runtime._internal.shortening import listed, shortened
 from vgg_runtime.errors import ArchitectureError
 
 __all__ = ["RECOGNISERS", "only_candidate", "recognise"]
@@ -122,7 +123,7 @@ def _nearest(state: Mapping[str, Tensor]) -> str:
 
 def _summary(state: Mapping[str, Tensor]) -> str:
     layers, keys = saved_layers(state), list(state)
-    names = ", ".join(keys if len(keys) <= _FEW_KEYS else (*keys[:3], "...", *keys[-3:]))
+    names = ", ".join(map(shortened, keys if len(keys) <= _FEW_KEYS else (*keys[:3], "...", *keys[-3:])))
     return f"{describe_layers(layers) or 'no layers'}; keys {names}"
 
 
@@ -132,4 +133,4 @@ def _strangers(state: Mapping[str, Tensor]) -> str:
     keys = [key for key in state if key.rpartition(".")[0] in paths]
     if not 0 < len(keys) <= _FEW_KEYS:
         return ""
-    return f" If the model runs without {', '.join(keys)}, save the others alone and try again."
+    return f" If the model runs without {listed(keys)}, save the others alone and try again."

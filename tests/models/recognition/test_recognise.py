@@ -36,6 +36,16 @@ def test_of_many_keys_the_first_and_the_last_are_shown() -> None:
     )
 
 
+def test_long_keys_are_cut_in_the_message() -> None:
+    long = "k" * 900
+    with torch.device("meta"):
+        near_a_vgg = build_vgg("vgg16").state_dict() | {f"{long}.{number}.scale": torch.empty(3) for number in range(3)}
+    for state in ({f"{long}.{number}.scale": torch.empty(3) for number in range(5)}, near_a_vgg):
+        refusal = _refusal(state)
+        assert "k... (908 characters)" in refusal.message
+        assert long not in str(refusal)
+
+
 def test_the_nearest_vgg_is_named_with_what_differs() -> None:
     with torch.device("meta"):
         state = build_vgg("vgg16").state_dict() | {"features.7.weight": torch.empty(128, 128, 5, 5)}
