@@ -162,7 +162,7 @@ def _write_bundle(source: Bundle, variant: Variant, directory: Path) -> None:
     for name in names:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.path(name), directory / name)
-    (directory / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
+    (directory / MANIFEST).write_text(manifest.dump_with_checksum(), encoding="utf-8")
     if changed := open_bundle(directory).changed_files():
         raise ChecksumError(
             f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
