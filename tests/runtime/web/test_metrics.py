@@ -53,8 +53,8 @@ def test_figures_in_javascript_equal_python(run_node, noise: float, classes: int
     assert len(figures["misses"]) == len(expected.misses(tolerance))
 
 
-def test_equal_outputs_miss_nothing_in_javascript(run_node) -> None:
-    outputs = np.eye(4, 8, dtype=np.float32)
+@pytest.mark.parametrize("outputs", [np.eye(4, 8, dtype=np.float32), np.zeros((4, 8), np.float32)], ids=["1", "0"])
+def test_equal_outputs_miss_nothing_in_javascript(run_node, outputs: np.ndarray) -> None:
     tolerance = vars(Tolerance("test", 100, 0.999999, 1, 1))
     figures = run_node(COMPARE, {"reference": outputs, "actual": outputs, "tolerance": tolerance})
     assert (figures["snrDb"], figures["misses"]) == ("Infinity", [])

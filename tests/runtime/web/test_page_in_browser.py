@@ -348,6 +348,7 @@ IS_A_GPU = "Object.defineProperty(GPUAdapterInfo.prototype, 'isFallbackAdapter',
         ("onnx-fp32", "", "wasm", "this browser emulates WebGPU on the CPU"),
         ("onnx-int8-static", IS_A_GPU, "wasm", "WebGPU is for fp32 and fp16"),
     ],
+    ids=["right", "fails", "emulated", "int8"],
 )
 def test_webgpu_is_chosen_where_it_is_right(run, variant: str, adapter: str, backend: str, reason: str) -> None:
     body = """
