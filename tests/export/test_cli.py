@@ -8,7 +8,7 @@ from vgg_export import CalibrationOptions, CompressionOptions, ModelOptions, Onn
 from vgg_export.cli import command, export_options
 from vgg_export.planning.options import Options
 
-COMMAND_ONLY = {"checkpoint", "output", "sign", "overwrite", "dry_run", "as_json"}
+COMMAND_ONLY = {"checkpoint", "output", "sign", "web", "onnxruntime_web", "overwrite", "dry_run", "as_json"}
 
 
 def parsed(*arguments: str) -> Options:
@@ -63,5 +63,15 @@ def test_every_option_of_the_command_reaches_its_field() -> None:
         verify=False,
         seed=3,
     )
-    options = {*flags, *switches, "--output", "--sign", "--overwrite", "--dry-run", "--json", "--version"}
+    of_the_command = {
+        "--output",
+        "--sign",
+        "--web",
+        "--onnxruntime-web",
+        "--overwrite",
+        "--dry-run",
+        "--json",
+        "--version",
+    }
+    options = {*flags, *switches, *of_the_command}
     assert {param.opts[-1] for param in command.params if param.param_type_name == "option"} == options
