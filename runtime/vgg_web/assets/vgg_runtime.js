@@ -162,7 +162,7 @@ export class Classifier {
     return results[output.name].data.slice(0, output.classes);
   }
 
-  /** The engine runs one call at a time. */
+  /** One call at a time: on WebGPU the engine would wait forever for two. */
   #inTurn(call) {
     const result = this.#busy.then(call);
     this.#busy = result.catch(() => {});
