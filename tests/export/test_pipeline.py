@@ -422,13 +422,13 @@ def test_assumptions_and_source_are_recorded(tmp_path: Path, small_checkpoint) -
 
 
 def unsourced(bundle: Bundle) -> Manifest:
-    """The manifest without what only a file has, and without the digests of files that tell of the source."""
+    """The manifest without what only a file has, and without digests, which tell of the source."""
     manifest = bundle.manifest
     source = replace(manifest.source, bytes=None, sha256=None)
     variants = tuple(
         replace(variant, sha256=dict.fromkeys(variant.sha256, ""), bytes=0) for variant in manifest.variants
     )
-    return replace(manifest, source=source, variants=variants)
+    return replace(manifest, source=source, variants=variants, checksum=None)
 
 
 def test_module_in_memory_gives_the_bundle_of_its_file(small_network, small_checkpoint, tmp_path: Path) -> None:
