@@ -22,6 +22,8 @@ from vgg_run.options import (
     device_option,
     json_option,
     key_option,
+    max_pixels_option,
+    variant_option,
 )
 from vgg_run.score import score
 from vgg_runtime._internal.validation import counted
@@ -48,11 +50,7 @@ def group() -> None:
 @group.command()
 @bundle_argument
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option(
-    "--variant",
-    shell_complete=completion.variants_and("recommended"),
-    help="Variant to run, or 'recommended'; by default onnx-fp32.",
-)
+@variant_option
 @device_option
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to print.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images to run at once.")
@@ -75,7 +73,7 @@ def group() -> None:
     help="Hash the files even if this machine has verified them and nothing has touched them since.",
 )
 @key_option
-@click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images; by default 100 million.")
+@max_pixels_option
 @any_operator_option
 @click.option("-v", "--verbose", is_flag=True, help="Print the variant, device and backend, and why, on stderr.")
 @json_option

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from vgg_cli import completion
+
 __all__ = [
     "PATH",
     "REFUSED",
@@ -14,6 +16,8 @@ __all__ = [
     "device_option",
     "json_option",
     "key_option",
+    "max_pixels_option",
+    "variant_option",
 ]
 
 # The exit code if an image was refused, and the others were done.
@@ -32,4 +36,12 @@ any_operator_option = click.option(
     "--allow-any-operator",
     is_flag=True,
     help="Run a model even if it has operators that vgg-export does not write; only if you trust who made it.",
+)
+max_pixels_option = click.option(
+    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger images; by default 100 million."
+)
+variant_option = click.option(
+    "--variant",
+    shell_complete=completion.variants_and("recommended"),
+    help="Variant to run, or 'recommended'; by default onnx-fp32.",
 )

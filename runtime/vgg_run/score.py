@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vgg_cli import completion
 from vgg_cli.output import echo, echo_json
 from vgg_run.options import (
     PATH,
@@ -17,6 +16,8 @@ from vgg_run.options import (
     device_option,
     json_option,
     key_option,
+    max_pixels_option,
+    variant_option,
 )
 from vgg_runtime._internal.validation import counted
 from vgg_runtime.backends.registry import BACKENDS
@@ -49,15 +50,11 @@ _INTERRUPTED = 130
 @click.option(
     "--ray", metavar="ADDRESS", help="Run the workers on a Ray cluster; 'local' is one of this machine alone."
 )
-@click.option(
-    "--variant",
-    shell_complete=completion.variants_and("recommended"),
-    help="Variant to run, or 'recommended'; by default onnx-fp32.",
-)
+@variant_option
 @device_option
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Engine to run it on.")
 @key_option
-@click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images; by default 100 million.")
+@max_pixels_option
 @any_operator_option
 @click.option("--column", help="Column of Parquet files with the images; by default the only one of bytes or paths.")
 @click.option("--id-column", help="Column of Parquet files with the ids; by default file and row are.")

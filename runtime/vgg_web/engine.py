@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vgg_runtime.errors import MissingCapabilityError
 
-__all__ = ["ENGINE_FILES", "INSTALLED_HERE", "Engine", "find_engine"]
+__all__ = ["ENGINE_FILES", "INSTALLED_HERE", "OnnxruntimeWeb", "find_engine"]
 
 # Where npm puts the package, in the folder that it is run in.
 INSTALLED_HERE = "node_modules/onnxruntime-web"
@@ -28,7 +28,7 @@ ENGINE_FILES = (
 
 
 @dataclass(frozen=True)
-class Engine:
+class OnnxruntimeWeb:
     """An installed npm package onnxruntime-web.
 
     Attributes:
@@ -40,7 +40,7 @@ class Engine:
     version: str
 
 
-def find_engine(path: str | os.PathLike[str]) -> Engine:
+def find_engine(path: str | os.PathLike[str]) -> OnnxruntimeWeb:
     """Return the onnxruntime-web whose package, or the ``dist`` of it, is the folder at ``path``.
 
     Raises:
@@ -62,4 +62,4 @@ def find_engine(path: str | os.PathLike[str]) -> Engine:
             f"onnxruntime-web {version} at {path} lacks {', '.join(missing)}.",
             hint=f"The page is made for release 1.30: {_INSTALL}.",
         )
-    return Engine(package / "dist", version)
+    return OnnxruntimeWeb(package / "dist", version)

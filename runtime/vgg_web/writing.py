@@ -14,7 +14,7 @@ from pathlib import Path
 from vgg_runtime.bundle.directory import GOLDEN, MANIFEST, Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest, Variant
 from vgg_runtime.errors import BundleError, ChecksumError, MissingCapabilityError, UsageError
-from vgg_web.engine import ENGINE_FILES, INSTALLED_HERE, Engine, find_engine
+from vgg_web.engine import ENGINE_FILES, INSTALLED_HERE, OnnxruntimeWeb, find_engine
 
 __all__ = ["WebPage", "check_page", "write_page"]
 
@@ -45,7 +45,7 @@ class WebPage:
 
     directory: Path
     variant: Variant
-    engine: Engine
+    engine: OnnxruntimeWeb
     publishes_samples: bool
 
     def summary(self) -> list[str]:
@@ -106,7 +106,7 @@ def write_page(
     return WebPage(destination, entry, engine, publishes_samples=source.manifest.golden is not None)
 
 
-def check_page(destination: Path, *, onnxruntime_web: str | os.PathLike[str], overwrite: bool) -> Engine:
+def check_page(destination: Path, *, onnxruntime_web: str | os.PathLike[str], overwrite: bool) -> OnnxruntimeWeb:
     """Return the engine that is there, if a page could be written.
 
     Raises:

@@ -4,17 +4,9 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
+from packages import PACKAGES
+
 ROOT = Path(__file__).parents[2]
-PACKAGES = (
-    "vgg_runtime",
-    "vgg_cli",
-    "vgg_run",
-    "vgg_bench",
-    "vgg_score",
-    "vgg_models",
-    "vgg_calibration",
-    "vgg_export",
-)
 
 
 def test_class_name_means_one_thing_in_all_packages() -> None:

@@ -6,18 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-
-PACKAGES = (
-    "vgg_runtime",
-    "vgg_cli",
-    "vgg_run",
-    "vgg_web",
-    "vgg_bench",
-    "vgg_score",
-    "vgg_models",
-    "vgg_calibration",
-    "vgg_export",
-)
+from packages import PACKAGES
 
 
 def modules() -> list[str]:

@@ -11,20 +11,10 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from packages import PACKAGES
 from PIL import Image
 
 from vgg_runtime import Classifier, ImageSource, Manifest
-
-PACKAGES = (
-    "vgg_runtime",
-    "vgg_cli",
-    "vgg_run",
-    "vgg_bench",
-    "vgg_score",
-    "vgg_models",
-    "vgg_calibration",
-    "vgg_export",
-)
 
 
 def public_objects() -> Iterator[Any]:

@@ -10,20 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packages import PACKAGES
 
 from vgg_runtime import errors
 
-PACKAGES = (
-    "vgg_runtime",
-    "vgg_cli",
-    "vgg_run",
-    "vgg_web",
-    "vgg_bench",
-    "vgg_score",
-    "vgg_models",
-    "vgg_calibration",
-    "vgg_export",
-)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # An example of catching one is an example of all.

@@ -1,4 +1,4 @@
-"""Every event at which writing a directory can be killed or fail; ``make torture`` does the same to whole exports."""
+"""Every event at which writing a directory can be killed or fail."""
 
 from __future__ import annotations
 
