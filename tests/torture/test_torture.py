@@ -83,7 +83,7 @@ def test_flipped_bits_are_found(example_bundle: Bundle, tmp_path: Path) -> None:
 
 def test_mutated_images_are_refused_or_read(tmp_path: Path) -> None:
     with fork_server("mutated_images") as server:
-        assert others(mutated_images(server, tmp_path, 200, seed=0), "refused", "read") == []
+        assert others(mutated_images(server, tmp_path, 100, seed=0), "refused", "read") == []
 
 
 def test_unchanged_images_are_read_if_8_bits_deep(tmp_path: Path) -> None:
