@@ -11,11 +11,11 @@ INPUTS := pyproject.toml constraints.txt
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
-test: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready
+test: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready build/node/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
 
 # The same with the share of lines and branches that run; measuring it takes two minutes more.
-coverage: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready
+coverage: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready build/node/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=html $(PYTEST_ARGS)
 	@echo "coverage: $$(.venv/bin/coverage report --format=total) %, line by line in build/coverage/html/index.html"
 
@@ -96,5 +96,10 @@ build/web/ready: tests/runtime/web/package.json
 	@mkdir -p build/web && cp $< build/web
 	npm install --prefix build/web --ignore-scripts --no-audit --no-fund --prefer-offline --silent && touch $@ || true
 
+# examples/node, where its owner would install it.
+build/node/ready: examples/node/package.json
+	@mkdir -p build/node
+	npm install --prefix examples/node --ignore-scripts --no-audit --no-fund --prefer-offline --silent && touch $@ || true
+
 clean:
-	rm -rf .venv .venv-docs .venv-gpu .venv-runtime .venv-runtime-* build dist
+	rm -rf .venv .venv-docs .venv-gpu .venv-runtime .venv-runtime-* build dist examples/node/node_modules

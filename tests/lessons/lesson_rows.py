@@ -93,7 +93,9 @@ def lesson_rows(*, small: bool = False) -> tuple[Row, ...]:
 
 
 def _briefly_trained(row: Row) -> Row:
-    briefly = {"images": 200, "epochs": 2, "batch": 8} if row.number == 9 else {"images": 1000, "epochs": 3, "batch": 16}
+    briefly = (
+        {"images": 200, "epochs": 2, "batch": 8} if row.number == 9 else {"images": 1000, "epochs": 3, "batch": 16}
+    )
     return replace(row, make=partial(row.make, **briefly))
 
 

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from photos import as_pillow_decodes, write_photos
+from PIL import Image
 
 from vgg_runtime import Classifier
 from vgg_runtime.bundle.directory import Bundle
-from vgg_runtime.imaging.decode import read_image
 from vgg_runtime.imaging.folders import find_images
-from vgg_runtime.imaging.preprocessing import Preprocessing
 from vgg_runtime.metrics import snr_db
 from vgg_web.writing import write_page
 
@@ -85,33 +84,6 @@ def site(whole_bundle: Bundle, embedded_bundle: Bundle, example: Any, tmp_path_f
     shutil.copytree(example.images, folder / "images")
     write_photos(folder / "photos")
     return folder
-
-
-def write_photos(folder: Path) -> None:
-    """One picture in the formats, modes and orientations that browsers and Pillow both decode."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    smooth = Image.fromarray(rng.integers(0, 256, (9, 11, 4), dtype=np.uint8)).resize(
-        (173, 131), Image.Resampling.BICUBIC
-    )
-    photo = Image.fromarray(np.asarray(smooth)[:, :, :3])  # alpha would be multiplied into it
-    translucent = Image.fromarray(rng.integers(0, 256, (31, 23, 4), dtype=np.uint8))
-    translucent.save(folder / "rgba.png")
-    translucent.convert("LA").save(folder / "la.png")
-    translucent.save(folder / "rgba.webp", lossless=True, exact=True)
-    for name in ("rgb.png", "rgb.bmp", "q95.jpg", "q60.jpg", "lossless.webp", "lossy.webp"):
-        quality = {"q95.jpg": {"quality": 95, "subsampling": 0}, "q60.jpg": {"quality": 60}}
-        photo.save(folder / name, **quality.get(name, {"lossless": "lossless" in name}))
-    for name, mode in (("l.png", "L"), ("1.png", "1"), ("p.png", "P"), ("l.jpg", "L")):
-        photo.convert(mode).save(folder / name)
-    photo.quantize(50).save(folder / "transparent.png", transparency=7)
-    photo.save(folder / "progressive.jpg", progressive=True)
-    photo.save(folder / "profile.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        for suffix in ("jpg", "png", "webp"):
-            photo.save(folder / f"turned{orientation}.{suffix}", exif=exif, lossless=True)
 
 
 @pytest.fixture(scope="module")
@@ -220,12 +192,6 @@ def test_files_decode_to_the_pixels_of_pillow(run, site: Path) -> None:
     assert len(files) > 35
 
 
-def as_pillow_decodes(file: Path) -> list[Any]:
-    image = read_image(file)
-    rgb = Preprocessing().pixels(image)
-    return [*image.size, image.getexif().get(0x0112, 1), list(hashlib.sha256(rgb.tobytes()).digest())]
-
-
 def test_every_kind_of_source_gives_the_same_pixels(run) -> None:
     assert (
         run(
@@ -252,7 +218,7 @@ def test_every_kind_of_source_gives_the_same_pixels(run) -> None:
 
 REFUSED = {
     "deep.png": ("ImageError", "the image has 16 bits per channel; 8-bit images are accepted."),
-    "cmyk.jpg": ("ImageError", "the image is CMYK, which browsers convert unlike Pillow."),
+    "cmyk.jpg": ("ImageError", "the image is CMYK, which is converted unlike Pillow does it."),
     "clear.gif": ("ImageError", "the GIF is transparent, and browsers drop the colours that are there."),
     "text.png": ("ImageError", "this browser cannot decode the image: "),
     "none.png": ("ImageError", "/refused/none.png cannot be loaded: 404 "),

@@ -9,25 +9,26 @@ const GOLDEN = "golden.npz";
 
 /** What one variant of a bundle needs. */
 export class Bundle {
-  static async open(url, name) {
+  /** `read(url, onProgress)` returns the bytes of a file. */
+  static async open(url, name, read = fetchBytes) {
     const base = new URL(url, globalThis.document?.baseURI);
     if (!base.pathname.endsWith("/")) base.pathname += "/";
-    const manifest = parse(await fetchBytes(new URL("bundle.json", base)));
-    return new Bundle(base, manifest, chooseVariant(manifest, name));
+    const manifest = parse(await read(new URL("bundle.json", base)));
+    return new Bundle(base, manifest, chooseVariant(manifest, name), read);
   }
 
-  constructor(base, manifest, variant) {
-    Object.assign(this, { base, manifest, variant });
+  constructor(base, manifest, variant, read) {
+    Object.assign(this, { base, manifest, variant, read });
   }
 
   /** Return the model and its external data; `onProgress` is told how many of how many bytes are loaded. */
-  async load(onProgress) {
+  async load(onProgress = () => {}) {
     const { file, external_data: data, bytes, sha256 } = this.variant;
     let loaded = 0;
     const advance = (count) => onProgress((loaded += count), bytes);
-    const model = await this.#fetch(file, sha256[file], advance);
+    const model = await this.#readVerified(file, sha256[file], advance);
     if (!data) return { model, externalData: [] };
-    const contents = await this.#fetch(data, sha256[data], advance);
+    const contents = await this.#readVerified(data, sha256[data], advance);
     return { model, externalData: [{ path: data.slice(data.lastIndexOf("/") + 1), data: contents }] };
   }
 
@@ -38,12 +39,12 @@ export class Bundle {
   /** Return inputs of the network, and the outputs of PyTorch for them, one by one; null if there are none. */
   async readGolden() {
     if (!this.hasGolden) return null;
-    const { input, output } = await readNpz(await this.#fetch(GOLDEN, this.manifest.golden));
+    const { input, output } = await readNpz(await this.#readVerified(GOLDEN, this.manifest.golden));
     return { inputs: rows(input), outputs: rows(output) };
   }
 
-  async #fetch(name, sha256, onProgress) {
-    const bytes = await fetchBytes(new URL(name, this.base), onProgress);
+  async #readVerified(name, sha256, onProgress) {
+    const bytes = await this.read(new URL(name, this.base), onProgress);
     if ((await digest(bytes)) !== sha256) {
       throw new ChecksumError(
         `${name} was changed after it was written (SHA-256 differs).`,
@@ -72,7 +73,7 @@ export class Bundle {
 }
 
 function parse(bytes) {
-  const manifest = JSON.parse(new TextDecoder().decode(bytes));
+  const manifest = parseJson(new TextDecoder().decode(bytes));
   const { schema_version: version = SCHEMA_VERSION } = manifest;
   if (version !== SCHEMA_VERSION) {
     throw new BundleError(`the bundle has schema version ${version}; this release reads ${SCHEMA_VERSION}.`);
@@ -81,6 +82,14 @@ function parse(bytes) {
   manifest.input = { name: "input", dtype: "float32", layout: "NCHW", ...manifest.input };
   manifest.output = { name: "output", ...manifest.output };
   return manifest;
+}
+
+function parseJson(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new BundleError(`bundle.json is not JSON: ${error.message}`);
+  }
 }
 
 function chooseVariant({ variants }, name) {

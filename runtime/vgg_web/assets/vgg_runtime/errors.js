@@ -24,8 +24,8 @@ export class VerificationError extends VggDeployError {}
 /** A file differs from the checksum in the manifest. */
 export class ChecksumError extends VerificationError {}
 
-/** The outputs in this browser differ from the golden outputs by more than the tolerance. */
+/** The outputs here differ from the golden outputs by more than the tolerance. */
 export class SelfTestError extends VerificationError {}
 
-/** This browser lacks something that was asked for. */
+/** What runs this lacks something that was asked for. */
 export class MissingCapabilityError extends VggDeployError {}
