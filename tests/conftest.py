@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,15 @@ def own_cache(shared_folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VGG_DEPLOY_CACHE", str(shared_folder / "cache"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def operators_are_read_once() -> None:
+    """PyTorch's exporter parses the sources of 500 operators anew each time: a third of what a small network takes."""
+    if module := sys.modules.get("torch.onnx._internal.exporter._registration"):
+        registry = module.ONNXRegistry
+        if isinstance(vars(registry)["from_torchlib"], classmethod):
+            registry.from_torchlib = staticmethod(cache(registry.from_torchlib))
 
 
 @pytest.fixture(scope="session")
