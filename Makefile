@@ -11,11 +11,11 @@ INPUTS := pyproject.toml constraints.txt
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
-test: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready build/node/ready
+test: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready build/node/ready build/c/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
 
 # The same with the share of lines and branches that run; measuring it takes two minutes more.
-coverage: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready build/node/ready
+coverage: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready build/node/ready build/c/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=html $(PYTEST_ARGS)
 	@echo "coverage: $$(.venv/bin/coverage report --format=total) %, line by line in build/coverage/html/index.html"
 
@@ -100,6 +100,12 @@ build/web/ready: tests/runtime/web/package.json
 build/node/ready: examples/node/package.json
 	@mkdir -p build/node
 	npm install --prefix examples/node --ignore-scripts --no-audit --no-fund --prefer-offline --silent && touch $@ || true
+
+# ONNX Runtime's C headers, as a package for another purpose carries them.
+build/c/ready: examples/c/classify.c
+	@mkdir -p build/c
+	@cd build/c && npm pack --silent com.github.asus4.onnxruntime@0.4.9 >/dev/null && \
+	tar -xzf *.tgz --strip-components=7 --wildcards '*-simulator/onnxruntime.framework/Headers/*.h' && rm *.tgz && touch ready || true
 
 clean:
 	rm -rf .venv .venv-docs .venv-gpu .venv-runtime .venv-runtime-* build dist examples/node/node_modules
