@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 EXTRAS := cpu,export,report,openvino,sign,score
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test coverage test-runtime test-gpu check bench lessons torture docs clean
+.PHONY: demo test coverage test-runtime test-gpu test-arm64 check bench lessons torture docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
@@ -32,6 +32,10 @@ test-runtime:
 GPU_VENV := $(if $(shell command -v nvidia-smi),.venv-gpu,.venv)
 test-gpu: $(GPU_VENV)/ready
 	$(GPU_VENV)/bin/python -m pytest -m gpu tests/gpu $(PYTEST_ARGS)
+
+# The runtime on an emulated arm64, from Debian's packages and the wheels that such a device installs.
+test-arm64: .venv/ready build/arm64/ready
+	.venv/bin/python -m pytest -m arm64 tests/arm64 $(PYTEST_ARGS)
 
 check: .venv/ready
 	.venv/bin/ruff check .
@@ -100,6 +104,16 @@ build/web/ready: tests/runtime/web/package.json
 build/node/ready: examples/node/package.json
 	@mkdir -p build/node
 	npm install --prefix examples/node --ignore-scripts --no-audit --no-fund --prefer-offline --silent && touch $@ || true
+
+# Roots to run programs from, without installing anything: Python for arm64, and a QEMU that is newer than Debian 12's.
+build/arm64/ready: $(INPUTS) $(shell find runtime -name '*.py')
+	rm -rf build/arm64 && mkdir -p build/arm64
+	mmdebstrap --quiet --variant=extract --architectures=arm64 --include=python3.11,libstdc++6 bookworm build/arm64/root
+	mmdebstrap --quiet --variant=extract --include=qemu-user trixie build/arm64/qemu
+	.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/arm64 .
+	.venv/bin/python $(PIP) --target build/arm64/site --python-version 3.11 --only-binary=:all: \
+	  --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 "$$(echo build/arm64/*.whl)[cpu]"
+	@touch $@
 
 # ONNX Runtime's C headers, as a package for another purpose carries them.
 build/c/ready: examples/c/classify.c

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vgg_runtime._internal.shortening import listed
 from vgg_runtime.backends.base import Device
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, check_manifest_unchanged, torchscript_metadata
@@ -123,14 +124,15 @@ def _compare(bundle: Bundle, classifier: Classifier, golden: _Golden) -> ParityF
 
 
 def _refuse_misses(bundle: Bundle, figures: dict[str, ParityFigures]) -> None:
-    misses = [
-        f"{name}: {miss}"
+    misses = {
+        name: parity.misses(tolerance)
         for name, parity in figures.items()
         if (tolerance := bundle.manifest.variant(name).tolerance)
-        for miss in parity.misses(tolerance)
-    ]
-    if misses:
+    }
+    right = [name for name in figures if not misses.get(name)]
+    if messages := [f"{name}: {miss}" for name in misses for miss in misses[name]]:
         raise SelfTestError(
-            f"outputs on this machine differ from those of the build machine: {'; '.join(misses)}.",
-            hint="A different onnxruntime release or CPU may be the cause: compare vgg-run info with pip list.",
+            f"outputs on this machine differ from those of the build machine: {'; '.join(messages)}.",
+            hint=(f"Run another variant: {listed(right)} passed. " if right else "")
+            + "The cause may be this onnxruntime, this CPU, or its emulator: compare vgg-run info with pip list.",
         )
