@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 EXTRAS := cpu,export,report,openvino,sign,score
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test coverage test-runtime test-gpu test-arm64 check bench lessons torture docs clean
+.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container check bench lessons torture docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
@@ -36,6 +36,10 @@ test-gpu: $(GPU_VENV)/ready
 # The runtime on an emulated arm64, from Debian's packages and the wheels that such a device installs.
 test-arm64: .venv/ready build/arm64/ready
 	.venv/bin/python -m pytest -m arm64 tests/arm64 $(PYTEST_ARGS)
+
+# The steps of examples/container in a fresh Debian. By root, because it changes roots.
+test-container: .venv/ready build/container/ready
+	.venv/bin/python -m pytest -m container tests/container $(PYTEST_ARGS)
 
 check: .venv/ready
 	.venv/bin/ruff check .
@@ -113,6 +117,14 @@ build/arm64/ready: $(INPUTS) $(shell find runtime -name '*.py')
 	.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/arm64 .
 	.venv/bin/python $(PIP) --target build/arm64/site --python-version 3.11 --only-binary=:all: \
 	  --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 "$$(echo build/arm64/*.whl)[cpu]"
+	@touch $@
+
+build/container/ready: $(INPUTS) $(shell find runtime -name '*.py')
+	rm -rf build/container && mkdir -p build/container
+	mmdebstrap --quiet --variant=apt --include=python3,python3-pip bookworm build/container/root
+	.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/container/wheelhouse .
+	.venv/bin/python -m pip download --quiet --constraint constraints.txt --dest build/container/wheelhouse \
+	  "$$(echo build/container/wheelhouse/*.whl)[cpu]"
 	@touch $@
 
 # ONNX Runtime's C headers, as a package for another purpose carries them.
