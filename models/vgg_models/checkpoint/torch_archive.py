@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +19,26 @@ __all__ = ["TorchArchive"]
 
 # torch writes storages at multiples of 64 bytes. Elsewhere, numbers in memory are not safe to read on every processor.
 _ALIGNMENT = 16
+_VERSIONS = [b"%d" % version for version in range(1, 11)]  # those of caffe2/serialize/versions.h
 
 
 class TorchArchive(ZipDirectory):
-    """An archive whose storages are mapped into memory, after they were held against what is described."""
+    """An archive whose storages are mapped into memory, after they were held against what is described.
+
+    Raises:
+        CheckpointError: it is not of a version that PyTorch reads, or its entries are not as torch writes them.
+    """
+
+    def __init__(self, path: Path, *, compressed: tuple[str, ...] = ()) -> None:
+        super().__init__(path, compressed=compressed)
+        record = self.records.get(".data/version") or self.records.get("version")
+        version = b"" if record is None else record.read(at_most=16).strip()
+        if version not in _VERSIONS:
+            raise CheckpointError(
+                f"{path} states the version {version.decode(errors='replace')!r} of its format, which PyTorch does not "
+                "know.",
+                hint=DAMAGE_HINT,
+            )
 
     def describe(self, name: str) -> PickleDescription:
         """Return the contents of a pickle in it, within the caps.
