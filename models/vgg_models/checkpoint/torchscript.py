@@ -21,6 +21,7 @@ _MAX_CODE_BYTES = 16 * 1024 * 1024  # of all files together
 # The code of each class begins with the names of its tensors: __parameters__ = ["weight", "bias", ]
 _CLASS = re.compile(r"^class (\w+)(?:\(\w+\))?:\n((?:  __\w+__ = .*\n)*)", re.MULTILINE)
 _TENSORS = re.compile(r"^  (__parameters__|__buffers__) = \[(.*)\]$", re.MULTILINE)
+_TORCH_LAYERS = "__torch__.torch.nn.modules."
 _NAME = re.compile(r'"([^"]*)"')
 
 
@@ -47,11 +48,19 @@ def _tensors(module: object, prefix: str, names: _TensorNames) -> Iterator[tuple
     """Yield the tensors of a module and of its children, in the order of its state dict."""
     if not isinstance(module, ObjectDescription) or not isinstance(module.state, dict):
         return
-    for name in names.of_class(module.name):
+    known = names.of_class(module.name)
+    for name in known:
         if name not in module.state:
             raise CheckpointError(f"the archive lacks the tensor {shortened(prefix + name)}.", hint=DAMAGE_HINT)
         if isinstance(tensor := module.state[name], TensorDescription):
             yield f"{prefix}{name}", tensor
+    # A user's class may have tensors as plain attributes, which are in no state dict. Torch's own layers have none.
+    for name, value in module.state.items() if module.name.startswith(_TORCH_LAYERS) else ():
+        if isinstance(value, TensorDescription) and name not in known:
+            raise CheckpointError(
+                f"the archive has the tensor {shortened(prefix + name)}, which the code of its class does not name.",
+                hint=DAMAGE_HINT,
+            )
     for name, child in module.state.items():
         yield from _tensors(child, f"{prefix}{name}.", names)
 
