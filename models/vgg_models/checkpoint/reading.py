@@ -16,7 +16,7 @@ from vgg_models.checkpoint.container import Container, detect_container
 from vgg_models.checkpoint.contents import find_weights
 from vgg_models.checkpoint.metadata_reading import read_metadata
 from vgg_models.checkpoint.safetensors_file import read_safetensors, read_safetensors_header
-from vgg_models.checkpoint.state_dict import clean_tensors
+from vgg_models.checkpoint.state_dict import assign, clean_tensors
 from vgg_models.checkpoint.torch_file import read_torch_file
 from vgg_models.checkpoint.torchscript import read_torchscript
 from vgg_models.checkpoint.whole_module import check_module
@@ -96,7 +96,7 @@ def _checked(
     raw: Mapping[str, object] = module.state_dict() if module is not None else _mapping(weights.content)
     state, cast_notes = clean_tensors(raw, allow_nonfinite=allow_nonfinite)
     if module is not None:
-        module.load_state_dict(state, assign=True)
+        assign(module, state)
     info = CheckpointInfo(
         kind=_kind(container, module),
         sha256=sha256(),

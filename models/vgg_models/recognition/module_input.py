@@ -140,11 +140,16 @@ def _first_weighted(module: nn.Module) -> nn.Conv2d | nn.Linear | None:
 
 def _fault(module: nn.Module, shape: ImageShape) -> Exception | None:
     """Why the module gives no class scores for images of that shape; None if it does."""
-    on_meta = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
+    # Each tensor under one name: functional_call can't restore a layer of which it replaced a tensor twice.
+    on_meta = {
+        f"{path}.{name}" if path else name: tensor.to("meta")
+        for path, layer in module.named_modules()
+        for name, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+    }
     images = torch.empty(1, shape[0], *shape[1], device="meta")
     try:
         with torch.inference_mode():
-            check_scores(functional_call(module, on_meta, (images,)), _shown(shape), module)
+            check_scores(functional_call(module, on_meta, (images,), tie_weights=False), _shown(shape), module)
     except Exception as error:  # a forward may fail in any way on images of the wrong size
         return error
     return None

@@ -11,7 +11,11 @@ from torch import Tensor
 
 from vgg_runtime._internal.validation import counted
 
-__all__ = ["Kind", "SavedLayer", "describe_layers", "other_orders", "saved_layers"]
+__all__ = ["MAX_ROW", "Kind", "SavedLayer", "describe_layers", "other_orders", "saved_layers"]
+
+# The most layers of a network that is recognised as a row. A VGG-19 with batch normalization has 35 with weights, and
+# without shortcuts networks much deeper than that do not train.
+MAX_ROW = 200
 
 Kind = Literal["convolution", "linear", "batch norm", "other"]
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from vgg_models.architectures.head import Head, HeadLayer, make_head
 from vgg_models.architectures.vgg import VGG, Configuration, Entry, make_features, name_of
-from vgg_models.recognition.saved_layers import SavedLayer
+from vgg_models.recognition.saved_layers import MAX_ROW, SavedLayer
 
 __all__ = ["SavedVGG", "read_features", "read_head", "read_vgg"]
 
@@ -54,6 +54,8 @@ class SavedVGG:
 
 def read_vgg(layers: Sequence[SavedLayer]) -> SavedVGG | None:
     """Return the VGG that the layers describe; None if they are not a VGG's."""
+    if len(layers) > MAX_ROW:
+        return None
     features = [layer for layer in layers if _is_feature(layer)]
     head = read_head([layer for layer in layers if not _is_feature(layer)])
     read = read_features(features)

@@ -24,7 +24,7 @@ from vgg_models.recognition.branches import RUN_IN_ORDER, find_skippable, is_row
 from vgg_models.recognition.candidates import NOTHING_FOLLOWS, ArchitectureCandidate
 from vgg_models.recognition.input_size import COMMON_SIZES, Size, reachable_sizes
 from vgg_models.recognition.layer_sequences import LayerSequence, enumerate_sequences
-from vgg_models.recognition.saved_layers import SavedLayer, describe_layers, saved_layers
+from vgg_models.recognition.saved_layers import MAX_ROW, SavedLayer, describe_layers, saved_layers
 from vgg_runtime._internal.validation import counted
 
 __all__ = ["recognise"]
@@ -37,7 +37,7 @@ _ASK = "give the size that you trained at: `input_size=N` or `input_size=(H, W)`
 def recognise(state: Mapping[str, Tensor], *, input_size: Size | None) -> list[ArchitectureCandidate]:
     """Return the candidates for the state dict as a row of layers."""
     saved = saved_layers(state)
-    if not saved or not _is_row(saved):
+    if not saved or len(saved) > MAX_ROW or not _is_row(saved):
         return []
     if saved[0].kind == "linear":
         return [_flat_candidate(sequence, input_size) for sequence in enumerate_sequences(saved)]

@@ -335,6 +335,15 @@ def test_a_big_endian_file_gives_its_weights(saved: Save) -> None:
     assert all(torch.equal(state[key], WEIGHTS[key]) for key in WEIGHTS)
 
 
+@pytest.mark.parametrize("version", [b"", b"\0\0\0\0", b"0", b"11", b"-1", b"3" * 9])
+def test_a_version_that_torch_does_not_know_is_refused(saved: Save, version: bytes) -> None:
+    path = rewritten(saved(WEIGHTS), lambda name, content: version if name.endswith("/version") else content)
+    with pytest.raises(RuntimeError, match="version"):
+        torch.load(path)
+    with pytest.raises(CheckpointError, match="states the version"):
+        read_checkpoint(path)
+
+
 class Configuration:
     """What a training loop may keep beside its weights: an object that is no module, even without a state."""
 
@@ -384,13 +393,36 @@ def test_weights_of_a_shared_layer_are_cast_once(saved: Save) -> None:
     assert len({tensor.data_ptr() for tensor in state.values()}) == 2
 
 
+def test_weights_of_many_layers_are_put_in_place_once(saved: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own way looks at each of the 2 n keys for each of the n layers."""
+    monkeypatch.setattr(nn.Module, "load_state_dict", None)
+    layers = [nn.Linear(2, 2).half() for _ in range(20)]
+    module = read_checkpoint(saved(nn.Sequential(*layers, layers[0]))).module
+    assert module is not None
+    assert module[20] is module[0]
+    assert [layer.weight.dtype for layer in module] == [torch.float32] * 21
+    assert all(torch.equal(layer.bias, other.bias.float()) for layer, other in zip(module, layers, strict=False))
+
+
+def test_rows_deeper_than_any_network_are_not_tried(saved: Save) -> None:
+    layers = {f"features.{2 * number}": torch.ones(1, 1, 3, 3) for number in range(300)}
+    state = {f"{path}.weight": weight for path, weight in layers.items()} | {"classifier.0.weight": torch.ones(2, 49)}
+    with pytest.raises(ArchitectureError, match="can't be read off this checkpoint: 300 convolutions"):
+        load_model(saved(state))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         (b"class Linear(", b"class Lineas(", r"lacks the code of the class __torch__.*Linear"),
         (b'"weight", "bias"', b'"wright", "bias"', r"lacks the tensor network\..*wright"),
+        (
+            b'"weight", "bias"',
+            b'"weight"',
+            r"has the tensor network\.0\.bias, which the code of its class does not name",
+        ),
     ],
-    ids=["no class", "no tensor"],
+    ids=["no class", "no tensor", "one tensor too many"],
 )
 def test_torchscript_code_of_other_tensors_is_refused(archive: Path, old: bytes, new: bytes, message: str) -> None:
     path = rewritten(archive, lambda name, content: content.replace(old, new) if "/code/" in name else content)

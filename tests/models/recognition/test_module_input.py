@@ -34,6 +34,14 @@ def test_flattened_images_of_any_size(numbers: int, inputs: tuple[int, tuple[int
     assert _find(nn.Sequential(nn.Flatten(), nn.Linear(numbers, 4))) == inputs
 
 
+def test_layers_and_weights_used_twice_keep_their_values() -> None:
+    twice, tied = nn.Linear(16, 16), nn.Linear(16, 16)
+    tied.weight = twice.weight
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), twice, twice, tied, nn.Linear(16, 3))
+    assert _find(model) == (1, (28, 28))
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+
+
 def test_size_that_the_adaptive_pool_keeps_is_preferred() -> None:
     model = VGG(make_features((4, "M") * 5), make_head(paper_head(4 * 49, 3, hidden=5)), pooled_size=(7, 7))
     assert _find(model) == (3, (224, 224))
