@@ -6,6 +6,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -101,6 +102,10 @@ _SAVED: dict[str, Callable[[], object]] = {
     "an expanded half tensor": lambda: {"0.weight": torch.ones(1, 1).half().expand(40_000, 40_000)},
     "overlapping windows": lambda: {"0.weight": torch.ones(100_000).as_strided((50_000, 50_000), (1, 1))},
     "many overlapping views": _views,
+    "a row of many convolutions": lambda: {
+        **{f"features.{2 * number}.weight": torch.ones(1, 1, 3, 3) for number in range(1000)},
+        "classifier.0.weight": torch.ones(2, 49),
+    },
     "half layers many times": lambda: nn.Sequential(*[nn.Linear(500, 500).half()] * 5000),
     "a layer of many buffers many times": _many_buffers,
     "a kernel of impossible size": lambda: _layer_with(nn.Conv2d(1, 1, 3), padding=(_HUGE, _HUGE)),
@@ -169,23 +174,31 @@ _FILES: dict[str, bytes] = {
 }
 
 
-def _torchscript_bomb(path: Path) -> None:
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive that says the version of torch's format, without which nothing else of it is read."""
     with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/version", b"3")
+        yield archive
+
+
+def _torchscript_bomb(path: Path) -> None:
+    with _archive(path) as archive:
         archive.writestr("a/constants.pkl", b"\x80\x02).")
         archive.writestr("a/data.pkl", b"\x80\x02c__torch__.m\nNet\n)\x81}(X\x01\0\0\0wNub.")
         archive.writestr("a/code/__torch__/m.py", b" " * 200_000_000, zipfile.ZIP_DEFLATED)
 
 
 def _many_entries(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
+    with _archive(path) as archive:
         archive.writestr("a/data.pkl", b"\x80\x02}.")
         for number in range(20_000):
             archive.writestr(f"a/data/{number}", b"")
 
 
 def _deflated_bomb(path: Path) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a/data.pkl", b"\x80\x02}." + bytes(500_000_000))
+    with _archive(path) as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02}." + bytes(500_000_000), zipfile.ZIP_DEFLATED)
 
 
 _SPECIAL: dict[str, Callable[[Path], None]] = {
@@ -213,7 +226,7 @@ def _write(kind: str, path: Path) -> None:
     if kind in _SAVED:
         torch.save(_SAVED[kind](), path)
     elif kind in _PICKLES:
-        with zipfile.ZipFile(path, "w") as archive:
+        with _archive(path) as archive:
             archive.writestr("a/data.pkl", b"\x80\x02" + _PICKLES[kind])
     elif kind in _FILES:
         path.write_bytes(_FILES[kind])
