@@ -11,11 +11,11 @@ INPUTS := pyproject.toml constraints.txt
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
-test: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready build/node/ready build/c/ready
+test: .venv/ready .venv-runtime/ready build/serving/ready build/web/ready build/node/ready build/c/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
 
 # The same with the share of lines and branches that run; measuring it takes two minutes more.
-coverage: .venv/ready .venv-runtime/ready build/flask/ready build/web/ready build/node/ready build/c/ready
+coverage: .venv/ready .venv-runtime/ready build/serving/ready build/web/ready build/node/ready build/c/ready
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=html $(PYTEST_ARGS)
 	@echo "coverage: $$(.venv/bin/coverage report --format=total) %, line by line in build/coverage/html/index.html"
 
@@ -94,9 +94,11 @@ docs: .venv-docs/ready
 	.venv-docs/bin/python $(PIP) --editable . --group docs
 	@touch $@
 
-# What examples/http_endpoint needs beyond that, in a folder of its own: the device's environment stays as it is.
-build/flask/ready: examples/http_endpoint/requirements.txt constraints.txt
-	$(PYTHON) $(PIP) --upgrade --target build/flask --requirement examples/http_endpoint/requirements.txt
+# What examples/http_endpoint needs beyond that, and the clients of Triton that ask it: in a folder of its own, because
+# the device's environment stays as it is, and the clients want an older protobuf than onnx.
+SERVING := examples/http_endpoint/requirements.txt tests/serving/requirements.txt
+build/serving/ready: $(SERVING) constraints.txt
+	$(PYTHON) $(PIP) --upgrade --target build/serving $(SERVING:%=--requirement %)
 	@touch $@
 
 # The engine of the page that vgg-run web writes. Without npm the page's tests in the browser are skipped, and say so.

@@ -201,6 +201,12 @@ class Speedup(click.ParamType["float | str"]):
     metavar="DIR",
     help="Folder of the npm package, for --web.",
 )
+@click.option(
+    "--triton",
+    type=click.Path(path_type=Path),
+    metavar="REPO",
+    help="Write the bundle into a model repository of Triton too.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle, and an existing page.")
 @click.option(
     "--dry-run", is_flag=True, help="Print what the checkpoint holds and what would be written; write nothing."
@@ -214,6 +220,7 @@ def command(
     sign: Path | None,
     web: Path | None,
     onnxruntime_web: Path,
+    triton: Path | None,
     overwrite: bool,
     dry_run: bool,
     as_json: bool,
@@ -234,12 +241,15 @@ def command(
         from vgg_export.planning.plan import make_plan
         from vgg_export.writing.atomic_directory import check_destination
         from vgg_runtime.bundle.signature import read_private_key
+        from vgg_triton.repository import check_model
         from vgg_web.writing import check_page
 
         if output is not None and not dry_run:
             check_destination(output, overwrite=overwrite)
             if web is not None:
                 check_page(web, onnxruntime_web=onnxruntime_web, overwrite=overwrite)
+            if triton is not None:
+                check_model(triton, output)
         private_key = None if sign is None else read_private_key(sign)
         on_step("reading the checkpoint")
         plan = make_plan(checkpoint, export_options(parameters), on_step=on_step, on_note=on_note)
@@ -257,6 +267,10 @@ def command(
 
         page = write_page(bundle.directory, web, onnxruntime_web=onnxruntime_web, overwrite=overwrite)
         echo(*page.summary(), err=as_json)
+    if triton is not None:
+        from vgg_triton.repository import write_model
+
+        echo(*write_model(bundle.directory, triton).summary(), err=as_json)
     return _print_left_out(bundle.manifest.left_out)
 
 

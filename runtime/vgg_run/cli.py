@@ -1,4 +1,4 @@
-"""``vgg-run``: predict, score, info, verify and web."""
+"""``vgg-run``: predict, score, info, verify, web and triton."""
 
 from __future__ import annotations
 
@@ -223,6 +223,26 @@ def web(
 
     page = write_page(bundle, output, variant=variant, onnxruntime_web=onnxruntime_web, key=key, overwrite=overwrite)
     echo(*page.summary())
+
+
+@group.command()
+@bundle_argument
+@click.option("-o", "--output", type=PATH, required=True, metavar="REPO", help="Model repository to write into.")
+@click.option("--name", help="Name of the model; by default that of the bundle without .bundle.")
+@variant_option
+@click.option("--max-batch", type=click.IntRange(min=1), help="Images that may be gathered into a batch; by default 8.")
+@click.option("--instances", type=click.IntRange(min=1), help="Sessions side by side on each device; by default 1.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where they run; by default the GPUs if there are some.",
+)
+@key_option
+def triton(bundle: Path, output: Path, **options: Any) -> None:
+    """Write a model, or its next version, for NVIDIA Triton Inference Server."""
+    from vgg_triton.repository import write_model
+
+    echo(*write_model(bundle, output, **options).summary())
 
 
 def _in_one_line(outcome: list[Prediction] | ImageError) -> list[Prediction] | str:

@@ -38,7 +38,7 @@ MODULES = {
 
 # A command line that starts with its command may stand in a message.
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-COMMAND_LINE = re.compile(r"vgg-(run|bench|export) ([A-Z]+ )?--[a-z-]+")
+COMMAND_LINE = re.compile(r"(vgg-(run|bench|export)|tritonserver) ([A-Z]+ )?--[a-z-]+")
 PARAMETER = re.compile(r"`([a-z_]+(?:\.[a-z_]+)?)(?:=[^`]*)?`")
 
 

@@ -473,3 +473,18 @@ def test_web_that_cannot_be_written_is_refused_before_export(vgg_export: Command
     assert outcome.code == 5
     assert "npm install onnxruntime-web@1.30" in outcome.stderr
     assert not (folder / "net.bundle").exists()
+
+
+def test_triton_writes_a_model_beside_the_bundle(vgg_export: Command, folder: Path) -> None:
+    options = ("slim_vgg.pth", "-o", "net.bundle", "--format", "onnx", "--preprocess", "preprocess.json")
+    lines = vgg_export(*options, "--triton", "models").stdout.splitlines()
+    assert lines[-3] == "models/net/1: onnx-fp32 (1.7 MB)"
+    assert (folder / "models" / "net" / "1" / "model.onnx").is_file()
+
+
+def test_triton_name_that_is_in_use_is_refused_before_export(vgg_export: Command, folder: Path) -> None:
+    (folder / "models" / "net").mkdir(parents=True)
+    outcome = vgg_export("slim_vgg.pth", "-o", "net.bundle", "--triton", "models")
+    assert outcome.code == 2
+    assert "models/net exists and is not a model of this kind" in outcome.stderr
+    assert not (folder / "net.bundle").exists()

@@ -16,7 +16,7 @@ DESCRIBED_WITH_THEIR_MODULE = {*errors.__all__, "METHODS", "PRECISIONS", "TARGET
 
 
 @pytest.mark.parametrize(
-    "package", ["vgg_runtime", "vgg_score", "vgg_export", "vgg_models", "vgg_calibration", "vgg_web"]
+    "package", ["vgg_runtime", "vgg_score", "vgg_export", "vgg_models", "vgg_calibration", "vgg_web", "vgg_triton"]
 )
 def test_every_public_name_is_on_the_api_page(package: str) -> None:
     names = set(import_module(package).__all__) - DESCRIBED_WITH_THEIR_MODULE - {"__version__"}

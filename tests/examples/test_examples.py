@@ -24,7 +24,7 @@ from vgg_runtime.imaging.folders import find_images
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
-FLASK = ROOT / "build" / "flask"
+FLASK = ROOT / "build" / "serving"
 
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason=".venv-runtime is not there: make .venv-runtime/ready")
 
@@ -124,7 +124,7 @@ class TestCameraLoop:
             assert shares[line["label"]] == max(shares.values())
 
 
-@pytest.mark.skipif(not (FLASK / "flask").is_dir(), reason="build/flask is not there: make build/flask/ready")
+@pytest.mark.skipif(not (FLASK / "flask").is_dir(), reason="build/serving is not there: make build/serving/ready")
 class TestHttpEndpoint:
     def post(
         self, port: int, body: bytes, kind: str = "image/png", path: str = "/predict", length: int = 0, **query: str

@@ -8,7 +8,7 @@ from vgg_export import CalibrationOptions, CompressionOptions, ModelOptions, Onn
 from vgg_export.cli import command, export_options
 from vgg_export.planning.options import Options
 
-COMMAND_ONLY = {"checkpoint", "output", "sign", "web", "onnxruntime_web", "overwrite", "dry_run", "as_json"}
+COMMAND_ONLY = {"checkpoint", "output", "sign", "web", "onnxruntime_web", "triton", "overwrite", "dry_run", "as_json"}
 
 
 def parsed(*arguments: str) -> Options:
@@ -68,6 +68,7 @@ def test_every_option_of_the_command_reaches_its_field() -> None:
         "--sign",
         "--web",
         "--onnxruntime-web",
+        "--triton",
         "--overwrite",
         "--dry-run",
         "--json",

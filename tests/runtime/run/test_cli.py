@@ -448,3 +448,24 @@ def test_web_of_a_bundle_by_another_key_is_refused(
     other = make_keys(tmp_path, "other").public
     vgg_run("web", signed_bundle, "-o", tmp_path / "page", "--key", other, cwd=tmp_path, code=4)
     assert not (tmp_path / "page").exists()
+
+
+def test_triton_writes_a_model_and_then_its_next_version(bundle: Path, tmp_path: Path) -> None:
+    first = vgg_run("triton", bundle.name, "-o", "models", "--max-batch", "4", "--instances", "2", cwd=tmp_path)
+    assert first.stdout.splitlines() == [
+        "models/colours/1: onnx-fp32 (0.0 MB)",
+        "note: clients send images as float32 CHW 3 x 6 x 8, preprocessed",
+        "tritonserver --model-repository models",
+    ]
+    config = (tmp_path / "models" / "colours" / "config.pbtxt").read_text()
+    assert "max_batch_size: 4" in config
+    assert "count: 2" in config
+    assert vgg_run("triton", bundle.name, "-o", "models", cwd=tmp_path).stdout.startswith("models/colours/2: ")
+    refused = vgg_run("triton", bundle.name, "-o", "models", "--max-batch", "4", cwd=tmp_path, code=2).stderr
+    assert "Omit --max-batch" in refused
+
+
+def test_triton_names_device_and_variant_by_options(bundle: Path, tmp_path: Path) -> None:
+    options = ("--name", "net", "--device", "cpu", "--variant", "onnx-fp32")
+    vgg_run("triton", bundle, "-o", tmp_path / "models", *options)
+    assert "KIND_CPU" in (tmp_path / "models" / "net" / "config.pbtxt").read_text()
