@@ -6,7 +6,7 @@ from vgg_runtime._internal.lazy_numpy import NDArray, np
 from vgg_runtime.bundle.manifest import InputArray, InputSpec
 from vgg_runtime.errors import ImageError
 
-__all__ = ["check_batch", "check_planes"]
+__all__ = ["check_batch", "check_image", "check_planes"]
 
 
 def check_planes(planes: NDArray[np.float32], expected: InputSpec) -> NDArray[np.float32]:
@@ -29,6 +29,17 @@ def check_planes(planes: NDArray[np.float32], expected: InputSpec) -> NDArray[np
     if not np.isfinite(planes).all():
         raise ImageError("the array has values that are not finite (NaN or infinity).")
     return planes.reshape(shape)
+
+
+def check_image(image: InputArray, expected: InputSpec) -> None:
+    """Check one image without the batch dimension.
+
+    Raises:
+        ImageError: the dtype, rank or size is wrong, or a value is not finite.
+    """
+    if isinstance(image, np.ndarray) and image.ndim == 4:
+        raise ImageError(f"expected one image {list(expected.image_shape)}, got a batch {list(image.shape)}.")
+    check_batch(image, expected)
 
 
 def check_batch(batch: InputArray, expected: InputSpec) -> None:

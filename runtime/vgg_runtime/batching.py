@@ -5,17 +5,21 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import BoundedSemaphore, Lock, Thread
+from typing import Any
 
+from vgg_runtime._array_checks import check_image
 from vgg_runtime._internal.fork_safe_lock import require_own_threads
+from vgg_runtime._internal.lazy_numpy import NDArray, np
 from vgg_runtime._internal.validation import check_positive_int
 from vgg_runtime.bundle.manifest import InputArray
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier, Prediction
-from vgg_runtime.errors import UsageError
+from vgg_runtime.errors import QueueFullError, UsageError
 from vgg_runtime.imaging.decode import ChannelOrder, ImageSource
 
 __all__ = ["BatchingQueue"]
@@ -23,10 +27,16 @@ __all__ = ["BatchingQueue"]
 
 @dataclass(frozen=True)
 class _Request:
-    image: ImageSource
-    top_k: int
-    channels: ChannelOrder
-    answer: Future[list[Prediction]] = field(default_factory=Future)
+    """One image.
+
+    Attributes:
+        prepare: returns it as the network takes it.
+        finish: returns the answer for its outputs, float32 (1, classes).
+    """
+
+    prepare: Callable[[], InputArray]
+    finish: Callable[[NDArray[np.float32]], Any]
+    answer: Future[Any] = field(default_factory=Future)
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class BatchingQueue:
         classifier: belongs to the caller, and stays open when the queue is closed.
         max_batch: maximum number of images that run at once.
         max_wait_ms: maximum time in milliseconds that an image waits for others to join it.
-        max_pending: maximum number of unanswered images; the next :meth:`submit` waits.
+        max_pending: maximum number of unanswered images; the next :meth:`submit` waits, or raises.
 
     Raises:
         UsageError: an argument is out of range.
@@ -94,21 +104,53 @@ class BatchingQueue:
         )
         return f"<closed {text}>" if self._closed else text
 
-    def submit(self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB") -> Future[list[Prediction]]:
+    def submit(
+        self, image: ImageSource, *, top_k: int = 5, channels: ChannelOrder = "RGB", block: bool = True
+    ) -> Future[list[Prediction]]:
         """Return a future of what :meth:`Classifier.predict` returns or raises, without waiting for it.
 
-        It can be cancelled until its image is decoded. With asyncio, await ``asyncio.wrap_future(...)``. If
-        ``max_pending`` images are unanswered, this waits until one of them is answered.
+        It can be cancelled until its image is decoded. With asyncio, await ``asyncio.wrap_future(...)``.
 
         Args:
             image, top_k, channels: as :meth:`Classifier.predict` takes them.
+            block: if ``max_pending`` images are unanswered, wait until one of them is answered; False raises instead.
 
         Raises:
+            QueueFullError: ``max_pending`` images are unanswered, and ``block`` is False.
             UsageError: ``top_k`` is less than 1, the queue is closed, or was made before this process was forked.
         """
+        rank = partial(self.classifier.rank, top_k=check_positive_int("top_k", top_k))
+        prepare = partial(self.classifier.preprocess, image, channels=channels)
+        return self._submit(_Request(prepare, lambda outputs: rank(outputs)[0]), block=block)
+
+    def submit_prepared(self, planes: InputArray, *, block: bool = True) -> Future[NDArray[np.float32]]:
+        """Return a future of the network's raw output, float32 (classes,), for one image.
+
+        Args:
+            planes: the image as :meth:`Classifier.preprocess` returns it.
+            block: as :meth:`submit` takes it.
+
+        Raises:
+            ImageError: ``planes`` does not fit the model, or has a value that is not finite.
+            QueueFullError, UsageError: as :meth:`submit`.
+
+        Examples:
+            >>> from vgg_runtime import BatchingQueue, Classifier
+            >>> with Classifier("slim_vgg.bundle") as classifier, BatchingQueue(classifier) as queue:
+            ...     outputs = queue.submit_prepared(classifier.preprocess("coat.png")).result()
+            >>> outputs.shape, int(outputs.argmax())
+            ((10,), 4)
+        """
+        check_image(planes, self.classifier.manifest.input)
+        return self._submit(_Request(lambda: planes, lambda outputs: outputs[0]), block=block)
+
+    def _submit(self, request: _Request, *, block: bool) -> Future[Any]:
         require_own_threads(self._process, "queue")
-        request = _Request(image, check_positive_int("top_k", top_k), channels)
-        self._room.acquire()
+        if not self._room.acquire(blocking=block):
+            raise QueueFullError(
+                f"{self.max_pending} images are unanswered, the most that `max_pending` allows.",
+                hint="Try again later.",
+            )
         request.answer.add_done_callback(lambda _: self._room.release())
         with self._closing:
             if self._closed:
@@ -142,7 +184,7 @@ class BatchingQueue:
         if not request.answer.set_running_or_notify_cancel():
             return
         try:
-            planes = self.classifier.preprocess(request.image, channels=request.channels)
+            planes = request.prepare()
         except Exception as error:
             request.answer.set_exception(error)
         else:
@@ -171,8 +213,7 @@ class BatchingQueue:
 
     def _answer(self, batch: list[_Ready]) -> None:
         try:
-            top_k = max(ready.request.top_k for ready in batch)
-            results = self.classifier.classify([ready.planes for ready in batch], top_k=top_k)
+            outputs = self.classifier.run([ready.planes for ready in batch])
         except Exception as error:
             if len(batch) == 1:
                 batch[0].request.answer.set_exception(error)
@@ -180,5 +221,11 @@ class BatchingQueue:
             for ready in batch:  # one image may be the cause, so run each by itself
                 self._answer([ready])
         else:
-            for ready, predictions in zip(batch, results, strict=True):
-                ready.request.answer.set_result(predictions[: ready.request.top_k])
+            for ready, row in zip(batch, outputs, strict=True):
+                self._finish(ready.request, row[np.newaxis])
+
+    def _finish(self, request: _Request, outputs: NDArray[np.float32]) -> None:
+        try:
+            request.answer.set_result(request.finish(outputs))
+        except Exception as error:
+            request.answer.set_exception(error)

@@ -357,7 +357,7 @@ class Classifier:
             >>> prediction.label
             'coat'
         """
-        return self.rank(self._outputs_of(planes), top_k=top_k) if planes else []
+        return self.rank(self.run(planes), top_k=top_k) if planes else []
 
     def rank(self, outputs: NDArray[np.float32], *, top_k: int = 5) -> list[list[Prediction]]:
         """Return the ``top_k`` most probable classes for each row of ``outputs`` (batch, classes), best first.
@@ -399,16 +399,28 @@ class Classifier:
             'coat'
         """
         check_batch(batch, self.manifest.input)
-        return self._outputs(batch) if batch.ndim == 4 else self._outputs_of([batch])
+        return self._outputs(batch) if batch.ndim == 4 else self.run([batch])
 
-    def _outputs_of(self, images: Sequence[InputArray]) -> NDArray[np.float32]:
-        """Run any number of prepared images, at least one: at once, or in batches of the model's fixed size."""
+    def run(self, planes: Sequence[InputArray]) -> NDArray[np.float32]:
+        """Return the network's raw output, float32 (images, classes), for images that :meth:`preprocess` made.
+
+        There is at least one. They run as one batch, or in batches of the model's fixed size.
+
+        Raises:
+            BundleError: the model does not fit the manifest.
+
+        Examples:
+            >>> from vgg_runtime import Classifier
+            >>> classifier = Classifier("slim_vgg.bundle")
+            >>> classifier.run([classifier.preprocess("coat.png")] * 3).shape
+            (3, 10)
+        """
         fixed = self.manifest.input.batch_size
         if fixed is None:
             # One image alone needs no copy.
-            return self._outputs(np.stack(images) if len(images) > 1 else images[0][np.newaxis])
+            return self._outputs(np.stack(planes) if len(planes) > 1 else planes[0][np.newaxis])
         outputs = []
-        for part in _batches(images, fixed):
+        for part in _batches(planes, fixed):
             # A model of fixed batch size takes exactly that many: pad with the last image, and drop the surplus
             # outputs.
             padded = np.stack(part + [part[-1]] * (fixed - len(part)))

@@ -18,7 +18,8 @@
     │   ├── SignatureError               a bundle and its signature
     │   └── SelfTestError                this machine's outputs and the golden ones
     └── MissingCapabilityError        5  this machine lacks something: CUDA, onnxruntime, an extra
-        └── OutOfMemoryError             ... or the memory for it; the next, smaller call may work
+        ├── OutOfMemoryError             ... or the memory for it; the next, smaller call may work
+        └── QueueFullError               ... or the time for it; a later call may work
 
 A message says what is wrong and what is accepted; the hint says what to do next.
 """
@@ -40,6 +41,7 @@ __all__ = [
     "OutOfMemoryError",
     "ParityError",
     "PreprocessingError",
+    "QueueFullError",
     "RefusedInputError",
     "SelfTestError",
     "SignatureError",
@@ -155,3 +157,7 @@ class MissingCapabilityError(VggDeployError):
 
 class OutOfMemoryError(MissingCapabilityError):
     """This machine, or its GPU, does not have enough memory for the call."""
+
+
+class QueueFullError(MissingCapabilityError):
+    """A queue has as many unanswered images as it may have."""

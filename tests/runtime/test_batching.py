@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from vgg_runtime import BatchingQueue, Classifier, Prediction
-from vgg_runtime.errors import ImageError, UsageError, VerificationError
+from vgg_runtime.errors import ImageError, QueueFullError, UsageError, VerificationError
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (40, 12, 16, 3), dtype=np.uint8)
 A_MINUTE = 60_000.0
@@ -31,13 +31,13 @@ def classifier(bundle: Path) -> Iterator[Classifier]:
 def batches(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the batches that the classifier runs from now on."""
     sizes: list[int] = []
-    classify = classifier.classify
+    run = classifier.run
 
-    def counting(planes: Sequence[np.ndarray], *, top_k: int = 5) -> list[list[Prediction]]:
+    def counting(planes: Sequence[np.ndarray]) -> np.ndarray:
         sizes.append(len(planes))
-        return classify(planes, top_k=top_k)
+        return run(planes)
 
-    monkeypatch.setattr(classifier, "classify", counting)
+    monkeypatch.setattr(classifier, "run", counting)
     return sizes
 
 
@@ -149,6 +149,41 @@ def test_a_caller_waits_where_too_much_is_pending(classifier: Classifier) -> Non
         held.leave.set()
         assert second.result(timeout=30) == classifier.predict(RANDOM[0])
         assert isinstance(first.exception(), ImageError)
+
+
+def test_full_queue_raises_where_a_caller_would_not_wait(classifier: Classifier) -> None:
+    held: Any = Held()
+    with BatchingQueue(classifier, max_pending=2) as queue:
+        queue.submit(held)
+        waiting = queue.submit(RANDOM[0], block=False)
+        with pytest.raises(QueueFullError, match="2 images are unanswered"):
+            queue.submit(RANDOM[1], block=False)
+        with pytest.raises(QueueFullError, match="2 images are unanswered"):
+            queue.submit_prepared(classifier.preprocess(RANDOM[1]), block=False)
+        held.leave.set()
+        assert waiting.result(timeout=30) == classifier.predict(RANDOM[0])
+        assert queue.submit(RANDOM[1]).result(timeout=30) == classifier.predict(RANDOM[1])
+
+
+def test_prepared_images_run_with_the_others(classifier: Classifier, batches: list[int]) -> None:
+    planes = classifier.preprocess(RANDOM[0])
+    with BatchingQueue(classifier, max_batch=2, max_wait_ms=A_MINUTE) as queue:
+        prepared, image = queue.submit_prepared(planes), queue.submit(RANDOM[1])
+        outputs = prepared.result(timeout=30)
+        assert image.result(timeout=30) == classifier.predict(RANDOM[1])
+    assert batches[0] == 2
+    np.testing.assert_array_equal(outputs, classifier.logits(planes)[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((1, 3, 6, 8), "expected one image"), ((3, 6, 7), "the batch has shape"), ((3, 6), "the batch has shape")],
+)
+def test_prepared_image_that_does_not_fit_is_refused(
+    classifier: Classifier, shape: tuple[int, ...], message: str
+) -> None:
+    with BatchingQueue(classifier) as queue, pytest.raises(ImageError, match=message):
+        queue.submit_prepared(np.zeros(shape, np.float32))
 
 
 def test_its_repr_says_whether_it_is_closed(classifier: Classifier) -> None:
