@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import uvicorn
-from limits import RateLimit, read_body
+from limits import RateLimit, Room, read_body
 from metrics import Metrics
 from protocol import InferenceRequest, model_metadata, read_request, write_response
 from starlette.applications import Starlette
@@ -49,7 +49,8 @@ class Settings:
 
     Attributes:
         max_bytes: of a request's body.
-        max_connections: at once; each may hold ``max_bytes``.
+        max_requests: under way at once; each may hold ``max_bytes``.
+        max_connections: open at once; beyond that *all* requests are refused.
         max_pending: images that wait for their answers.
         max_batch: images that run at once.
         max_wait_ms: an image waits for others to join its batch; 0 runs what has come in meanwhile.
@@ -58,7 +59,8 @@ class Settings:
     """
 
     max_bytes: int = 16 * 2**20
-    max_connections: int = 128
+    max_requests: int = 128
+    max_connections: int = 4096
     max_pending: int = 64
     max_batch: int = 8
     max_wait_ms: float = 0.0
@@ -162,7 +164,7 @@ async def refuse_request(request: Request, error: Exception) -> Response:
 
 def create_app(endpoint: Endpoint) -> Starlette:
     """Return the application, which closes ``endpoint`` when it ends."""
-    metrics, rate_limit = Metrics(), RateLimit(endpoint.settings.rate)
+    metrics, rate_limit, room = Metrics(), RateLimit(endpoint.settings.rate), Room(endpoint.settings.max_requests)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -170,7 +172,7 @@ def create_app(endpoint: Endpoint) -> Starlette:
         endpoint.close()
 
     def post(path: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
-        return Route(path, rate_limit.hold(answer), methods=["POST"])
+        return Route(path, rate_limit.hold(room.hold(answer)), methods=["POST"])
 
     models = ["/v2/models/{name}", "/v2/models/{name}/versions/1"]
     routes = [

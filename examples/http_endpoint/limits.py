@@ -1,4 +1,4 @@
-"""What a client may take: bytes, seconds, requests a second."""
+"""What clients may take: bytes, seconds, requests a second, requests at once."""
 
 from __future__ import annotations
 
@@ -36,6 +36,28 @@ async def read_body(request: Request, *, max_bytes: int, seconds: float) -> byte
     except ClientDisconnect:
         raise HTTPException(400, "the client has gone.") from None
     return bytes(body)
+
+
+class Room:
+    """Room for ``size`` requests at once."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+
+    def hold(self, answer: Answer) -> Answer:
+        """Return ``answer`` for those that there is room for; others get 503, before their body is read."""
+
+        @wraps(answer)
+        async def held(request: Request) -> Response:
+            if self._free == 0:
+                raise HTTPException(503, "too many requests are under way; try again later.", {"Retry-After": "1"})
+            self._free -= 1
+            try:
+                return await answer(request)
+            finally:
+                self._free += 1
+
+        return held
 
 
 class RateLimit:

@@ -128,6 +128,19 @@ def test_image_beside_a_refused_one_is_withdrawn(app: Any, example_bundle: Bundl
         held.leave.set()
 
 
+def test_request_without_room_is_refused_unread(app: Any, example_bundle: Bundle, image: bytes) -> None:
+    async def two_at_once(application: Any) -> list[Any]:
+        return await asyncio.gather(post(application, image, ends=False), post(application, image, ends=False))
+
+    settings = app.Settings(max_requests=1, seconds=0.05)
+    with closing(app.Endpoint(str(example_bundle.directory), settings)) as endpoint:
+        application = app.create_app(endpoint)
+        (first, _, _), (second, headers, answer) = asyncio.run(two_at_once(application))
+        assert (first, second, headers["retry-after"]) == (408, 503, "1")
+        assert answer["error"] == "too many requests are under way; try again later."
+        assert asyncio.run(post(application, image))[0] == 200
+
+
 def test_tokens_of_one_address_come_back_with_time(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("limits.time.monotonic", lambda: now)
