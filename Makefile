@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 EXTRAS := cpu,export,report,openvino,sign,score
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container check bench lessons torture docs clean
+.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container test-triton check bench lessons torture docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
@@ -40,6 +40,10 @@ test-arm64: .venv/ready build/arm64/ready
 # The steps of examples/container in a fresh Debian. By root, because it changes roots.
 test-container: .venv/ready build/container/ready
 	.venv/bin/python -m pytest -m container tests/container $(PYTEST_ARGS)
+
+# A real Triton, in a network of its own that has nothing but this machine.
+test-triton: .venv/ready build/serving/ready build/triton/ready
+	unshare --map-root-user --net sh -c 'ip link set lo up && exec .venv/bin/python -m pytest -m triton tests/serving $(PYTEST_ARGS)'
 
 check: .venv/ready
 	.venv/bin/ruff check .
@@ -99,6 +103,13 @@ docs: .venv-docs/ready
 SERVING := examples/http_endpoint/requirements.txt tests/serving/requirements.txt
 build/serving/ready: $(SERVING) constraints.txt
 	$(PYTHON) $(PIP) --upgrade --target build/serving $(SERVING:%=--requirement %)
+	@touch $@
+
+# Triton 2.51 for CPUs, as PyPI has it. Its own numpy is older than the one in constraints.txt.
+build/triton/ready:
+	$(PYTHON) -m venv build/triton
+	build/triton/bin/python -m pip install --quiet --disable-pip-version-check nvidia-pytriton==0.7.0 \
+		onnxruntime==$$(sed -n 's/^onnxruntime==//p' constraints.txt)
 	@touch $@
 
 # The engine of the page that vgg-run web writes. Without npm the page's tests in the browser are skipped, and say so.

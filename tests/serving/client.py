@@ -2,7 +2,7 @@
 
     python client.py http|grpc ADDRESS MODEL BATCH.npy
 
-BATCH has float32 images as the network takes them. This runs on build/serving, where tritonclient is.
+BATCH has images as the network takes them. This runs on build/serving, where tritonclient is.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-CLIENTS, ROUNDS = 16, 4
+CLIENTS, ROUNDS = 16, 2
 
 
 def infer(protocol: Any, client: Any, model: str, batch: np.ndarray, *, binary: bool = True, **output: Any) -> Any:
-    image = protocol.InferInput("input", batch.shape, "FP32")
+    image = protocol.InferInput("input", batch.shape, np_to_triton_dtype(batch.dtype))
     if binary:  # the default; gRPC knows nothing else
         image.set_data_from_numpy(batch)
     else:
