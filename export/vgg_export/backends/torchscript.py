@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vgg_export.exporters.torchscript import load_torchscript
+from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import SessionConfig
+from vgg_runtime.backends.onnxruntime_cpu import is_out_of_memory
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY
-from vgg_runtime.errors import MissingCapabilityError
+from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +26,7 @@ class TorchScriptBackend:
     """One TorchScript archive. It is code: only run what this project wrote for you.
 
     Raises:
+        BundleError: PyTorch can't load it.
         MissingCapabilityError: torch is not installed, or CUDA was asked for and is missing.
     """
 
@@ -44,9 +47,31 @@ class TorchScriptBackend:
         torch.set_num_threads(config.threads)
         if self.device == "cuda":
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.cuda.tf32
-        self._run, metadata = load_torchscript(model, device=self.device)
+        try:
+            self._run, metadata = load_torchscript(model, device=self.device)
+        except Exception as error:  # of many kinds, if the archive or its code is damaged
+            reraise_from_signal_handler(error)
+            text = f"PyTorch cannot load {model}: {_cause(error)}"
+            raise BundleError(text, hint="Run vgg-run verify on the bundle.") from error
         self.metadata: Mapping[str, str] = {METADATA_KEY: metadata}
 
     def run(self, batch: InputArray) -> NDArray[np.float32]:
-        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says."""
-        return self._run(batch)
+        """Return outputs (batch, classes) for a ``batch`` of the dtype and layout that the manifest says.
+
+        Raises:
+            BundleError: the archive does not run on it.
+            OutOfMemoryError: there is too little memory.
+        """
+        try:
+            return self._run(batch)
+        except Exception as error:  # whatever its code does
+            reraise_from_signal_handler(error)
+            text = f"PyTorch cannot run the model on a batch of shape {list(batch.shape)}: {_cause(error)}"
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(text, hint="Use a smaller batch, or a device with more memory.") from error
+            raise BundleError(text, hint="The model does not fit the manifest; export the checkpoint again.") from error
+
+
+def _cause(error: Exception) -> str:
+    """The first line of the reason, before which the interpreter of TorchScript puts a trace."""
+    return str(error).rpartition("RuntimeError: ")[2].strip().partition("\n")[0] or type(error).__name__

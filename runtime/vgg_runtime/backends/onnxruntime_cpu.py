@@ -190,7 +190,7 @@ def _installed_wheels() -> set[str]:
     return set()
 
 
-_OUT_OF_MEMORY = re.compile("Failed to allocate memory|out of memory|_ALLOC_FAILED")
+_OUT_OF_MEMORY = re.compile("allocate memory|out of memory|not enough memory|_ALLOC_FAILED")
 
 # The relevant part of an error that passed through several layers of C++: "CUDA failure 2: out of memory ; GPU=0 ;
 # hostname=...".
@@ -216,7 +216,7 @@ def run_refusal(shape: tuple[int, ...], error: Exception) -> BundleError | Missi
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, judging by the messages of the allocator, CUDA, cuBLAS and cuDNN."""
+    """Whether memory ran out, judging by the messages of ONNX Runtime, PyTorch, CUDA, cuBLAS and cuDNN."""
     return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
 
 
