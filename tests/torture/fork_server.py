@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 from vgg_runtime.errors import VggDeployError
 
-CPU_SECONDS = 2
+CPU_SECONDS = 2  # of a call, unless the module has a CPU_SECONDS of its own
 MEBIBYTES = 300  # of growth, beyond the size of the file
 
 _WALL_SECONDS = 300  # of a call that waits for something; the machine may be busy with other things
@@ -55,7 +55,10 @@ class ForkServer:
 
 @contextmanager
 def fork_server(module: str) -> Iterator[ForkServer]:
-    """Start a server for the functions of ``module``, a file of this folder."""
+    """Start a server for the functions of ``module``, a file of this folder.
+
+    The module is imported with TORTURE_SERVER in the environment: there it loads what each call would load otherwise.
+    """
     # Measuring coverage would count as the time of a call.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     process = subprocess.Popen(
@@ -63,7 +66,7 @@ def fork_server(module: str) -> Iterator[ForkServer]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=environment | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+        env=environment | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "TORTURE_SERVER": module},
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -77,6 +80,7 @@ def fork_server(module: str) -> Iterator[ForkServer]:
 
 def _serve(module: str) -> None:
     functions = vars(importlib.import_module(module))
+    cpu_seconds = functions.get("CPU_SECONDS", CPU_SECONDS)
     gc.freeze()  # the memory that is there stays shared with the children
     # What a library prints must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "w")
@@ -84,16 +88,16 @@ def _serve(module: str) -> None:
     os.dup2(silence, 1)
     for request in sys.stdin:
         function, path = json.loads(request)
-        print(json.dumps(_answer(functions[function], Path(path), silence)), file=answers, flush=True)
+        print(json.dumps(_answer(functions[function], Path(path), cpu_seconds, silence)), file=answers, flush=True)
 
 
-def _answer(function: Callable[[Path], str | None], path: Path, silence: int) -> Answer:
+def _answer(function: Callable[[Path], str | None], path: Path, cpu_seconds: int, silence: int) -> Answer:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.dup2(silence, 2)
-            os.write(writer, json.dumps(_limited(function, path)).encode())
+            os.write(writer, json.dumps(_limited(function, path, cpu_seconds)).encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -108,8 +112,8 @@ def _answer(function: Callable[[Path], str | None], path: Path, silence: int) ->
     return Answer(*json.loads(answer)) if answer else Answer("crash", "no answer")
 
 
-def _limited(function: Callable[[Path], str | None], path: Path) -> Answer:
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
+def _limited(function: Callable[[Path], str | None], path: Path, cpu_seconds: int) -> Answer:
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     resource.setrlimit(resource.RLIMIT_AS, ((_memory("VmSize") + _HARD_MEBIBYTES) << 20,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     before = _memory("VmRSS")

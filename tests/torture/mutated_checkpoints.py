@@ -14,7 +14,7 @@ from mutations import changed
 from safetensors.torch import save_file
 from torch import nn
 
-__all__ = ["mutated_checkpoints", "save_originals"]
+__all__ = ["mutated_archive", "mutated_checkpoints", "save_originals"]
 
 
 def mutated_checkpoints(server: ForkServer, folder: Path, count: int, seed: int) -> Iterator[tuple[str, Answer]]:
@@ -27,7 +27,7 @@ def mutated_checkpoints(server: ForkServer, folder: Path, count: int, seed: int)
     for number in range(count):
         original, digest = originals[number % len(originals)], digests[number % len(originals)]
         path = folder / f"changed{original.suffix}"
-        path.write_bytes(_mutated(original.read_bytes(), Random(f"{seed} {number}")))  # noqa: S311 - repeatable
+        path.write_bytes(mutated_archive(original.read_bytes(), Random(f"{seed} {number}")))  # noqa: S311 - repeatable
         answer = server.call("read", path)
         if answer.outcome == "read" and answer.detail not in (digest, server.call("read_independently", path).detail):
             answer = Answer("different", "")
@@ -52,7 +52,7 @@ def save_originals(folder: Path) -> list[Path]:
     return paths
 
 
-def _mutated(content: bytes, random: Random) -> bytes:
+def mutated_archive(content: bytes, random: Random) -> bytes:
     """The file with one to three changes: of its bytes, or of the entries of its archive, with right CRCs."""
     for _ in range(random.randint(1, 3)):
         is_archive = content.startswith(b"PK")

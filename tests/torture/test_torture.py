@@ -5,17 +5,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 
 import faults
 import pytest
 from denial_of_service import KINDS, denials_of_service
+from faulty_exports import concurrent_exports, faulty_exports
 from flipped_bits import flipped_bits
 from fork_server import Answer, ForkServer, fork_server
 from mutated_checkpoints import mutated_checkpoints, save_originals
 from mutated_images import make_originals, mutated_images
+from mutated_models import mutated_models
 from pickles import BENIGN, MALICIOUS, benign_pickles, idle_gadgets, malicious_pickles
 from PIL import Image
+from soak import soak
 
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.errors import ImageError
@@ -95,3 +100,24 @@ def test_unchanged_images_are_read_if_8_bits_deep(tmp_path: Path) -> None:
             is_refused = image.format == "EPS" or image.mode.startswith(("I", "F"))  # runs a program; 16 or 32 bits
         with pytest.raises(ImageError, match=name) if is_refused else nullcontext():
             read_image(tmp_path / name)
+
+
+def test_mutated_models_leave_the_host_alive(example_bundle: Bundle, tmp_path: Path) -> None:
+    with fork_server("mutated_models") as server:
+        cases = mutated_models(server, tmp_path, example_bundle.directory, 40, seed=0)
+        assert others(cases, "refused", "read", "slow", "large") == []
+
+
+def test_exports_meet_faults_and_one_another(tmp_path: Path) -> None:
+    with fork_server("faulty_exports") as server:
+        for campaign in (faulty_exports, partial(concurrent_exports, together=2)):
+            folder = Path(mkdtemp(dir=tmp_path))
+            assert others(campaign(server, folder, 1, 0), "old", "new") == []
+
+
+@pytest.mark.parametrize(
+    ("function", "outcome"), [("predict_for_long", "read"), ("predict_and_leak", "grown"), ("open_and_close", "read")]
+)
+def test_memory_that_stays_is_noticed(example_bundle: Bundle, tmp_path: Path, function: str, outcome: str) -> None:
+    with fork_server("soak") as server:
+        assert others(soak(server, tmp_path, example_bundle.directory, function, 60), outcome) == []

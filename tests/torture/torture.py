@@ -6,6 +6,7 @@ python tests/torture/torture.py [CAMPAIGN...] [--scale 0.01] [--minutes 5] [--se
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections import Counter
@@ -14,13 +15,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest import mock
 
 from denial_of_service import KINDS, denials_of_service
+from faulty_exports import concurrent_exports, faulty_exports
 from flipped_bits import flipped_bits
 from fork_server import CPU_SECONDS, MEBIBYTES, Answer, ForkServer, fork_server
 from mutated_checkpoints import mutated_checkpoints
 from mutated_images import mutated_images
+from mutated_models import mutated_models
 from pickles import BENIGN, MALICIOUS, benign_pickles, malicious_pickles
+from soak import soak
 
 from vgg_export import export
 
@@ -51,11 +56,17 @@ def _spread(cases: Sequence[T], count: int) -> list[T]:
     return [cases[number * len(cases) // count] for number in range(count)]
 
 
-def _flip_bits_of_example(server: ForkServer, folder: Path, count: int, seed: int) -> Cases:
+def _example_bundle(folder: Path) -> Path:
     example, bundle = Path(__file__).parents[2] / "examples/fashion_mnist", folder / "example.bundle"
     labels = example / "class_indices.json"
     export(example / "slim_vgg.pth", bundle, preprocess=example / "preprocess.json", labels=labels)
-    yield from flipped_bits(server, bundle, count, seed)
+    return bundle
+
+
+def _repeated(server: ForkServer, folder: Path, function: str, calls: int, processes: int) -> Cases:
+    bundle = _example_bundle(folder)
+    for _ in range(processes):
+        yield from soak(server, folder, bundle, function, calls)
 
 
 CAMPAIGNS: dict[str, Campaign] = {
@@ -78,8 +89,33 @@ CAMPAIGNS: dict[str, Campaign] = {
         ("read",),
         lambda server, folder, count, _: benign_pickles(server, folder, _spread(BENIGN, count)),
     ),
-    "flipped-bits": Campaign("flipped_bits", 10_000, ("refused",), _flip_bits_of_example),
+    "flipped-bits": Campaign(
+        "flipped_bits",
+        10_000,
+        ("refused",),
+        lambda server, folder, count, seed: flipped_bits(server, _example_bundle(folder), count, seed),
+    ),
     "mutated-images": Campaign("mutated_images", 100_000, ("refused", "read"), mutated_images),
+    "mutated-models": Campaign(
+        "mutated_models",
+        50_000,
+        ("refused", "read", "slow", "large"),
+        lambda server, folder, count, seed: mutated_models(server, folder, _example_bundle(folder), count, seed),
+    ),
+    "faulty-exports": Campaign("faulty_exports", 2_200, ("old", "new"), faulty_exports),
+    "concurrent-exports": Campaign("faulty_exports", 200, ("new",), concurrent_exports),
+    "soak": Campaign(
+        "soak",
+        20,
+        ("read",),
+        lambda server, folder, count, _: _repeated(server, folder, "predict_for_long", 50_000, count),
+    ),
+    "open-and-close": Campaign(
+        "soak",
+        1,
+        ("read",),
+        lambda server, folder, count, _: _repeated(server, folder, "open_and_close", 10_000, count),
+    ),
 }
 
 
@@ -88,6 +124,8 @@ def _run(name: str, options: argparse.Namespace) -> bool:
     campaign, counts, start = CAMPAIGNS[name], Counter[str](), time.monotonic()
     count = max(1, round(options.scale * campaign.full))
     with (
+        tempfile.TemporaryDirectory() as cache,
+        mock.patch.dict(os.environ, VGG_DEPLOY_CACHE=cache),
         tempfile.TemporaryDirectory() as folder,
         fork_server(campaign.module) as server,
         closing(campaign.run(server, Path(folder), count, options.seed)) as cases,
