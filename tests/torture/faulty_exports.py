@@ -109,7 +109,7 @@ def faulty_exports(server: ForkServer, folder: Path, count: int, seed: int) -> I
     """Replace a bundle ``count`` times by exports that meet a fault, and once by one that meets none.
 
     Every event meets every fault, in a random order; after that come kills at random moments. The outcome is the
-    bundle that is there, "old" or "new"; "broken" is one that is not whole, "left" what is there besides.
+    bundle that is there, "old" or "new"; "broken" is one that is not whole, "left" one with something new beside it.
     """
     folder, random = folder.resolve(), Random(seed)  # noqa: S311 - repeatable
     checkpoints = {sha256_of(path): path.name for path in _save_checkpoints(folder, 2)}
@@ -119,10 +119,12 @@ def faulty_exports(server: ForkServer, folder: Path, count: int, seed: int) -> I
     random.shuffle(points)
     points += [("moment", random.uniform(0, seconds)) for _ in range(count - len(points))]
     for fault, at in [*points[:count], ("none", -1)]:
-        old = _exported(folder)
+        old, before = _exported(folder), _others(folder)
         new = next(digest for digest in checkpoints if digest != old)
         code, *_ = _ask(server, folder, _Request(checkpoints[new], fault, at))
-        yield f"{fault} {at:.4g}", _answer(folder, code, old=old, new=new, is_last=fault == "none")
+        if fault == "none":
+            old, before = new, set()
+        yield f"{fault} {at:.4g}", _answer(folder, code, _others(folder) - before, old=old, new=new)
 
 
 def concurrent_exports(
@@ -138,7 +140,7 @@ def concurrent_exports(
             yield str(number), Answer("failed", answer.detail)
         else:
             new = _exported(folder)
-            yield str(number), _answer(folder, 0, old=new, new=new, is_last=True)
+            yield str(number), _answer(folder, 0, _others(folder), old=new, new=new)
 
 
 def _save_checkpoints(folder: Path, count: int) -> list[Path]:
@@ -168,12 +170,15 @@ def _exported(folder: Path) -> str | None:
         return None
 
 
-def _answer(folder: Path, code: int, *, old: str | None, new: str | None, is_last: bool) -> Answer:
-    others = sorted(path.name for path in (folder / "exports").iterdir() if path.name != _BUNDLE)
+def _others(folder: Path) -> set[str]:
+    """What is beside the bundle."""
+    return {path.name for path in (folder / "exports").iterdir()} - {_BUNDLE}
+
+
+def _answer(folder: Path, code: int, left: set[str], *, old: str | None, new: str | None) -> Answer:
     there = _exported(folder)
     if there is None or there not in (old, new) or (code == 0 and there != new):
         return Answer("broken", f"exit code {code}")
-    # What was killed leaves its own workspace, until the next export; what failed leaves nothing.
-    if len(others) > (code < 0) or (is_last and code != 0):
-        return Answer("left", f"exit code {code}: {', '.join(others)}")
+    if len(left) > (code < 0):  # what was killed leaves its workspace, until the next export
+        return Answer("left", f"exit code {code}: {', '.join(sorted(left))}")
     return Answer("new" if there == new else "old", "")

@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     """How a call ended.
 
     Attributes:
-        outcome: "read", "refused" (by an error about the input), or a fault: "untyped" (by any other error), "slow",
+        outcome: "read", "refused" (by an error about the input, or what this machine can do with it), or a fault: "untyped" (by any other error), "slow",
             "large", "crash".
         detail: what the function returned, or the reason.
     """
@@ -133,7 +133,7 @@ def _outcome(function: Callable[[Path], str | None], path: Path) -> Answer:
     try:
         return Answer("read", function(path) or "")
     except Exception as error:
-        is_about_input = isinstance(error, VggDeployError) and error.exit_code in (3, 4)
+        is_about_input = isinstance(error, VggDeployError) and error.exit_code in (3, 4, 5)
         is_refusal = is_about_input and len(str(error)) < _MESSAGE_CHARACTERS
         return Answer("refused" if is_refusal else "untyped", f"{type(error).__name__}: {error}")
 
