@@ -32,8 +32,8 @@ class Answer(NamedTuple):
     """How a call ended.
 
     Attributes:
-        outcome: "read", "refused" (by an error about the input, or what this machine can do with it), or a fault: "untyped" (by any other error), "slow",
-            "large", "crash".
+        outcome: "read", "refused" (by an error about the input, or about what this machine can do with it), or a fault:
+            "untyped" (by any other error), "slow", "large", "crash".
         detail: what the function returned, or the reason.
     """
 
