@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -161,6 +162,30 @@ def own_cache(shared_folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VGG_DEPLOY_CACHE", str(shared_folder / "cache"))
         yield
+
+
+class HeldFile:
+    """A file that keeps its reader waiting until ``leave`` is set, and then is none."""
+
+    def __init__(self) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def read(self, size: int = -1) -> bytes:
+        self.entered.set()
+        assert self.leave.wait(timeout=30)
+        return b""
+
+    def seek(self, *position: int) -> int:
+        return 0
+
+    def tell(self) -> int:
+        return 0
+
+
+@pytest.fixture
+def held() -> HeldFile:
+    """An image for a queue that is to stay busy."""
+    return HeldFile()
 
 
 @pytest.fixture(autouse=True)

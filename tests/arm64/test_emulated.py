@@ -69,7 +69,11 @@ def emulate() -> Emulate:
         environment = {"PYTHONPATH": str(BUILD / "site"), "VGG_DEPLOY_CACHE": str(BUILD / "cache")}
         return subprocess.run(
             [*map(str, python), *map(str, arguments)],
-            **{"env": environment, "input": stdin, "capture_output": True, "text": True, "check": False},
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return run

@@ -2,7 +2,7 @@
 
     python -m venv peers
     peers/bin/pip install torch==2.13.0 executorch==1.5.1 litert-torch==0.10.0 click
-    .venv/bin/python tests/benchmark/peers.py FOLDER --peers peers/bin/python
+    .venv/bin/python tests/benchmark/peers.py compare FOLDER --peers peers/bin/python
 
 Weights are random. Calibration and outputs are of crops of scikit-learn's two photographs.
 """
@@ -35,9 +35,8 @@ PEERS = {
 OURS = {"onnx-fp32": "vgg11.bundle/onnx-fp32", "onnx-int8-static": "vgg11.bundle/onnx-int8-static"}
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def cli(context: click.Context) -> None:
+@click.group()
+def cli() -> None:
     pass
 
 
@@ -47,25 +46,13 @@ def cli(context: click.Context) -> None:
 @click.option("--rounds", default=5, help="Processes of each engine, in turns.")
 def compare(folder: Path, peers: str, rounds: int) -> None:
     """Write the models, time them, and print the table."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     script = str(Path(__file__).resolve())
-    if not (folder / "outputs.npy").exists():
-        write_network(folder)
-        subprocess.run([peers, script, "write", folder], check=True)
-        options = [
-            "--format",
-            "onnx",
-            "--quantize",
-            "static",
-            "--target",
-            "vnni",
-            "--calibration",
-            folder / "images",
-            "--labels",
-            "imagenet",
-        ]
-        export = [Path(sys.executable).with_name("vgg-export"), folder / "vgg11.pth", "-o", folder / "vgg11.bundle"]
-        subprocess.run(list(map(str, [*export, *options])), check=True)
+    write_network(folder)
+    subprocess.run([peers, script, "write", folder], check=True)
+    options = ["--format", "onnx", "--quantize", "static", "--target", "vnni", "--labels", "imagenet", "--calibration"]
+    export = [Path(sys.executable).with_name("vgg-export"), folder / "vgg11.pth", "-o", folder / "vgg11.bundle"]
+    subprocess.run(list(map(str, [*export, *options, folder / "images"])), check=True)
     interpreters = dict.fromkeys(PEERS, peers) | dict.fromkeys(OURS, sys.executable)
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in interpreters}
     for _ in range(rounds):

@@ -63,7 +63,10 @@ def enter(root: Path, script: str, *command: object, options: str = "", environm
     variables = os.environ | {"OPTIONS": options, "ENVIRONMENT": environment}
     return subprocess.run(
         list(map(str, [*unshare, *command])),
-        **{"env": variables, "capture_output": True, "text": True, "check": False},
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -89,8 +89,12 @@ def colour_bundle(untimed: None, tmp_path: Path) -> Bundle:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 4)).eval()
     preprocessing = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.3))
     return export(
-        *(network, tmp_path / "colour.bundle"),
-        **{"formats": "onnx", "preprocess": preprocessing, "input_size": 8, "embed_preprocessing": True},
+        network,
+        tmp_path / "colour.bundle",
+        formats="onnx",
+        preprocess=preprocessing,
+        input_size=8,
+        embed_preprocessing=True,
     )
 
 

@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -39,24 +38,6 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def image(example) -> bytes:
     return (example.images / "bag" / "00018.png").read_bytes()
-
-
-class Held:
-    """A file that keeps its reader waiting until ``leave`` is set, and then is none."""
-
-    def __init__(self) -> None:
-        self.entered, self.leave = threading.Event(), threading.Event()
-
-    def read(self, size: int = -1) -> bytes:
-        self.entered.set()
-        assert self.leave.wait(timeout=30)
-        return b""
-
-    def seek(self, *position: int) -> int:
-        return 0
-
-    def tell(self) -> int:
-        return 0
 
 
 async def post(
@@ -99,9 +80,8 @@ def test_body_without_length_is_cut_at_the_limit(app: Any, example_bundle: Bundl
     [({"max_pending": 1}, "1 images are unanswered"), ({"seconds": 0.05}, "the answer took too long")],
 )
 def test_busy_server_answers_503(
-    app: Any, example_bundle: Bundle, image: bytes, settings: dict[str, Any], message: str
+    app: Any, example_bundle: Bundle, image: bytes, held: Any, settings: dict[str, Any], message: str
 ) -> None:
-    held: Any = Held()
     with closing(app.Endpoint(str(example_bundle.directory), app.Settings(**settings))) as endpoint:
         for _ in range(min(endpoint.classifier.threads, endpoint.settings.max_pending)):
             endpoint.queue.submit(held)
@@ -111,8 +91,7 @@ def test_busy_server_answers_503(
     assert message in answer["error"]
 
 
-def test_image_beside_a_refused_one_is_withdrawn(app: Any, example_bundle: Bundle, image: bytes) -> None:
-    held: Any = Held()
+def test_image_beside_a_refused_one_is_withdrawn(app: Any, example_bundle: Bundle, image: bytes, held: Any) -> None:
     settings = app.Settings(seconds=0.05, max_pending=available_threads() + 1)
     two_images = {"name": "input", "datatype": "FP32", "shape": [2, 1, 28, 28], "data": [0.5] * 2 * 28 * 28}
     with closing(app.Endpoint(str(example_bundle.directory), settings)) as endpoint:

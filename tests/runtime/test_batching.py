@@ -108,26 +108,7 @@ def test_outputs_that_are_no_numbers_fail_their_own_caller_only(make_bundle: Cal
             assert answers[2].result() == classifier.predict(RANDOM[1])
 
 
-class Held:
-    """A file that keeps its reader waiting until ``leave`` is set, and then is none."""
-
-    def __init__(self) -> None:
-        self.entered, self.leave = threading.Event(), threading.Event()
-
-    def read(self, size: int = -1) -> bytes:
-        self.entered.set()
-        assert self.leave.wait(timeout=30)
-        return b""
-
-    def seek(self, *position: int) -> int:
-        return 0
-
-    def tell(self) -> int:
-        return 0
-
-
-def test_cancelled_future_leaves_room(classifier: Classifier) -> None:
-    held: Any = Held()
+def test_cancelled_future_leaves_room(classifier: Classifier, held: Any) -> None:
     with BatchingQueue(classifier, max_batch=1, max_pending=2) as queue:
         running = queue.submit(held)
         assert held.entered.wait(timeout=30)
@@ -138,8 +119,7 @@ def test_cancelled_future_leaves_room(classifier: Classifier) -> None:
         assert another.result(timeout=30) == classifier.predict(RANDOM[0])
 
 
-def test_a_caller_waits_where_too_much_is_pending(classifier: Classifier) -> None:
-    held: Any = Held()
+def test_a_caller_waits_where_too_much_is_pending(classifier: Classifier, held: Any) -> None:
     classifier.threads = 2  # one of which would be free to decode the second image
     with BatchingQueue(classifier, max_pending=1) as queue, ThreadPoolExecutor(1) as caller:
         first = queue.submit(held)
@@ -151,8 +131,7 @@ def test_a_caller_waits_where_too_much_is_pending(classifier: Classifier) -> Non
         assert isinstance(first.exception(), ImageError)
 
 
-def test_full_queue_raises_where_a_caller_would_not_wait(classifier: Classifier) -> None:
-    held: Any = Held()
+def test_full_queue_raises_where_a_caller_would_not_wait(classifier: Classifier, held: Any) -> None:
     with BatchingQueue(classifier, max_pending=2) as queue:
         queue.submit(held)
         waiting = queue.submit(RANDOM[0], block=False)
