@@ -205,7 +205,6 @@ def example() -> Example:
 @pytest.fixture(scope="session")
 def example_bundle(example: Example, made_once: MadeOnce) -> Bundle:
     """The example as the demo exports it. Tests read it and do not change it."""
-    pytest.importorskip("torch", reason="exporting needs torch, which the runtime's own environments lack")
     return open_bundle(made_once("example/slim_vgg.bundle", partial(_untimed_export, example, example.options)))
 
 
@@ -257,6 +256,7 @@ def _every_variant(example: Example, calibration: Path) -> dict[str, Any]:
 
 
 def _untimed_export(example: Example, options: dict[str, Any], bundle: Path) -> None:
+    pytest.importorskip("torch", reason="exporting needs torch, which the runtime's own environments lack")
     from vgg_export import export
 
     with pytest.MonkeyPatch.context() as patch:

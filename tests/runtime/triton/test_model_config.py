@@ -25,14 +25,14 @@ pytestmark = pytest.mark.skipif(
 PARSE = """
 import sys
 from google.protobuf import json_format, text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from model_config_pb2 import ModelConfig  # by itself: its package needs gRPC, which is compiled for one Python
 print(json_format.MessageToJson(text_format.Parse(sys.stdin.read(), ModelConfig()), preserving_proto_field_name=True))
 """
 
 
 def parsed(manifest: Manifest, name: str = "colours", **settings: Any) -> dict[str, Any]:
     text = model_config(name, manifest, **{"max_batch": 8, "instances": 1, "device": "auto", **settings})
-    environment = {**os.environ, "PYTHONPATH": str(SERVING)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (SERVING, SERVING / "tritonclient" / "grpc")))}
     done = subprocess.run([sys.executable, "-c", PARSE], input=text, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
