@@ -9,6 +9,7 @@ import numpy as np
 
 from vgg_runtime._internal.shortening import listed
 from vgg_runtime.backends.base import Device
+from vgg_runtime.bundle.checksums import require_unchanged
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.embedded_manifest import METADATA_KEY, check_manifest_unchanged, torchscript_metadata
 from vgg_runtime.bundle.golden import read_golden
@@ -67,10 +68,7 @@ def verify_bundle(
         for variant in bundle.manifest.variants:
             if not variant.sha256.keys().isdisjoint(changed):
                 forget_verified(bundle.directory, variant.sha256)  # or the next classifier would trust the cache
-        raise ChecksumError(
-            f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
-            hint="Copy the bundle again from where it was exported.",
-        )
+        require_unchanged(changed, as_error=ChecksumError)
     golden = None if bundle.manifest.golden is None else read_golden(bundle)
     figures = {}
     for variant in bundle.manifest.variants:

@@ -6,18 +6,17 @@ import os
 import re
 import shlex
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from vgg_runtime._internal.staging import staging_directory
 from vgg_runtime._internal.validation import check_positive_int
-from vgg_runtime.bundle.checksums import sha256_of
+from vgg_runtime.bundle.checksums import require_unchanged, sha256_of
 from vgg_runtime.bundle.directory import Bundle, open_bundle
 from vgg_runtime.bundle.manifest import InputSpec, Manifest, Variant
-from vgg_runtime.errors import BundleError, ChecksumError, MissingCapabilityError, UsageError
+from vgg_runtime.errors import BundleError, ChecksumError, UsageError
 from vgg_runtime.loading import choose_variant, read_lone_manifest
 from vgg_triton.model_config import LABELS, Device, has_label_file, model_config
 
@@ -115,7 +114,12 @@ def write_model(
         _require_unset(settings, directory)
     config = _config(directory.name, source.manifest, max_batch, instances, device)
     version = max(_versions(directory), default=0) + 1
-    with _staged(directory.parent) as staging:
+    # A server that starts refuses a repository with half a model in it, under whatever name. So it is staged beside the
+    # repository, unless that is where a file system begins.
+    repository = directory.parent
+    beside = repository if repository.is_mount() else repository.absolute().parent
+    with staging_directory("the model", repository, within=beside) as staging:
+        repository.mkdir(exist_ok=True)
         _copy_variant(source, entry, staging / str(version))
         if exists:
             (staging / str(version)).rename(directory / str(version))
@@ -206,35 +210,10 @@ def _copy_variant(bundle: Bundle, variant: Variant, directory: Path) -> None:
         # The model names its external data, which is beside it.
         copy = directory / (_MODEL if name == variant.file else Path(name).name)
         shutil.copyfile(bundle.path(name), copy)
-        if sha256_of(copy) != digest:
-            raise ChecksumError(
-                f"the bundle was changed after it was written: {name} (SHA-256 differs).",
-                hint="Copy the bundle again from where it was exported.",
-            )
+        require_unchanged([] if sha256_of(copy) == digest else [name], as_error=ChecksumError)
 
 
 def _write_labels(manifest: Manifest, file: Path) -> None:
     if has_label_file(manifest):
         lines = [" ".join(label.splitlines()) for label in manifest.labels or ()]
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _staged(repository: Path) -> Iterator[Path]:
-    """Yield a directory to fill on the file system of ``repository``.
-
-    A server that starts refuses a repository with half a model in it, under whatever name. So it is beside the
-    repository, unless that is where a file system begins.
-    """
-    try:
-        repository.mkdir(parents=True, exist_ok=True)
-        place = repository if repository.is_mount() else repository.absolute().parent
-        with tempfile.TemporaryDirectory(prefix=f".{repository.name}.", suffix=".partial", dir=place) as folder:
-            new = Path(folder, "new")
-            new.mkdir()  # by the user's umask; the folder around it is private
-            yield new
-    except OSError as error:
-        raise MissingCapabilityError(
-            f"the model cannot be written to {repository}: {error.strerror or error}.",
-            hint="Give a directory that can be written to and has room.",
-        ) from error

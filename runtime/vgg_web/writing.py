@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vgg_runtime._internal.staging import staging_directory
+from vgg_runtime.bundle.checksums import require_unchanged
 from vgg_runtime.bundle.directory import GOLDEN, MANIFEST, Bundle, open_bundle
 from vgg_runtime.bundle.manifest import Manifest, Variant
-from vgg_runtime.errors import BundleError, ChecksumError, MissingCapabilityError, UsageError
+from vgg_runtime.errors import BundleError, ChecksumError, UsageError
 from vgg_web.engine import ENGINE_FILES, INSTALLED_HERE, OnnxruntimeWeb, find_engine
 
 __all__ = ["WebPage", "check_page", "write_page"]
@@ -97,12 +96,13 @@ def write_page(
     source, destination = open_bundle(bundle, key=key), Path(output)
     entry = _choose_variant(source.manifest, variant)
     engine = check_page(destination, onnxruntime_web=onnxruntime_web, overwrite=overwrite)
-    with _staged(destination) as staging:
+    with staging_directory("the page", destination, within=destination.parent) as staging:
         shutil.copytree(_ASSETS, staging, dirs_exist_ok=True)
         (staging / _ENGINE).mkdir()
         for file in ENGINE_FILES:
             shutil.copyfile(engine.folder / file, staging / _ENGINE / file)
         _write_bundle(source, entry, staging / _BUNDLE)
+        _put_in_place(staging, destination)
     return WebPage(destination, entry, engine, publishes_samples=source.manifest.golden is not None)
 
 
@@ -163,33 +163,11 @@ def _write_bundle(source: Bundle, variant: Variant, directory: Path) -> None:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.path(name), directory / name)
     (directory / MANIFEST).write_text(manifest.dump_with_checksum(), encoding="utf-8")
-    if changed := open_bundle(directory).changed_files():
-        raise ChecksumError(
-            f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
-            hint="Copy the bundle again from where it was exported.",
-        )
+    require_unchanged(open_bundle(directory).changed_files(), as_error=ChecksumError)
 
 
-@contextmanager
-def _staged(destination: Path) -> Iterator[Path]:
-    """Yield a directory beside ``destination`` to fill, which takes its place if the block succeeds."""
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent
-        ) as folder:
-            new, old = Path(folder, "new"), Path(folder, "old")
-            new.mkdir()  # by the user's umask; the folder around it is private
-            yield new
-            _put_in_place(new, old, destination)
-    except OSError as error:
-        raise MissingCapabilityError(
-            f"the page cannot be written to {destination}: {error.strerror or error}.",
-            hint="Give a directory that can be written to and has room.",
-        ) from error
-
-
-def _put_in_place(new: Path, old: Path, destination: Path) -> None:
+def _put_in_place(new: Path, destination: Path) -> None:
+    old = new.with_name("old")
     if destination.exists():
         destination.rename(old)
     try:

@@ -6,13 +6,13 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vgg_runtime.bundle.verified_files import file_states, forget_verified, remember_verified, were_verified
-from vgg_runtime.errors import BundleError
+from vgg_runtime.errors import BundleError, VggDeployError
 
-__all__ = ["PendingChecksums", "sha256_of"]
+__all__ = ["PendingChecksums", "require_unchanged", "sha256_of"]
 
 # Some 1.3 ms of hashing. Smaller: between two chunks the thread waits for the interpreter's lock, up to 5 ms while
 # another thread imports something. Larger: the chunk does not stay in the CPU's cache.
@@ -26,6 +26,15 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         while count := file.readinto(chunk):
             digest.update(chunk[:count])
     return digest.hexdigest()
+
+
+def require_unchanged(changed: Sequence[str], *, as_error: type[VggDeployError]) -> None:
+    """Raise ``as_error`` if there are ``changed`` files of a bundle, which it names."""
+    if changed:
+        raise as_error(
+            f"the bundle was changed after it was written: {', '.join(changed)} (SHA-256 differs).",
+            hint="Copy the bundle again from where it was exported.",
+        )
 
 
 class PendingChecksums:
@@ -78,11 +87,7 @@ class PendingChecksums:
             self._compare()  # forked in the meantime: the thread stayed with the parent
         if self._failure is not None:
             raise BundleError(f"a file of the bundle cannot be read: {self._failure}.") from self._failure
-        if self._changed:
-            raise BundleError(
-                f"the bundle was changed after it was written: {', '.join(self._changed)} (SHA-256 differs).",
-                hint="Copy the bundle again from where it was exported.",
-            )
+        require_unchanged(self._changed or (), as_error=BundleError)
 
     def _compare(self) -> None:
         try:

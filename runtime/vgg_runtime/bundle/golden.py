@@ -9,6 +9,7 @@ from zipfile import ZipFile
 
 from vgg_runtime._internal.lazy_numpy import NDArray, np
 from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
+from vgg_runtime.bundle.checksums import require_unchanged
 from vgg_runtime.bundle.directory import GOLDEN, Bundle
 from vgg_runtime.bundle.manifest import MAX_INPUT_VALUES, InputArray
 from vgg_runtime.errors import BundleError
@@ -47,10 +48,7 @@ def read_golden(bundle: Bundle) -> tuple[InputArray, NDArray[np.float32]]:
 def _check_digest(bundle: Bundle, golden: BufferedReader) -> None:
     """Compare the file that is read, not another that may be at its path by then."""
     if file_digest(golden, "sha256").hexdigest() != bundle.manifest.golden:
-        raise BundleError(
-            f"the bundle was changed after it was written: {GOLDEN} (SHA-256 differs).",
-            hint="Copy the bundle again from where it was exported.",
-        )
+        require_unchanged([GOLDEN], as_error=BundleError)
 
 
 def _header(archive: ZipFile, name: str) -> Header:
