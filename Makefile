@@ -12,12 +12,14 @@ demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
 test: .venv/ready .venv-runtime/ready build/serving/ready build/web/ready build/node/ready build/c/ready
-	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
+	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report= $(PYTEST_ARGS)
+	@echo "coverage: $$(.venv/bin/coverage report --format=total) %"
 
-# The same with the share of lines and branches that run; measuring it takes two minutes more.
-coverage: .venv/ready .venv-runtime/ready build/serving/ready build/web/ready build/node/ready build/c/ready
-	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=html $(PYTEST_ARGS)
-	@echo "coverage: $$(.venv/bin/coverage report --format=total) %, line by line in build/coverage/html/index.html"
+# The same with the processes that tests start, line by line; measuring those takes minutes more.
+coverage: export MEASURED := subprocess
+coverage: test
+	.venv/bin/coverage html --quiet
+	@echo "build/coverage/html/index.html"
 
 # The runtime on another Python: make test-runtime PYTHON=python3.13. No torch and no OpenVINO there: what needs one of
 # them runs in .venv.
