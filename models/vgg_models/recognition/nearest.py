@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from vgg_models.architectures.torchvision import empty_torchvision
 from vgg_models.architectures.torchvision_families import count_trunk_keys, family_of
 from vgg_models.architectures.vgg import VGG_NAMES, build_vgg
 from vgg_models.recognition.torchvision_networks import Shapes, head_paths, outside
-from vgg_runtime._internal.shortening import shortened
+from vgg_runtime._internal.shortening import listed
 
 __all__ = ["describe_nearest"]
 
@@ -82,8 +82,8 @@ def _describe_head(network: _Network, path: str, shapes: Shapes) -> str:
     trunk = outside(path, shapes)
     head = [f"{key} {shape}" for key, shape in shapes.items() if key not in trunk]
     return (
-        f"It is {network.title} with another head: {_list(head)}. What runs between the layers of that head can't be "
-        "read off their keys."
+        f"It is {network.title} with another head: {listed(head, most=_SHOWN)}. What runs between the layers of that "
+        "head can't be read off their keys."
     )
 
 
@@ -99,13 +99,8 @@ def _describe_differences(network: _Network, shapes: Shapes) -> str:
         ("unexpected", [key for key in shapes if key not in network.shapes]),
         ("of another shape", misshapen),
     )
-    listed = "".join(f"; {kind}: {_list(keys)}" for kind, keys in differences if keys)
+    kinds = "".join(f"; {kind}: {listed(keys, most=_SHOWN)}" for kind, keys in differences if keys)
     return (
         f"The nearest known network is {network.title} ({len(network.shapes)} keys): {len(common)} of the "
-        f"{len(shapes)} keys here have the same name and shape{listed}."
+        f"{len(shapes)} keys here have the same name and shape{kinds}."
     )
-
-
-def _list(keys: Sequence[str]) -> str:
-    rest = len(keys) - _SHOWN
-    return ", ".join(map(shortened, keys[:_SHOWN])) + (f" and {rest} more" if rest > 0 else "")

@@ -6,15 +6,14 @@ from collections.abc import Iterable
 
 __all__ = ["listed", "shortened"]
 
-_LISTED = 10
 _SHOWN_LENGTH = 100
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return the first names, each shortened, and how many more there are."""
+def listed(names: Iterable[str], *, most: int = 10) -> str:
+    """Return the first names, each shortened, and how many more there are than ``most``."""
     everything = list(names)
-    more = [f"and {len(everything) - _LISTED} more"] if len(everything) > _LISTED else []
-    return ", ".join([*map(shortened, everything[:_LISTED]), *more])
+    more = [f"and {len(everything) - most} more"] if len(everything) > most else []
+    return ", ".join([*map(shortened, everything[:most]), *more])
 
 
 def shortened(text: str) -> str:
