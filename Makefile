@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 EXTRAS := cpu,export,report,openvino,sign,score
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container test-triton check bench lessons torture docs clean
+.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container test-triton test-ray check bench lessons torture docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
@@ -46,6 +46,10 @@ test-container: .venv/ready build/container/ready
 # A real Triton, in a network of its own that has nothing but this machine.
 test-triton: .venv/ready build/serving/ready build/triton/ready
 	unshare --map-root-user --net sh -c 'ip link set lo up && exec .venv/bin/python -m pytest -m triton tests/serving $(PYTEST_ARGS)'
+
+# Scoring on Ray, in such a network too: Ray listens on the machine's address.
+test-ray: build/ray/ready
+	unshare --map-root-user --net sh -c 'ip link set lo up && exec build/ray/bin/python -m pytest tests/runtime/score/test_on_ray.py $(PYTEST_ARGS)'
 
 check: .venv/ready
 	.venv/bin/ruff check .
@@ -112,6 +116,12 @@ build/triton/ready:
 	$(PYTHON) -m venv build/triton
 	build/triton/bin/python -m pip install --quiet --disable-pip-version-check nvidia-pytriton==0.7.0 \
 		onnxruntime==$$(sed -n 's/^onnxruntime==//p' constraints.txt)
+	@touch $@
+
+build/ray/ready: $(INPUTS)
+	$(PYTHON) -m venv build/ray
+	build/ray/bin/python $(PIP) pip
+	build/ray/bin/python $(PIP) --editable ".[cpu,score,ray,report]" ray==2.60.0 --group test-runtime
 	@touch $@
 
 # The engine of the page that vgg-run web writes. Without npm the page's tests in the browser are skipped, and say so.

@@ -1,8 +1,7 @@
-"""The same on Ray, in a cluster of this machine; skipped where Ray is not installed."""
+"""The same on Ray, in a cluster of this machine: ``make test-ray``; skipped where Ray is not installed."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from vgg_score.on_ray import predict_dataset
 
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of Ray are not ours
 
@@ -35,10 +35,16 @@ score(sys.argv[1], sys.argv[2], sys.argv[3], format="jsonl", shard_size=2, devic
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
-    yield
+def cluster() -> Iterator[Any]:
+    cluster = cluster_utils.Cluster(head_node_args={"num_cpus": 3, "include_dashboard": False}, initialize_head=True)
+    ray.init(cluster.address, log_to_driver=False)
+    yield cluster
     ray.shutdown()
+    cluster.shutdown()
+
+
+def actors_below(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children(recursive=True) if "_ShardActor" in " ".join(child.cmdline())]
 
 
 def options(**more: Any) -> dict[str, Any]:
@@ -56,30 +62,50 @@ def test_driver_killed_on_ray_resumes(bundle: Path, many_photos: Path, tmp_path:
 
 
 def test_actor_killed_on_ray_loses_nothing(
-    bundle: Path, many_photos: Path, tmp_path: Path, rows_of: Rows, cluster: None
+    bundle: Path, many_photos: Path, tmp_path: Path, rows_of: Rows, cluster: Any
 ) -> None:
-    pids: list[int] = []
+    killed: list[psutil.Process] = []
 
     def kill_once(progress: ScoringProgress) -> None:
-        if not pids:
-            below = psutil.Process().children(recursive=True)
-            pids.extend(child.pid for child in below if "_ShardActor" in " ".join(child.cmdline()))
-            os.kill(pids[0], signal.SIGKILL)
+        if not killed:
+            killed.extend(actors_below(psutil.Process()))
+            killed[0].kill()
 
     summary = score(bundle, many_photos, tmp_path / "out", on_progress=kill_once, **options())
-    assert pids
+    assert killed
     assert (summary.images, summary.errors, summary.shards) == (40, 0, 20)
     assert_each_once(rows_of(tmp_path / "out"))
 
 
-def test_error_of_an_actor_is_that_of_the_run(bundle: Path, many_photos: Path, tmp_path: Path, cluster: None) -> None:
+def test_node_killed_on_ray_loses_nothing(
+    bundle: Path, many_photos: Path, tmp_path: Path, rows_of: Rows, cluster: Any
+) -> None:
+    # The only actor needs more CPUs than the head has, so it is on one of these, and then on the other.
+    nodes = [cluster.add_node(num_cpus=4) for _ in range(2)]
+    raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in nodes]
+    killed: list[psutil.Process] = []
+
+    def kill_once(progress: ScoringProgress) -> None:
+        if not killed:
+            (raylet,) = (raylet for raylet in raylets if actors_below(raylet))
+            killed.extend([raylet, *raylet.children(recursive=True)])
+            for process in killed:
+                process.kill()
+
+    summary = score(bundle, many_photos, tmp_path / "out", on_progress=kill_once, **options(threads=4))
+    assert killed
+    assert (summary.images, summary.errors, summary.shards) == (40, 0, 20)
+    assert_each_once(rows_of(tmp_path / "out"))
+
+
+def test_error_of_an_actor_is_that_of_the_run(bundle: Path, many_photos: Path, tmp_path: Path, cluster: Any) -> None:
     weights = bundle / "onnx-fp32" / "model.onnx.data"
     weights.write_bytes(bytes(weights.stat().st_size))
     with pytest.raises(BundleError, match="SHA-256 differs"):
         score(bundle, many_photos, tmp_path / "out", **options())
 
 
-def test_dataset_of_bytes_becomes_one_of_predictions(bundle: Path, many_photos: Path, cluster: None) -> None:
+def test_dataset_of_bytes_becomes_one_of_predictions(bundle: Path, many_photos: Path, cluster: Any) -> None:
     (many_photos / "0" / "000-red.png").write_text("hello")
     dataset = ray.data.read_binary_files(str(many_photos), include_paths=True)
     rows = predict_dataset(dataset, bundle, top_k=1, batch_size=4).take_all()
