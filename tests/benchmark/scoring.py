@@ -4,7 +4,8 @@ python tests/benchmark/scoring.py BUNDLE [--photos FOLDER] [--few 1000] [--many 
 
 Every run is a process of its own, in turns. The images are the photographs, as often as it takes; they are read through
 a list, and are in the page cache for all runs. A rate is that of a whole run: loading the model and starting workers
-count. The loop is run as it is by default, and with the profile for batches.
+count. The loop is run as it is by default, and with the profile for batches. The time of a run's last tenth beside that
+of the second (the model is loaded in the first) shows whether an image costs the same however many there are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 from pathlib import Path
 from threading import Event, Thread
@@ -61,19 +62,46 @@ def proportional_mib(process: psutil.Process) -> float:
         return 0.0
 
 
-def run_loop(bundle: Path, images: Path, threads: int, profile: ProfileName) -> int:
+class Tenths:
+    """When each tenth of a run was done."""
+
+    def __init__(self, images: int) -> None:
+        self._images = images
+        self._ends: list[float] = []
+
+    def count(self, done: int) -> None:
+        """Note the time, if ``done`` images end the next tenth."""
+        while 10 * done >= (len(self._ends) + 1) * self._images:
+            self._ends.append(time.perf_counter())
+
+    @property
+    def growth(self) -> float:
+        """Time of the last tenth in units of that of the second."""
+        return (self._ends[9] - self._ends[8]) / (self._ends[1] - self._ends[0])
+
+
+def run_loop(bundle: Path, images: Path, threads: int, count: Callable[[int], object], profile: ProfileName) -> None:
     files = images.read_text().splitlines()
     with Classifier(bundle, device="cpu", threads=threads, profile=profile) as classifier:
-        return sum(1 for _ in classifier.predict_files(files, batch_size=BATCH_SIZE))
+        for done, _ in enumerate(classifier.predict_files(files, batch_size=BATCH_SIZE), 1):
+            count(done)
 
 
-def run_score(bundle: Path, images: Path, threads: int, workers: int) -> int:
+def run_score(bundle: Path, images: Path, threads: int, count: Callable[[int], object], workers: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        options = {"threads": threads, "workers": workers, "batch_size": BATCH_SIZE}
-        return score(bundle, images, Path(folder, "out"), device="cpu", **options).images  # type: ignore[arg-type]
+        score(
+            bundle,
+            images,
+            Path(folder, "out"),
+            threads=threads,
+            workers=workers,
+            batch_size=BATCH_SIZE,
+            device="cpu",
+            on_progress=lambda progress: count(progress.images),
+        )
 
 
-SUBJECTS: dict[str, Callable[[Path, Path, int], int]] = {
+SUBJECTS: dict[str, Callable[[Path, Path, int, Callable[[int], object]], None]] = {
     "loop": lambda *arguments: run_loop(*arguments, profile="latency"),
     "loop for batches": lambda *arguments: run_loop(*arguments, profile="throughput"),
     "1 worker": lambda *arguments: run_score(*arguments, workers=1),
@@ -82,7 +110,7 @@ SUBJECTS: dict[str, Callable[[Path, Path, int], int]] = {
 
 
 def measure(subject: str, bundle: Path, images: Path, threads: int) -> dict[str, float]:
-    """Rate in images a second, and peak memory in MiB, of one run in a process of its own."""
+    """Rate in images a second, growth of their cost, and peak memory in MiB, of one run in a process of its own."""
     command = [
         sys.executable,
         __file__,
@@ -100,11 +128,21 @@ def measure(subject: str, bundle: Path, images: Path, threads: int) -> dict[str,
 
 
 def print_run(subject: str, bundle: Path, images: Path, threads: int) -> None:
+    count = len(images.read_text().splitlines())
+    tenths = Tenths(count)
     with PeakMemory() as peak:
         begun = time.perf_counter()
-        count = SUBJECTS[subject](bundle, images, threads)
+        SUBJECTS[subject](bundle, images, threads, tenths.count)
         seconds = time.perf_counter() - begun
-    click.echo(json.dumps({"rate": count / seconds, "mib": peak.mib}))
+    click.echo(json.dumps({"rate": count / seconds, "growth": tenths.growth, "mib": peak.mib}))
+
+
+def write_lists(folder: Path, photos: Path, counts: Iterable[int]) -> dict[int, Path]:
+    """Lists of so many photographs each, from the same few."""
+    lists = {count: folder / f"{count}.txt" for count in counts}
+    for count, file in lists.items():
+        file.write_text("".join(f"{image}\n" for image in islice(cycle(find_images(photos)), count)))
+    return lists
 
 
 @click.command()
@@ -123,9 +161,7 @@ def main(
         print_run(subject, bundle, images, threads)
         return
     with tempfile.TemporaryDirectory() as folder:
-        lists = {count: Path(folder, f"{count}.txt") for count in (few, many)}
-        for count, file in lists.items():
-            file.write_text("".join(f"{image}\n" for image in islice(cycle(find_images(photos)), count)))
+        lists = write_lists(Path(folder), photos, (few, many))
         runs: dict[tuple[str, int], list[dict[str, float]]] = {
             (name, count): [] for count in lists for name in SUBJECTS
         }
@@ -148,6 +184,8 @@ def figures(runs: dict[tuple[str, int], list[dict[str, float]]], few: int, many:
         for count in (few, many):
             absolute = [run["rate"] for run in runs[name, count]]
             lines.append(Figure.of_rounds(f"{name}: images a second, {count:,} images", absolute, ""))
+        growths = [run["growth"] for run in runs[name, many]]
+        lines.append(Figure.of_rounds(f"{name}: time of the last tenth / second tenth, {many:,} images", growths, ""))
     for name in ("1 worker", "2 workers"):
         for loop in ("loop", "loop for batches"):
             for count in (few, many):
