@@ -78,8 +78,8 @@ def _with_changed_entry(content: bytes, random: Random) -> bytes:
     elif action == 2:
         entry[1], other[1] = other[1], entry[1]
     else:
-        pickles = [each for each in entries if str(each[0]).endswith("data.pkl")]
-        entry = random.choice(pickles) if pickles and action > 3 else entry
+        contents = [each for each in entries if str(each[0]).endswith((".pkl", ".py"))]
+        entry = random.choice(contents) if contents and action > 3 else entry
         entry[1] = changed(bytes(entry[1]), random)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -26,7 +26,7 @@ class TorchScriptBackend:
     """One TorchScript archive. It is code: only run what this project wrote for you.
 
     Raises:
-        BundleError: PyTorch can't load it.
+        BundleError: it is damaged, or PyTorch can't load it.
         MissingCapabilityError: torch is not installed, or CUDA was asked for and is missing.
     """
 
@@ -51,7 +51,7 @@ class TorchScriptBackend:
             self._run, metadata = load_torchscript(model, device=self.device)
         except Exception as error:  # of many kinds, if the archive or its code is damaged
             reraise_from_signal_handler(error)
-            text = f"PyTorch cannot load {model}: {_cause(error)}"
+            text = f"{model} cannot be loaded: {_cause(error)}"
             raise BundleError(text, hint="Run vgg-run verify on the bundle.") from error
         self.metadata: Mapping[str, str] = {METADATA_KEY: metadata}
 

@@ -78,9 +78,15 @@ def load_torchscript(file: Path, *, device: str = "cpu") -> tuple[Callable[[Inpu
 
     The function takes the dtype and layout that the module was traced with, and returns float32 (batch, classes). A
     TorchScript archive is code: only load what this project wrote.
+
+    Raises:
+        Exception: of any kind, if the archive is damaged.
     """
     import torch
 
+    from vgg_models.checkpoint.torchscript import check_torchscript
+
+    check_torchscript(file)
     extra = {METADATA_KEY: ""}
     with _quiet():
         module = torch.jit.load(str(file), map_location=device, _extra_files=extra)  # type: ignore[no-untyped-call]

@@ -44,13 +44,21 @@ class TorchArchive(ZipDirectory):
         """Return the contents of a pickle in it, within the caps.
 
         Raises:
-            CheckpointError: the contents exceed the caps.
+            CheckpointError: the archive lacks it, or its contents exceed the caps.
             UnsafeCheckpointError: the pickle names something that could run code.
         """
-        pickled = self.records[name].read(at_most=MAX_PICKLE_BYTES)
+        pickled = self._record(name).read(at_most=MAX_PICKLE_BYTES)
         description = describe_pickle(io.BytesIO(pickled), str(self.path))
         check_extent(description.content)
         return description
+
+    def records_of(self, storages: Mapping[str, StorageDescription], folder: str = "data") -> dict[str, ZipRecord]:
+        """Return the entries of storages that a pickle describes, which are in ``folder``. Their bytes are not read.
+
+        Raises:
+            CheckpointError: a storage has no entry in the archive, or one of another size.
+        """
+        return {key: self._record_of(f"{folder}/{key}", storage) for key, storage in storages.items()}
 
     def map_storages(self, storages: Mapping[str, StorageDescription]) -> dict[str, torch.UntypedStorage]:
         """Return the bytes of each storage, mapped from the file where their position is aligned.
@@ -58,7 +66,7 @@ class TorchArchive(ZipDirectory):
         Raises:
             CheckpointError: a storage has no entry in the archive, or one of another size or with other bytes.
         """
-        records = {key: self._record_of(storage) for key, storage in storages.items()}
+        records = self.records_of(storages)
         for record in records.values():
             record.require_checksum()
         mapped: Any = torch.UntypedStorage.from_file(str(self.path), shared=False, nbytes=self.path.stat().st_size)
@@ -74,10 +82,13 @@ class TorchArchive(ZipDirectory):
             raise CheckpointError(f"{self.path} has numbers of the unknown byte order {order!r}.", hint=DAMAGE_HINT)
         return order
 
-    def _record_of(self, storage: StorageDescription) -> ZipRecord:
-        record = self.records.get(f"data/{storage.key}")
-        if record is None:
-            raise CheckpointError(f"{self.path} lacks the entry data/{storage.key}.", hint=DAMAGE_HINT)
+    def _record(self, name: str) -> ZipRecord:
+        if name not in self.records:
+            raise CheckpointError(f"{self.path} lacks the entry {name}.", hint=DAMAGE_HINT)
+        return self.records[name]
+
+    def _record_of(self, name: str, storage: StorageDescription) -> ZipRecord:
+        record = self._record(name)
         if record.size != storage.nbytes:
             raise CheckpointError(
                 f"{self.path} has {record.size} bytes in its entry {record.name}, whose tensors are described as "

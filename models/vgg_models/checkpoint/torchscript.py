@@ -15,8 +15,9 @@ from vgg_models.checkpoint.zip_directory import DAMAGE_HINT
 from vgg_runtime._internal.shortening import shortened
 from vgg_runtime.errors import CheckpointError
 
-__all__ = ["read_torchscript"]
+__all__ = ["check_torchscript", "read_torchscript"]
 
+_COMPRESSED = ("code/", "extra/")
 _MAX_CODE_BYTES = 16 * 1024 * 1024  # of all files together
 # The code of each class begins with the names of its tensors: __parameters__ = ["weight", "bias", ]
 _CLASS = re.compile(r"^class (\w+)(?:\(\w+\))?:\n((?:  __\w+__ = .*\n)*)", re.MULTILINE)
@@ -25,13 +26,29 @@ _TORCH_LAYERS = "__torch__.torch.nn.modules."
 _NAME = re.compile(r'"([^"]*)"')
 
 
+def check_torchscript(path: Path) -> None:
+    """Hold the storages of an archive against the tensors that it describes, of its modules and of its code.
+
+    PyTorch's loader takes a storage for as long as its tensors are, and reads behind a shorter one. Nothing of the
+    weights is read here. The code is not looked at.
+
+    Raises:
+        UnsafeCheckpointError: the archive has a pickle that names what no TorchScript archive names.
+        CheckpointError: it lacks a storage, or has one of another size. A damaged archive may raise any other
+            exception too.
+    """
+    archive = TorchArchive(path, compressed=_COMPRESSED)
+    for name, folder in (("data.pkl", "data"), ("constants.pkl", "constants")):
+        archive.records_of(archive.describe(name).storages, folder)
+
+
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Return the state dict of an archive that torch.jit.save wrote, on the CPU. The weights are mapped, not copied.
 
     Raises:
         CheckpointError: the archive is damaged, or frozen (its weights are constants in the code).
     """
-    archive = TorchArchive(path, compressed=("code/", "extra/"))
+    archive = TorchArchive(path, compressed=_COMPRESSED)
     description = archive.describe("data.pkl")
     tensors = dict(_tensors(description.content, "", _TensorNames(archive)))
     if not tensors:

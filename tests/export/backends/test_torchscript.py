@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,8 +37,21 @@ def threads_as_before() -> Iterator[None]:
 
 def test_a_damaged_archive_is_refused_by_name(archive: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-100])
-    with pytest.raises(BundleError, match=rf"PyTorch cannot load {archive}: PytorchStreamReader failed"):
+    with pytest.raises(BundleError, match=f"{archive} cannot be loaded: File is not a zip file"):
         TorchScriptBackend(archive, SessionConfig("cpu", threads=1))
+
+
+@pytest.mark.parametrize(("freeze", "entry"), [(False, "model/data/1"), (True, "model/constants/1")])
+def test_a_storage_shorter_than_its_tensor_is_refused(tmp_path: Path, freeze: bool, entry: str) -> None:
+    scripted = torch.jit.script(nn.Linear(3, 2).eval())
+    whole, cut = tmp_path / "model.pt", tmp_path / "cut.pt"
+    torch.jit.save(torch.jit.freeze(scripted) if freeze else scripted, whole)
+    TorchScriptBackend(whole, SessionConfig("cpu", threads=1))
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(cut, "w") as target:
+        for each in source.infolist():
+            target.writestr(each.filename, b"" if each.filename == entry else source.read(each))
+    with pytest.raises(BundleError, match=f"cannot be loaded: .* has 0 bytes in its entry {entry}"):
+        TorchScriptBackend(cut, SessionConfig("cpu", threads=1))
 
 
 def test_a_batch_that_does_not_fit_is_refused(archive: Path) -> None:
