@@ -108,8 +108,9 @@ def export(
         overwrite: replace an existing bundle.
         seed: for noise, random weights and the choice of samples.
         on_step: called with a line of text when each step begins, and with the numbers of finished and of all parts.
-        on_note: called with a line of text for each assumption ("assumed: ...") and each unreadable calibration image
-            ("skipped: ..."), as soon as it is known and even if the export fails later.
+        on_note: called with a line of text for each assumption ("assumed: ..."), each unreadable calibration image
+            ("skipped: ...") and what else there is to know ("note: ..."), as soon as it is known and even if the export
+            fails later.
 
     Returns:
         the bundle, as :func:`vgg_runtime.open_bundle` returns it.
@@ -164,7 +165,10 @@ def write_bundle(
 
     The assumptions of ``plan`` were reported when it was made, and its bundle is signed by ``private_key``.
     """
-    with torch_threads(available_threads()), staged_directory(output, overwrite=overwrite) as staging:
+    with (
+        torch_threads(available_threads()),
+        staged_directory(output, overwrite=overwrite, on_note=on_note) as staging,
+    ):
         on_step("running eager PyTorch")
         samples = _samples(plan)
         reference = run_eager(plan.loaded.module, samples, plan.input_spec, on_step)

@@ -22,6 +22,7 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 import vgg_export.pipeline
 from vgg_bench.results import Machine, Method, Results
 from vgg_export import export
+from vgg_export.progress import OnNote, ignore_notes
 from vgg_models._torchvision import import_torchvision
 from vgg_runtime.bundle.checksums import sha256_of
 from vgg_runtime.bundle.directory import open_bundle
@@ -34,7 +35,7 @@ CPU_SECONDS = 60
 _FAULTS: dict[str, Fault] = {"kill": kill, "ENOSPC": fail_with(errno.ENOSPC), "EIO": fail_with(errno.EIO)}
 _BUNDLE = "a.bundle"
 _MORE_TO_REPLACE = 4  # events at most, compared with an export to where nothing is
-_REFUSED = 3
+_REFUSED, _NOTED = 3, 4  # exit codes
 
 
 def _load_exporter() -> None:
@@ -71,9 +72,12 @@ def export_with_fault(request: Path) -> str:
     folder = request.parent / "exports"
 
     def work() -> None:
+        notes: list[str] = []
         if asked.fault == "moment":
             signal.setitimer(signal.ITIMER_PROF, asked.at)  # SIGPROF, which nothing handles
-        _export(request.with_name(asked.checkpoint), folder)
+        _export(request.with_name(asked.checkpoint), folder, notes.append)
+        if any("cannot be removed" in note for note in notes):
+            os._exit(_NOTED)
 
     at = -1 if asked.fault == "moment" else int(asked.at)
     code, events = run_with_fault(work, folder, _FAULTS.get(asked.fault, kill), at)
@@ -100,9 +104,10 @@ def _forked(work: Callable[[], None]) -> int:
         os._exit(code)
 
 
-def _export(checkpoint: Path, folder: Path) -> None:
+def _export(checkpoint: Path, folder: Path, on_note: OnNote = ignore_notes) -> None:
     torch.set_num_threads(1)
-    export(checkpoint, folder / _BUNDLE, formats=["onnx"], preprocess="plain", input_size=8, overwrite=True)
+    bundle = folder / _BUNDLE
+    export(checkpoint, bundle, formats=["onnx"], preprocess="plain", input_size=8, overwrite=True, on_note=on_note)
 
 
 def faulty_exports(server: ForkServer, folder: Path, count: int, seed: int) -> Iterator[tuple[str, Answer]]:
@@ -177,8 +182,9 @@ def _others(folder: Path) -> set[str]:
 
 def _answer(folder: Path, code: int, left: set[str], *, old: str | None, new: str | None) -> Answer:
     there = _exported(folder)
-    if there is None or there not in (old, new) or (code == 0 and there != new):
+    if there is None or there not in (old, new) or (code in (0, _NOTED) and there != new):
         return Answer("broken", f"exit code {code}")
-    if len(left) > (code < 0):  # what was killed leaves its workspace, until the next export
+    # Until the next export a workspace stays if the process was killed, or could not remove it and said so.
+    if len(left) > (code < 0 or code == _NOTED):
         return Answer("left", f"exit code {code}: {', '.join(sorted(left))}")
     return Answer("new" if there == new else "old", "")

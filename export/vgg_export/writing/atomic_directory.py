@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from vgg_export.progress import OnNote, ignore_notes
 from vgg_export.writing.workspace import Workspace, discard_abandoned, workspace
 from vgg_runtime.bundle.directory import MANIFEST, read_bundle
 from vgg_runtime.errors import BundleError, MissingCapabilityError, UsageError
@@ -63,11 +64,12 @@ def _require_only_bundle_files(destination: Path) -> None:
 
 
 @contextmanager
-def staged_directory(destination: Path, *, overwrite: bool) -> Iterator[Path]:
+def staged_directory(destination: Path, *, overwrite: bool, on_note: OnNote = ignore_notes) -> Iterator[Path]:
     """Yield a temporary directory beside ``destination`` to fill, which replaces it if the block succeeds.
 
     Readers see the old directory or the complete new one. If the block raises, nothing is left behind; if the process
-    is killed, the next one that writes to this destination removes what is left.
+    is killed, the next one that writes to this destination removes what is left. ``on_note`` is called with a line of
+    text if the file system refuses to remove the temporary directory.
 
     Raises:
         UsageError: as :func:`check_destination`.
@@ -79,7 +81,7 @@ def staged_directory(destination: Path, *, overwrite: bool) -> Iterator[Path]:
         for parent in [folder for folder in destination.parents if not folder.exists()][::-1]:
             parent.mkdir(exist_ok=True)
             undo.callback(_remove_if_empty, parent)
-        space = undo.enter_context(workspace(destination))
+        space = undo.enter_context(workspace(destination, on_note))
         yield space.new
         _flush_to_disk(space.new)
         check_destination(destination, overwrite=overwrite)

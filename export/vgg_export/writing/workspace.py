@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vgg_export.progress import OnNote
+
 if sys.platform != "win32":
     import fcntl
 
@@ -59,14 +61,19 @@ class Workspace:
 
 
 @contextmanager
-def workspace(destination: Path) -> Iterator[Workspace]:
-    """Yield a workspace for ``destination`` with an empty directory ``new``, and remove it after the block."""
+def workspace(destination: Path, on_note: OnNote) -> Iterator[Workspace]:
+    """Yield a workspace for ``destination`` with an empty directory ``new``, and remove it after the block.
+
+    ``on_note`` is called with a line of text if it cannot be removed.
+    """
     space, descriptor = _create(destination)
     try:
         space.new.mkdir()
         yield space
     finally:
         space.discard(descriptor)
+        if space.folder.exists():
+            on_note(f"note: {space.folder} cannot be removed; the next export to {destination} tries again")
 
 
 def discard_abandoned(destination: Path) -> None:
