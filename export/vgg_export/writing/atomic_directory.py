@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from vgg_export.progress import OnNote, ignore_notes
@@ -80,7 +81,7 @@ def staged_directory(destination: Path, *, overwrite: bool, on_note: OnNote = ig
         check_destination(destination, overwrite=overwrite)
         for parent in [folder for folder in destination.parents if not folder.exists()][::-1]:
             parent.mkdir(exist_ok=True)
-            undo.callback(_remove_if_empty, parent)
+            undo.push(partial(_remove_after_error, parent))
         space = undo.enter_context(workspace(destination, on_note))
         yield space.new
         _flush_to_disk(space.new)
@@ -116,9 +117,10 @@ def _unconfirmed(destination: Path) -> Iterator[None]:
         ) from error
 
 
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
+def _remove_after_error(folder: Path, error: type[BaseException] | None, *_: object) -> None:
+    if error is not None:
+        with suppress(OSError):  # somebody else has written to it
+            folder.rmdir()
 
 
 def _flush_to_disk(directory: Path, *, recursive: bool = True) -> None:

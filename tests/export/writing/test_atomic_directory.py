@@ -74,9 +74,10 @@ def test_parents_that_were_there_stay(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"mine"}
 
 
-def test_missing_parents_are_made(tmp_path: Path) -> None:
-    write(tmp_path / "new" / "deep" / "a.bundle", "made")
-    assert (tmp_path / "new" / "deep" / "a.bundle" / MANIFEST).read_text() == manifest("made")
+@pytest.mark.parametrize("parents", ["new/deep", "new/../other"])
+def test_missing_parents_are_made(tmp_path: Path, parents: str) -> None:
+    write(tmp_path / parents / "a.bundle", "made")
+    assert (tmp_path / parents / "a.bundle" / MANIFEST).read_text() == manifest("made")
 
 
 @pytest.mark.parametrize("swap_in_one_step", [True, False])
@@ -90,6 +91,31 @@ def test_overwrite_replaces_a_bundle_whole(
     assert tree(tmp_path / "a.bundle") == WHOLE
     assert tree(tmp_path) == {"a.bundle", *(f"a.bundle/{name}" for name in WHOLE)}
     assert (tmp_path / "a.bundle" / MANIFEST).read_text() == manifest("new")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system swaps two directories")
+@pytest.mark.parametrize("folder", ["", "{tmp_path}/"])
+def test_two_directories_are_swapped_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = (Path(folder.format(tmp_path=tmp_path) + name) for name in ("first", "second"))
+    (first / "1").mkdir(parents=True)
+    (second / "2").mkdir(parents=True)
+    assert atomic_directory._exchange(first, second)
+    assert tree(tmp_path) == {"first", "first/2", "second", "second/1"}
+    assert not atomic_directory._exchange(first, tmp_path / "none")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what is flushed")
+def test_everything_is_on_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(Path(f"/proc/self/fd/{number}").resolve()))
+    descriptors = len([*Path("/proc/self/fd").iterdir()])
+    write(tmp_path / "a.bundle", "first")
+    *inside, last = flushed
+    assert {path.relative_to(inside[0]).as_posix() for path in inside} == {".", *WHOLE}
+    assert inside[0].name == "new"
+    assert last == tmp_path.resolve()
+    assert len([*Path("/proc/self/fd").iterdir()]) == descriptors
 
 
 def test_a_failed_overwrite_keeps_the_old_bundle(tmp_path: Path) -> None:
