@@ -165,6 +165,11 @@ def test_why_a_manifest_cannot_be_read_is_told(tmp_path: Path) -> None:
         open_bundle(tmp_path)
 
 
+def test_a_manifest_of_megabytes_is_read(bundle: Path, edit_manifest: EditManifest) -> None:
+    edit_manifest(bundle, lambda data: data.update(tool_versions={"torch": "2" * 15 * 2**20}))
+    assert open_bundle(bundle).manifest.tool_versions["torch"].endswith("22")
+
+
 def test_an_enormous_manifest_is_refused_unparsed(bundle: Path) -> None:
     with (bundle / "bundle.json").open("ab") as file:
         file.truncate(17 * 2**20)
