@@ -228,8 +228,9 @@ class LowRankNetwork:
         with ExitStack() as hooks:
             for layer in names:
                 hooks.callback(layer.register_forward_hook(observe).remove)
-            for batch in self._between(0, self._observed):
-                self._on_progress("measuring the layers", seen, self._observed)
+            count = max((min(self._observed, FACTORIZATIONS[type(layer)].max_images) for layer in names), default=0)
+            for batch in self._between(0, count):
+                self._on_progress("measuring the layers", seen, count)
                 self._module(batch)
                 seen += len(batch)
                 ran.clear()
