@@ -59,10 +59,10 @@ def random_crops(files: list[Path], count: int, *, seed: int) -> Tensor:
     crops = []
     for index in range(count):
         photograph = photographs[index % len(photographs)]
-        scale = (SCALES[0] + below(SCALES[1] - SCALES[0])) / min(photograph.size)
-        width, height = (round(scale * side) for side in photograph.size)
-        left, top = below(width - SIDE + 1), below(height - SIDE + 1)
-        box = tuple(edge / scale for edge in (left, top, left + SIDE, top + SIDE))
+        width, height = photograph.size
+        side = SIDE * min(width, height) // (SCALES[0] + below(SCALES[1] - SCALES[0]))
+        left, top = below(width - side + 1), below(height - side + 1)
+        box = (left, top, left + side, top + side)
         crop = photograph.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)
         crops.append(torch.from_numpy(PREPROCESSING.normalize(np.asarray(crop))))
     return torch.stack(crops)
