@@ -44,6 +44,7 @@ def score_on_ray(shards: Iterable[Shard], job: ScoringJob, *, address: str, work
     lines = [{"shard": shard.dump()} for shard in shards]
     if not lines:
         return
+    workers = min(workers, len(lines))
     with _connected(ray, address, cpus=workers * job.threads):
         scored = ray.data.from_items(lines, override_num_blocks=len(lines)).map_batches(
             _ShardActor,

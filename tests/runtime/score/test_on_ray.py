@@ -98,6 +98,14 @@ def test_node_killed_on_ray_loses_nothing(
     assert_each_once(rows_of(tmp_path / "out"))
 
 
+def test_no_more_actors_than_shards_are_started(
+    bundle: Path, many_photos: Path, tmp_path: Path, cluster: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    summary = score(bundle, many_photos, tmp_path / "out", **options(shard_size=20, workers=3))
+    assert (summary.images, summary.shards) == (40, 2)
+    assert not [each for each in recwarn if "number of concurrent actors" in str(each.message)]
+
+
 def test_error_of_an_actor_is_that_of_the_run(bundle: Path, many_photos: Path, tmp_path: Path, cluster: Any) -> None:
     weights = bundle / "onnx-fp32" / "model.onnx.data"
     weights.write_bytes(bytes(weights.stat().st_size))
