@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vgg_models import load_model
 from vgg_models.architectures.vgg import build_vgg
+from vgg_models.checkpoint import torchscript
 from vgg_models.checkpoint.reading import read_checkpoint
 from vgg_models.recognition.module_input import check_memory
 from vgg_runtime.errors import ArchitectureError, CheckpointError, UnsafeCheckpointError
@@ -333,6 +334,29 @@ def test_a_big_endian_file_gives_its_weights(saved: Save) -> None:
     )
     state = read_checkpoint(path).state
     assert all(torch.equal(state[key], WEIGHTS[key]) for key in WEIGHTS)
+
+
+def test_an_unknown_byte_order_is_refused(saved: Save) -> None:
+    path = rewritten(saved(WEIGHTS), lambda name, content: b"middle" if name.endswith("byteorder") else content)
+    with pytest.raises(CheckpointError, match="unknown byte order 'middle'"):
+        read_checkpoint(path)
+
+
+def test_a_file_without_a_byte_order_is_little_endian(saved: Save) -> None:
+    path = saved(WEIGHTS).with_name("before_2_1.pth")
+    with zipfile.ZipFile(saved(WEIGHTS)) as before, zipfile.ZipFile(path, "w") as after:
+        for name in before.namelist():
+            if not name.endswith("byteorder"):
+                after.writestr(name, before.read(name))
+    assert torch.equal(read_checkpoint(path).state["0.weight"], WEIGHTS["0.weight"])
+
+
+def test_torchscript_code_is_bounded_in_all(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(archive) as entries:
+        largest = max(entry.file_size for entry in entries.infolist() if entry.filename.endswith(".py"))
+    monkeypatch.setattr(torchscript, "_MAX_CODE_BYTES", largest)
+    with pytest.raises(CheckpointError, match=r"bytes in its entry archive/code/.*; at most \d+ are read"):
+        read_checkpoint(archive)
 
 
 @pytest.mark.parametrize("version", [b"", b"\0\0\0\0", b"0", b"11", b"-1", b"3" * 9])

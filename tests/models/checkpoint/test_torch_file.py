@@ -219,6 +219,33 @@ def test_a_legacy_file_gives_its_tensors(tmp_path: Path) -> None:
     assert torch.equal(content["weight"], torch.arange(6.0))  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"M\xe9\x03.", b"M\xe8\x03."),
+        (b"M\xe9\x03.", b"M\xea\x03."),
+        (b"little_endianq\x02\x88", b"little_endianq\x02\x89"),
+    ],
+    ids=["protocol before", "protocol after", "big endian"],
+)
+def test_a_legacy_file_of_another_form_is_refused(tmp_path: Path, old: bytes, new: bytes) -> None:
+    torch.save({"weight": torch.arange(6.0)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "old.pth").read_bytes()
+    assert old in content
+    (tmp_path / "old.pth").write_bytes(content.replace(old, new))
+    with pytest.raises(CheckpointError, match=r"is not of the form that torch 1\.5 and older wrote"):
+        read_checkpoint(tmp_path / "old.pth")
+
+
+def test_a_legacy_file_with_other_storages_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.arange(6.0)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "old.pth").read_bytes()
+    key = content.index(b"X", content.rindex(b"]q")) + 5  # in the list of keys, which is the last pickle
+    (tmp_path / "old.pth").write_bytes(content[:key] + b"x" + content[key + 1 :])
+    with pytest.raises(CheckpointError, match="has other storages than its tensors have"):
+        read_checkpoint(tmp_path / "old.pth")
+
+
 def test_a_zip_file_named_safetensors_is_read_as_what_it_is(tmp_path: Path) -> None:
     torch.save({"weight": torch.arange(6.0)}, tmp_path / "misnamed.safetensors")
     assert list(read_checkpoint(tmp_path / "misnamed.safetensors").state) == ["weight"]

@@ -1,0 +1,163 @@
+"""The directory of an archive is held against the archive; what it does not describe to the byte is refused."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vgg_models.checkpoint.zip_directory import ZipDirectory
+from vgg_runtime.errors import CheckpointError
+
+STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+
+Zipped = Callable[..., Path]
+
+
+@pytest.fixture
+def zipped(tmp_path: Path) -> Zipped:
+    """Write an archive of the given entries."""
+
+    def write(entries: dict[str, bytes], compression: int = STORED) -> Path:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            for name, content in entries.items():
+                archive.writestr(name, content)
+        return path
+
+    return write
+
+
+def edited(path: Path, edit: Callable[[zipfile.ZipInfo], None]) -> Path:
+    """The archive with another directory, made by ``edit`` of every entry of it."""
+    with zipfile.ZipFile(path, "a") as archive:
+        for entry in archive.infolist():
+            edit(entry)
+        archive._didModify = True  # type: ignore[attr-defined]
+    return path
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"x" * (1 << 20), b"x" * (1 << 20) + b"y"])
+def test_a_record_is_the_bytes_of_its_entry(zipped: Zipped, content: bytes) -> None:
+    path = zipped({"a/before": b"1", "a/data": content, "a/behind": b"2"})
+    record = ZipDirectory(path).records["data"]
+    assert path.read_bytes()[record.start : record.start + record.size] == content
+    assert record.read(at_most=len(content)) == content
+    record.require_checksum()
+
+
+@pytest.mark.parametrize("at", [0, 1 << 20, (1 << 20) + 5])
+def test_a_flipped_bit_anywhere_in_a_record_is_refused(zipped: Zipped, at: int) -> None:
+    path = zipped({"a/data": bytes((1 << 20) + 6)})
+    record = ZipDirectory(path).records["data"]
+    content = bytearray(path.read_bytes())
+    content[record.start + at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="bytes of its entry a/data are not those that were written"):
+        record.require_checksum()
+    with pytest.raises(CheckpointError, match="bytes of its entry a/data are not those that were written"):
+        record.read(at_most=1 << 21)
+
+
+def test_a_record_cut_off_after_it_was_listed_is_refused(zipped: Zipped) -> None:
+    path = zipped({"a/data": b"12345"})
+    record = ZipDirectory(path).records["data"]
+    path.write_bytes(path.read_bytes()[: record.start + 4])
+    with pytest.raises(CheckpointError, match="not those that were written"):
+        record.require_checksum()
+
+
+@pytest.mark.parametrize("compression", [STORED, DEFLATED])
+def test_a_record_larger_than_asked_for_is_not_read(zipped: Zipped, compression: int) -> None:
+    record = ZipDirectory(zipped({"a/code/x": b"x" * 1000}, compression), compressed=("code/",)).records["code/x"]
+    assert len(record.read(at_most=1000)) == 1000
+    with pytest.raises(CheckpointError, match="has 1000 bytes in its entry a/code/x; at most 999 are read"):
+        record.read(at_most=999)
+
+
+def test_a_record_that_grows_beyond_its_size_is_refused(zipped: Zipped) -> None:
+    def shrink(entry: zipfile.ZipInfo) -> None:
+        entry.file_size, entry.CRC = 10, zlib.crc32(b"x" * 10)
+
+    path = edited(zipped({"a/code/x": b"x" * 1000}, DEFLATED), shrink)
+    with pytest.raises(CheckpointError, match="not those that were written"):
+        ZipDirectory(path, compressed=("code/",)).records["code/x"].read(at_most=1000)
+
+
+@pytest.mark.parametrize("names", [["a/data"], ["a/code/x", "a/data"], ["a/encode/x"]])
+def test_compressed_entries_are_refused_but_for_named_folders(zipped: Zipped, names: list[str]) -> None:
+    with pytest.raises(CheckpointError, match=f"has compressed entries: {names[-1]}; torch.save stores"):
+        ZipDirectory(zipped(dict.fromkeys(names, b"x" * 100), DEFLATED), compressed=("code/",))
+
+
+def test_another_compression_than_deflate_is_refused(zipped: Zipped) -> None:
+    with pytest.raises(CheckpointError, match="has compressed entries: a/code/x"):
+        ZipDirectory(zipped({"a/code/x": b"x" * 100}, zipfile.ZIP_LZMA), compressed=("code/",))
+
+
+def test_a_stored_entry_of_two_sizes_is_refused(zipped: Zipped) -> None:
+    def grow(entry: zipfile.ZipInfo) -> None:
+        entry.file_size += 1
+
+    with pytest.raises(CheckpointError, match="has compressed entries: a/data"):
+        ZipDirectory(edited(zipped({"a/data": b"x" * 100}), grow))
+
+
+def test_an_encrypted_entry_is_refused(zipped: Zipped) -> None:
+    def encrypt(entry: zipfile.ZipInfo) -> None:
+        entry.flag_bits |= 1
+
+    with pytest.raises(CheckpointError, match="has encrypted entries: a/data"):
+        ZipDirectory(edited(zipped({"a/data": b"x"}), encrypt))
+
+
+@pytest.mark.parametrize("folder", ["größe", "模型", "plain"])
+def test_the_folder_of_an_archive_may_have_any_name(zipped: Zipped, folder: str) -> None:
+    assert list(ZipDirectory(zipped({f"{folder}/data": b"x"})).records) == ["data"]
+
+
+def test_a_name_of_before_unicode_is_read(zipped: Zipped) -> None:
+    path = zipped({"folder/data": b"x"})
+    path.write_bytes(path.read_bytes().replace(b"folder", b"gr\x94\xe1en"))  # code page 437
+    assert [record.name for record in ZipDirectory(path).records.values()] == ["größen/data"]
+
+
+def test_entries_of_one_name_in_two_folders_are_refused(zipped: Zipped) -> None:
+    with pytest.raises(CheckpointError, match="several entries with the same name: a/data, b/data"):
+        ZipDirectory(zipped({"a/data": b"x", "b/data": b"y", "a/other": b"z"}))
+
+
+@pytest.mark.parametrize("offset", [-1, 1])
+def test_an_entry_beside_its_header_is_refused(zipped: Zipped, offset: int) -> None:
+    def move(entry: zipfile.ZipInfo) -> None:
+        if entry.filename == "a/2":
+            entry.header_offset += offset
+
+    with pytest.raises(CheckpointError, match="has entries that are not where its directory says: a/2"):
+        ZipDirectory(edited(zipped({"a/1": b"x", "a/2": b"y", "a/3": b"z"}), move))
+
+
+@pytest.mark.parametrize(("name", "beyond"), [("a/1", 1), ("a/2", 1)])
+def test_an_entry_one_byte_too_long_is_refused(zipped: Zipped, name: str, beyond: int) -> None:
+    def lengthen(entry: zipfile.ZipInfo) -> None:
+        if entry.filename == name:
+            entry.file_size += beyond
+            entry.compress_size += beyond
+
+    with pytest.raises(CheckpointError, match=f"has entries that overlap what follows: {name}"):
+        ZipDirectory(edited(zipped({"a/1": b"x", "a/2": b"y"}), lengthen))
+
+
+def test_an_archive_without_checksums_is_one(zipped: Zipped) -> None:
+    def forget(entry: zipfile.ZipInfo) -> None:
+        entry.CRC = 0
+
+    path = zipped({"a/data": b"x"})
+    assert ZipDirectory(path).has_checksums
+    directory = ZipDirectory(edited(path, forget))
+    assert not directory.has_checksums
+    assert directory.records["data"].read(at_most=1) == b"x"
+    directory.records["data"].require_checksum()
