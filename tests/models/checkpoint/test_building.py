@@ -42,10 +42,11 @@ def test_a_parameter_is_one_that_is_not_trained() -> None:
 
 
 def test_what_is_described_once_is_built_once() -> None:
-    shared = [replace(WHOLE)]
-    content = build({"a": WHOLE, "b": (shared, shared), "c": OrderedDict(d=replace(WHOLE)), "e": "text"})
-    assert content["b"][0] is content["b"][1]
-    assert content["a"] is content["b"][0][0] is content["c"]["d"]
+    shared, relu = (WHOLE,), layer("torch.nn.modules.activation.ReLU")
+    content = build({"a": [shared, shared], "b": OrderedDict(c=replace(WHOLE)), "d": [relu, relu], "e": "text"})
+    assert content["a"][0] is content["a"][1]
+    assert content["a"][0][0] is content["b"]["c"]
+    assert content["d"][0] is content["d"][1]
     assert content["e"] == "text"
 
 
