@@ -129,7 +129,7 @@ def test_a_pickle_that_does_not_add_up_gives_nothing(pickled: bytes) -> None:
 
 def test_so_many_values_are_read_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpickling, "MAX_VALUES", 5)
-    assert described(b"\x80\x02]K\x01a.") == [1]
+    assert described(b"\x80\x02]K\x01q\0a.") == [1]
     with pytest.raises(CheckpointError, match=r"x\.pth describes more than 5 values"):
         described(b"\x80\x02]K\x01aK\x02a.")
 
