@@ -255,6 +255,10 @@ class Call:
         return self.call
 
 
+def test_a_pickle_of_megabytes_is_read(saved: Save) -> None:
+    assert list(read_checkpoint(saved({"state_dict": WEIGHTS, "log": "x" * (2 << 20)})).state) == list(WEIGHTS)
+
+
 def test_a_call_that_allocates_allocates_nothing(saved: Save) -> None:
     path = saved({"state_dict": WEIGHTS, "buffer": Call(bytearray, 100_000_000)})
     tracemalloc.start()
