@@ -107,6 +107,11 @@ def run_alone(bundle: Path, images: Path, *, workers: int, ray: str | None, idle
     return Run(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def run_pair(bundle: Path, lists: dict[int, Path], **options: Any) -> Pair:
+    """Score a list of few images, and then one of many."""
+    return Pair(*(run_alone(bundle, images, **options) for images in lists.values()))
+
+
 @contextmanager
 def cluster(nodes: int) -> Iterator[Cluster]:
     """A cluster on this machine: a head that scores nothing, and nodes of one CPU each."""
@@ -160,8 +165,7 @@ def rates(bundle: Path, photos: Path, few: int, many: int, rounds: int) -> None:
         lists = write_lists(Path(folder), photos, (few, many))
         for _ in range(rounds):
             for name, address in ("local", None), ("Ray", "local"):
-                runs = (run_alone(bundle, lists[count], workers=THREADS, ray=address) for count in (few, many))
-                pairs[name].append(Pair(*runs))
+                pairs[name].append(run_pair(bundle, lists, workers=THREADS, ray=address))
     of_pair: dict[str, Callable[[Pair], float]] = {
         f"{few:,} images, start included": lambda pair: pair.few.rate,
         f"{many:,} images, start included": lambda pair: pair.many.rate,
@@ -191,10 +195,7 @@ def nodes(bundle: Path, photos: Path, few: int, many: int, rounds: int, counts: 
         for _ in range(rounds):
             for count, results in pairs.items():
                 with cluster(count) as simulated:
-                    runs = (
-                        run_alone(bundle, lists[images], workers=count, ray=simulated.address) for images in (few, many)
-                    )
-                    results.append(Pair(*runs))
+                    results.append(run_pair(bundle, lists, workers=count, ray=simulated.address))
     for count, results in pairs.items():
         name = f"{count} node{'s' * (count > 1)}"
         print_rounds(f"{name}: images a second, start excluded", [1 / pair.each() for pair in results])
@@ -214,8 +215,7 @@ def serial(bundle: Path, photos: Path, few: int, many: int, rounds: int) -> None
     with tempfile.TemporaryDirectory() as folder:
         lists = write_lists(Path(folder), photos, (few, many))
         for _ in range(rounds):
-            runs = (run_alone(bundle, lists[n], workers=THREADS, ray="local", idle=True) for n in (few, many))
-            pairs.append(Pair(*runs))
+            pairs.append(run_pair(bundle, lists, workers=THREADS, ray="local", idle=True))
     print_rounds(f"seconds, {many:,} images", [pair.many.seconds for pair in pairs])
     print_rounds("of these to start", [pair.start for pair in pairs])
     print_rounds("of these to list the images", [pair.many.listing for pair in pairs])
@@ -239,7 +239,8 @@ def seconds_to_write() -> float:
 
 def worker_processes(simulated: Cluster, driver: psutil.Process) -> list[psutil.Process]:
     started = psutil.Process().children(recursive=True)
-    return [process for process in started if "_ShardActor" in " ".join(process.cmdline())][:1]
+    alive = (process for process in started if process.status() != psutil.STATUS_ZOMBIE)
+    return [process for process in alive if "_ShardActor" in " ".join(process.cmdline())][:1]
 
 
 def node_processes(simulated: Cluster, driver: psutil.Process) -> list[psutil.Process]:

@@ -228,7 +228,8 @@ class LowRankNetwork:
         with ExitStack() as hooks:
             for layer in names:
                 hooks.callback(layer.register_forward_hook(observe).remove)
-            count = max((min(self._observed, FACTORIZATIONS[type(layer)].max_images) for layer in names), default=0)
+            most = max((FACTORIZATIONS[type(layer)].max_images for layer in names), default=0)
+            count = min(self._observed, most)
             for batch in self._between(0, count):
                 self._on_progress("measuring the layers", seen, count)
                 self._module(batch)

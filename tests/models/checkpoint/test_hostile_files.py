@@ -86,12 +86,18 @@ def test_a_torchscript_record_of_another_size_is_refused(archive: Path, size: in
         read_checkpoint(rewritten(archive, resized("/data/0", size)))
 
 
-def test_a_record_that_is_missing_is_refused_by_name(saved: Save) -> None:
-    path = saved(WEIGHTS).with_name("changed.pth")
-    with zipfile.ZipFile(saved(WEIGHTS)) as before, zipfile.ZipFile(path, "w") as after:
+def without(archive: Path, end: str) -> Path:
+    """A copy of ``archive`` that lacks the entries whose names end so."""
+    path = archive.with_name("without.pth")
+    with zipfile.ZipFile(archive) as before, zipfile.ZipFile(path, "w") as after:
         for name in before.namelist():
-            if not name.endswith("data/1"):
+            if not name.endswith(end):
                 after.writestr(name, before.read(name))
+    return path
+
+
+def test_a_record_that_is_missing_is_refused_by_name(saved: Save) -> None:
+    path = without(saved(WEIGHTS), "data/1")
     with pytest.raises(CheckpointError, match="lacks the entry data/1"):
         read_checkpoint(path)
 
@@ -347,11 +353,7 @@ def test_an_unknown_byte_order_is_refused(saved: Save) -> None:
 
 
 def test_a_file_without_a_byte_order_is_little_endian(saved: Save) -> None:
-    path = saved(WEIGHTS).with_name("before_2_1.pth")
-    with zipfile.ZipFile(saved(WEIGHTS)) as before, zipfile.ZipFile(path, "w") as after:
-        for name in before.namelist():
-            if not name.endswith("byteorder"):
-                after.writestr(name, before.read(name))
+    path = without(saved(WEIGHTS), "byteorder")
     assert torch.equal(read_checkpoint(path).state["0.weight"], WEIGHTS["0.weight"])
 
 

@@ -44,7 +44,9 @@ def cluster() -> Iterator[Any]:
 
 
 def actors_below(process: psutil.Process) -> list[psutil.Process]:
-    return [child for child in process.children(recursive=True) if "_ShardActor" in " ".join(child.cmdline())]
+    # Of what earlier tests killed there may be zombies, which have no command line.
+    alive = (child for child in process.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE)
+    return [child for child in alive if "_ShardActor" in " ".join(child.cmdline())]
 
 
 def options(**more: Any) -> dict[str, Any]:
