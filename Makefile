@@ -6,12 +6,13 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 EXTRAS := cpu,export,report,openvino,sign,score
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container test-triton test-ray check bench lessons torture docs clean
+.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container test-triton test-ray environments check bench lessons torture docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
 
-test: .venv/ready .venv-runtime/ready build/serving/ready build/web/ready build/node/ready build/c/ready
+TESTED := .venv/ready .venv-runtime/ready build/serving/ready build/web/ready build/node/ready build/c/ready
+test: $(TESTED)
 	.venv/bin/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report= $(PYTEST_ARGS)
 	@echo "coverage: $$(.venv/bin/coverage report --format=total) %"
 
@@ -22,13 +23,14 @@ coverage: test
 	@echo "build/coverage/html/index.html"
 
 # The runtime on another Python: make test-runtime PYTHON=python3.13. No torch and no OpenVINO there: what needs one of
-# them runs in .venv.
+# them runs in .venv. So do the pages in a browser, whose code is no Python.
 RUNTIME_VENV = .venv-runtime-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 test-runtime:
 	$(PYTHON) -m venv $(RUNTIME_VENV)
 	$(RUNTIME_VENV)/bin/python $(PIP) pip
 	$(RUNTIME_VENV)/bin/python $(PIP) --editable ".[cpu,report,sign]" --group test-runtime
-	$(RUNTIME_VENV)/bin/python -m pytest tests/runtime -k "not openvino" --ignore tests/runtime/test_autoselect.py $(PYTEST_ARGS)
+	$(RUNTIME_VENV)/bin/python -m pytest tests/runtime -k "not openvino" --ignore tests/runtime/test_autoselect.py \
+		--ignore-glob "*_in_browser.py" $(PYTEST_ARGS)
 
 # Without a driver there is no use for gigabytes of CUDA: the tests then say in .venv why they are skipped.
 GPU_VENV := $(if $(shell command -v nvidia-smi),.venv-gpu,.venv)
@@ -50,6 +52,9 @@ test-triton: .venv/ready build/serving/ready build/triton/ready
 # Scoring on Ray, in such a network too: Ray listens on the machine's address.
 test-ray: build/ray/ready
 	unshare --map-root-user --net sh -c 'ip link set lo up && exec build/ray/bin/python -m pytest tests/runtime/score/test_on_ray.py $(PYTEST_ARGS)'
+
+# Everything that check, docs and test need, two at a time: make --jobs 2 environments
+environments: $(TESTED) .venv-docs/ready
 
 check: .venv/ready
 	.venv/bin/ruff check .

