@@ -57,7 +57,9 @@ def read_independently(path: Path) -> str:
     with torch.serialization.safe_globals(_LAYERS):
         saved: Any = torch.load(path, map_location="cpu", weights_only=True)
     saved = saved.state_dict() if isinstance(saved, nn.Module) else saved
-    return digest(saved.get("state_dict", saved))
+    # A change of the key "state_dict" hides no weights.
+    dicts = [saved, *(value for value in saved.values() if isinstance(value, dict))]
+    return digest(next(each for each in dicts if any(isinstance(value, Tensor) for value in each.values())))
 
 
 def unpickle(path: Path) -> None:

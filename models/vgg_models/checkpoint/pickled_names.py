@@ -155,34 +155,45 @@ def _placeholder(kind: str) -> Callable[..., object]:
     return lambda *_: cls()
 
 
-def _tensor(storage: StorageDescription, *facts: Any) -> TensorDescription:
-    """Of offset, shape, strides, requires_grad, hooks and metadata; the first three are always there."""
-    return _view(storage, storage.dtype, facts[:3], facts[5:])
+def _tensor(storage: StorageDescription, offset: Any, shape: Any, strides: Any) -> TensorDescription:
+    return TensorDescription(storage, storage.dtype, offset, shape, strides)
 
 
-def _tensor_of_type(storage: StorageDescription, *facts: Any) -> TensorDescription:
-    """The same, with a type after the hooks."""
-    return _view(storage, facts[5], facts[:3], facts[6:])
-
-
-def _view(
-    storage: StorageDescription, dtype: torch.dtype, layout: tuple[Any, ...], metadata: tuple[Any, ...]
+def _tensor_v2(
+    storage: StorageDescription, offset: Any, shape: Any, strides: Any, _gradient: Any, _hooks: Any, flags: Any = None
 ) -> TensorDescription:
-    if any(flag for flags in metadata if flags for flag in flags.values()):
-        raise CheckpointError("a tensor is stored negated or conjugated.", hint="Save tensor.resolve_neg().")
-    offset, shape, strides = layout
+    _refuse_flags(flags)
+    return _tensor(storage, offset, shape, strides)
+
+
+def _tensor_v3(  # noqa: PLR0917 - as torch calls it
+    storage: StorageDescription,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    _gradient: Any,
+    _hooks: Any,
+    dtype: torch.dtype,
+    flags: Any = None,
+) -> TensorDescription:
+    _refuse_flags(flags)
     return TensorDescription(storage, dtype, offset, shape, strides)
+
+
+def _refuse_flags(flags: Any) -> None:
+    if flags and any(flags.values()):
+        raise CheckpointError("a tensor is stored negated or conjugated.", hint="Save tensor.resolve_neg().")
 
 
 def _with_attributes(rebuild: ClassDescription, _type: object, arguments: Any, _attributes: object) -> object:
     return rebuild.called(arguments)
 
 
-def _parameter(data: Any, *_: object) -> object:
+def _parameter(data: Any, _gradient: object = True) -> object:
     return replace(data, is_parameter=True) if isinstance(data, TensorDescription) else data
 
 
-def _first(value: object, *_: object) -> object:
+def _same(value: object) -> object:
     return value
 
 
@@ -198,26 +209,27 @@ def _empty_meta(*_: object) -> torch.Tensor:
     return torch.empty(0, device="meta")
 
 
-# What a call describes. Tensors of a kind that can't be used come back empty, and are then refused by name.
+# What a call describes. As torch's own, these functions take no other number of arguments. Tensors of a kind that can't
+# be used come back empty, and are then refused by name.
 _MEANINGS: dict[str, Callable[..., object]] = {
     **{name: _placeholder(kind) for name, kind in _PLACEHOLDERS.items()},
     "builtins.set": set_of,
     "collections.OrderedDict": _ordered_dict,
-    "torch.Size": _first,
+    "torch.Size": _same,
     "torch._tensor._rebuild_from_type_v2": _with_attributes,
-    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": lambda data, _dtype, _device, _gradient: data,
     "torch._utils._rebuild_meta_tensor_no_storage": _empty_meta,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._utils._rebuild_parameter": lambda data, _gradient, _hooks: _parameter(data),
+    "torch._utils._rebuild_parameter_with_state": lambda data, _gradient, _hooks, _state: _parameter(data),
     "torch._utils._rebuild_qtensor": _empty_quantized,
     "torch._utils._rebuild_sparse_tensor": _empty_sparse,
     "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_of_type,
-    "torch.jit._pickle.build_boollist": _first,
-    "torch.jit._pickle.build_doublelist": _first,
-    "torch.jit._pickle.build_intlist": _first,
-    "torch.jit._pickle.build_tensorlist": _first,
-    "torch.jit._pickle.restore_type_tag": _first,
+    "torch._utils._rebuild_tensor_v2": _tensor_v2,
+    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch.jit._pickle.build_boollist": _same,
+    "torch.jit._pickle.build_doublelist": _same,
+    "torch.jit._pickle.build_intlist": _same,
+    "torch.jit._pickle.build_tensorlist": _same,
+    "torch.jit._pickle.restore_type_tag": lambda value, _tag: value,
     "torch.nn.parameter.Parameter": _parameter,
 }

@@ -81,8 +81,8 @@ class ZipDirectory:
         compressed: the folders whose entries may be compressed, such as "code/".
 
     Raises:
-        CheckpointError: entries are compressed, encrypted, of the same name, overlapping, cut off, or without their
-            own header.
+        CheckpointError: entries are compressed, encrypted, of the same name, in several folders or on another disk,
+            overlapping, cut off, or without their own header.
     """
 
     def __init__(self, path: Path, *, compressed: tuple[str, ...] = ()) -> None:
@@ -97,10 +97,16 @@ class ZipDirectory:
         self._refuse(
             "encrypted entries: {names}", [entry.filename for entry in entries if entry.flag_bits & _ENCRYPTED]
         )
+        self._refuse("entries on another disk: {names}", [entry.filename for entry in entries if entry.volume])
         counts = Counter(_inner_name(entry.filename) for entry in entries)
         self._refuse(
             "several entries with the same name: {names}",
             list(dict.fromkeys(entry.filename for entry in entries if counts[_inner_name(entry.filename)] > 1)),
+        )
+        folders = [entry.filename.partition("/")[:2] for entry in entries]
+        self._refuse(
+            "entries outside the folder of the first: {names}",
+            [entry.filename for entry, folder in zip(entries, folders, strict=True) if folder != (folders[0][0], "/")],
         )
         # torch.serialization.set_crc32_options(False) writes 0 for each.
         self.has_checksums = any(entry.CRC for entry in entries)

@@ -70,6 +70,41 @@ def test_a_parameter_with_attributes_is_read(saved: Save) -> None:
     assert torch.equal(content(saved([parameter]))[0], GOOD)
 
 
+class Call:
+    """Saved as a call."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.reduced = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.reduced
+
+
+LAYOUT = (GOOD._typed_storage(), 0, (2, 2), (2, 1))  # type: ignore[no-untyped-call]
+HOOKS: OrderedDict[str, object] = OrderedDict()
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "more"),
+    [
+        (torch._utils._rebuild_tensor, LAYOUT, 0),
+        (torch._utils._rebuild_tensor_v2, (*LAYOUT, False, HOOKS), 1),
+        (torch._utils._rebuild_tensor_v3, (*LAYOUT, False, HOOKS, torch.float32), 1),
+        (torch._utils._rebuild_parameter, (GOOD, False, HOOKS), 0),
+        (torch._utils._rebuild_parameter_with_state, (GOOD, False, HOOKS, {}), 0),
+        (torch._utils._rebuild_device_tensor_from_cpu_tensor, (GOOD, torch.float32, "cpu", False), 0),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_call_has_the_arguments_that_torch_gives_it(
+    saved: Save, function: Callable[..., object], arguments: tuple[object, ...], more: int
+) -> None:
+    assert torch.equal(content(saved([Call(function, *arguments)]))[0], GOOD)
+    for wrong in (arguments[:-1], (*arguments, *[{}] * (more + 1))):
+        with pytest.raises(TypeError, match="argument"):
+            content(saved([Call(function, *wrong)]))
+
+
 def test_a_size_is_a_tuple(saved: Save) -> None:
     assert content(saved(torch.Size([2, 3]))) == (2, 3)
 

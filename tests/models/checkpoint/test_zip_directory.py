@@ -113,6 +113,22 @@ def test_an_encrypted_entry_is_refused(zipped: Zipped) -> None:
         ZipDirectory(edited(zipped({"a/data": b"x"}), encrypt))
 
 
+def test_an_entry_on_another_disk_is_refused(zipped: Zipped) -> None:
+    path = zipped({"a/data": b"x", "a/other": b"y"})
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02") + 34  # where the directory has the disk of its last entry
+    content[at : at + 2] = b"\xff\xff"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="has entries on another disk: a/other"):
+        ZipDirectory(path)
+
+
+@pytest.mark.parametrize("name", ["x/a/other", "other", "b/other"])
+def test_an_entry_outside_the_folder_is_refused(zipped: Zipped, name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"has entries outside the folder of the first: {name}"):
+        ZipDirectory(zipped({"a/data": b"x", name: b"y"}))
+
+
 @pytest.mark.parametrize("folder", ["größe", "模型", "plain"])
 def test_the_folder_of_an_archive_may_have_any_name(zipped: Zipped, folder: str) -> None:
     assert list(ZipDirectory(zipped({f"{folder}/data": b"x"})).records) == ["data"]
