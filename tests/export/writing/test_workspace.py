@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +40,32 @@ def test_workspace_is_removed_without_a_note(destination: Path) -> None:
         assert list(space.new.iterdir()) == []
         assert partial_folders(destination) == [space.folder]
     assert (partial_folders(destination), notes) == ([], [])
+
+
+def test_workspace_that_cannot_be_removed_is_noted(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    notes: list[str] = []
+    with workspace(destination, notes.append) as space:
+        monkeypatch.setattr(os, "rmdir", refuse)
+    assert notes == [f"note: {space.folder} cannot be removed; the next export to {destination} tries again"]
+
+
+def test_folder_lost_before_its_lock_is_made_again(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, lost = tempfile.mkdtemp, list[str]()
+
+    def make_one_in_vain(**arguments: Any) -> str:
+        folder = make(**arguments)
+        if not lost:
+            lost.append(folder)
+            os.rmdir(folder)  # noqa: PTH106 - a text
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_one_in_vain)
+    with workspace(destination, ignore_notes) as space:
+        assert space.new.is_dir()
+    assert lost
 
 
 def test_folder_and_lock_are_closed_to_other_users(destination: Path) -> None:
