@@ -75,13 +75,22 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, channels: C
                 f"{name} is not a regular file.", hint="Read a pipe or a device yourself, and pass the bytes."
             )
         # Closed here, because Pillow leaves files open if it refuses the image, or if there are more frames.
-        with open(source, "rb") as file:  # noqa: PTH123 - Path("") is a folder, "" is nothing
+        with _ImageFile(io.FileIO(source)) as file:
             return _decode(file, name, max_pixels)
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise almost any exception on a broken file
         reraise_from_signal_handler(error)
         raise _refusal(name, error) from error
+
+
+class _ImageFile(io.BufferedReader):
+    """A file that is asked for no more bytes than it has: Python would allocate whatever a chunk claims to have."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > 0:
+            size = min(size, os.fstat(self.fileno()).st_size)
+        return super().read(size)
 
 
 def _refusal(name: str, error: Exception) -> ImageError:

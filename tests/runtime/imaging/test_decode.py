@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +263,19 @@ def test_a_bomb_beyond_pillows_own_limit_is_refused() -> None:
     with pytest.raises(ImageError, match="more pixels than Pillow opens") as refused:
         read_image(png(width=60_000, height=60_000), max_pixels=10**10)
     assert "PIL.Image.MAX_IMAGE_PIXELS" in refused.value.hint
+
+
+def test_a_chunk_that_claims_gigabytes_allocates_none(photo: Path) -> None:
+    content = bytearray(photo.read_bytes())
+    at = content.index(b"IDAT") - 4
+    content[at : at + 4] = b"\x7f\xff\xff\xff"
+    photo.write_bytes(content)
+    tracemalloc.start()
+    try:
+        np.testing.assert_array_equal(np.asarray(read_image(photo)), PIXELS)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_limit_counts_pixels(photo: Path) -> None:
