@@ -68,6 +68,16 @@ def test_folder_lost_before_its_lock_is_made_again(destination: Path, monkeypatc
     assert lost
 
 
+def test_folder_whose_lock_cannot_be_made_is_removed(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="No space left"), workspace(destination, ignore_notes):
+        pass
+    assert partial_folders(destination) == []
+
+
 def test_folder_and_lock_are_closed_to_other_users(destination: Path) -> None:
     """Whoever could open the lock could hold it, and keep what a killed process left."""
     with workspace(destination, ignore_notes) as space:
@@ -79,6 +89,16 @@ def test_workspace_in_use_is_not_removed(destination: Path) -> None:
     with workspace(destination, ignore_notes) as space:
         discard_abandoned(destination)
         assert space.new.is_dir()
+
+
+def test_link_is_left_and_what_follows_it_removed(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = destination.with_name(f".{destination.name}.aaaa.partial")
+    link.symlink_to(destination.parent)
+    abandoned(destination)
+    names = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: sorted(names(folder)))
+    discard_abandoned(destination)
+    assert partial_folders(destination) == [link]
 
 
 def test_old_directory_comes_back_if_the_new_is_not_there(destination: Path) -> None:
