@@ -20,6 +20,8 @@ __all__ = ["TorchArchive"]
 # torch writes storages at multiples of 64 bytes. Elsewhere, numbers in memory are not safe to read on every processor.
 _ALIGNMENT = 16
 _VERSIONS = [b"%d" % version for version in range(1, 11)]  # those of caffe2/serialize/versions.h
+# torch writes 40 digits, which it reads before anything else.
+_MAX_IDENTIFIER_BYTES = 1024
 
 
 class TorchArchive(ZipDirectory):
@@ -39,6 +41,9 @@ class TorchArchive(ZipDirectory):
                 "know.",
                 hint=DAMAGE_HINT,
             )
+        identifier = self.records.get(".data/serialization_id")
+        if identifier is not None and not _is_text(identifier.read(at_most=_MAX_IDENTIFIER_BYTES)):
+            raise CheckpointError(f"{path} has an entry {identifier.name} that is no text.", hint=DAMAGE_HINT)
 
     def describe(self, name: str) -> PickleDescription:
         """Return the contents of a pickle in it, within the caps.
@@ -96,6 +101,14 @@ class TorchArchive(ZipDirectory):
                 hint=DAMAGE_HINT,
             )
         return record
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _swapped(part: Any, dtype: torch.dtype) -> torch.UntypedStorage:

@@ -374,6 +374,17 @@ def test_a_version_that_torch_does_not_know_is_refused(saved: Save, version: byt
         read_checkpoint(path)
 
 
+def test_an_identifier_that_torch_cannot_read_is_refused(saved: Save) -> None:
+    def damaged(name: str, content: bytes) -> bytes:
+        return content[:-1] + b"\xff" if name.endswith("/serialization_id") else content
+
+    path = rewritten(saved(WEIGHTS), damaged)
+    with pytest.raises(UnicodeDecodeError):
+        torch.load(path)
+    with pytest.raises(CheckpointError, match=r"has an entry .*/serialization_id that is no text"):
+        read_checkpoint(path)
+
+
 class Configuration:
     """What a training loop may keep beside its weights: an object that is no module, even without a state."""
 
