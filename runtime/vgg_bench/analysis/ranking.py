@@ -122,7 +122,7 @@ def describe_vs_baseline(baseline: str, *, size: float, latency: Estimate) -> st
     It is faster or slower only if the interval does not contain 1, and "as fast" only if the whole interval is within
     twice :data:`NOISE` of 1; otherwise the two cannot be told apart.
     """
-    share = f"{size:.0%} of the size of {baseline}"
+    share = f"{size:.{0 if size >= 0.01 else 1}%} of the size of {baseline}"
     if latency.interval is None:
         return f"{share}; too little was measured to compare the speed"
     if _equal(latency, _ONE):

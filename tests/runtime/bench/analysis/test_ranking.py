@@ -187,6 +187,12 @@ def test_faster_and_slower_are_said_of_intervals(ratio: Estimate, words: str) ->
     assert describe_vs_baseline("onnx-fp32", size=0.5, latency=ratio) == f"50% of the size of onnx-fp32{words}"
 
 
+@pytest.mark.parametrize(("size", "share"), [(0.25, "25%"), (0.014, "1%"), (0.0032, "0.3%")])
+def test_share_of_the_size_is_never_nothing(size: float, share: str) -> None:
+    words = describe_vs_baseline("onnx-fp32", size=size, latency=Estimate(0.5, 0.4, 0.6))
+    assert words == f"{share} of the size of onnx-fp32, 2.0 times faster here"
+
+
 def test_an_interval_that_holds_1_keeps_a_row_worthwhile(judged) -> None:
     slow = row("onnx-int8-static", 200, 25)
     assert judged(slow)["onnx-int8-static"] == "not worthwhile"
