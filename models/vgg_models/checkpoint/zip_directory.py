@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 import zlib
@@ -14,6 +15,9 @@ from vgg_runtime.errors import CheckpointError
 __all__ = ["DAMAGE_HINT", "ZipDirectory", "ZipRecord"]
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two are the lengths of name and extra field
+# What ends the directory (4.3.14, 4.3.16): the numbers of two disks, both 0, and how many entries are here and in all.
+_END64, _END = struct.Struct("<4x Q 4x 2L 2Q 16x"), struct.Struct("<4x 4H 10x")
+_END_BYTES = 22 + (1 << 16) + 20 + 56  # at most, with the longest comment
 _ENCRYPTED = 0x1
 _CHUNK = 1 << 20
 _HINT = "Load it in the environment it was made in, and save it again with torch.save."
@@ -97,6 +101,7 @@ class ZipDirectory:
         self._refuse(
             "encrypted entries: {names}", [entry.filename for entry in entries if entry.flag_bits & _ENCRYPTED]
         )
+        self._require_end(len(entries))
         self._refuse("entries on another disk: {names}", [entry.filename for entry in entries if entry.volume])
         counts = Counter(_inner_name(entry.filename) for entry in entries)
         self._refuse(
@@ -122,6 +127,21 @@ class ZipDirectory:
     def _refuse(self, fault: str, names: list[str]) -> None:
         if names:
             raise CheckpointError(f"{self.path} has {fault.format(names=listed(names))}.", hint=_HINT)
+
+    def _require_end(self, count: int) -> None:
+        """Require what the directory ends with to describe it, as torch reads no more entries than that says."""
+        with self.path.open("rb") as file:
+            file.seek(-min(_END_BYTES, self.path.stat().st_size), os.SEEK_END)
+            tail = file.read()
+        for signature, layout, unsaid in ((b"PK\x06\x06", _END64, -1), (b"PK\x05\x06", _END, 0xFFFF)):
+            at = tail.rfind(signature)
+            if at < 0:
+                continue
+            disks_and_counts = list(layout.unpack_from(tail, at))[-4:]
+            if disks_and_counts not in ([0, 0, count, count], [0, 0, unsaid, unsaid]):
+                raise CheckpointError(
+                    f"{self.path} has {count} entries in its directory, and ends with other numbers.", hint=DAMAGE_HINT
+                )
 
     def _locate(self, entries: list[zipfile.ZipInfo]) -> list[ZipRecord]:
         records, faults = [], []

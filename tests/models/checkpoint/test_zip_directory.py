@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from vgg_models.checkpoint.zip_directory import ZipDirectory
 from vgg_runtime.errors import CheckpointError
@@ -121,6 +122,36 @@ def test_an_entry_on_another_disk_is_refused(zipped: Zipped) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="has entries on another disk: a/other"):
         ZipDirectory(path)
+
+
+@pytest.mark.parametrize("at", [4, 6, 8, 10])  # two disks, and how many entries are here and in all
+def test_an_end_of_another_directory_is_refused(zipped: Zipped, at: int) -> None:
+    path = zipped({"a/data": b"x", "a/other": b"y"})
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x05\x06") + at] += 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="has 2 entries in its directory, and ends with other numbers"):
+        ZipDirectory(path)
+
+
+@pytest.mark.parametrize("at", [16, 20, 24, 32])
+def test_an_end_of_64_bits_of_another_directory_is_refused(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.zeros(2)}, path)
+    ZipDirectory(path)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x06\x06") + at] += 1
+    path.write_bytes(content)
+    with pytest.raises((CheckpointError, zipfile.BadZipFile), match=r"ends with other numbers|multiple disks"):
+        ZipDirectory(path)
+
+
+@pytest.mark.parametrize("comment", [b"", b"c" * 65535])
+def test_an_archive_may_have_a_comment(zipped: Zipped, comment: bytes) -> None:
+    path = zipped({"a/data": b"x"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = comment
+    assert list(ZipDirectory(path).records) == ["data"]
 
 
 @pytest.mark.parametrize("name", ["x/a/other", "other", "b/other"])
