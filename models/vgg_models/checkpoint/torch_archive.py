@@ -44,6 +44,9 @@ class TorchArchive(ZipDirectory):
         identifier = self.records.get(".data/serialization_id")
         if identifier is not None and not _is_text(identifier.read(at_most=_MAX_IDENTIFIER_BYTES)):
             raise CheckpointError(f"{path} has an entry {identifier.name} that is no text.", hint=DAMAGE_HINT)
+        alignment = self.records.get(".storage_alignment")
+        if alignment is not None and not alignment.read(at_most=16).strip().isdigit():
+            raise CheckpointError(f"{path} has an entry {alignment.name} that is no number.", hint=DAMAGE_HINT)
 
     def describe(self, name: str) -> PickleDescription:
         """Return the contents of a pickle in it, within the caps.

@@ -169,6 +169,8 @@ class _Describer:
         if kind != "storage":
             raise self._refusal("it refers to something outside the file")
         storage_type, key, location, numel, *view = facts
+        if len(view) > 1:  # torch 1.5 and older saved None for it
+            raise self._refusal("it describes a storage by more than torch does")
         if any(view):
             raise CheckpointError(f"{self._subject} has a view of a storage, as torch before 0.4 saved it.")
         storage = StorageDescription(key, STORAGES[storage_type.name], location, numel)

@@ -385,6 +385,15 @@ def test_an_identifier_that_torch_cannot_read_is_refused(saved: Save) -> None:
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("alignment", [b"", b"\xb64", b"a"])
+def test_an_alignment_that_torch_cannot_read_is_refused(saved: Save, alignment: bytes) -> None:
+    path = rewritten(saved(WEIGHTS), lambda name, content: alignment if name.endswith("_alignment") else content)
+    with pytest.raises(ValueError, match="invalid literal"):
+        torch.load(path)
+    with pytest.raises(CheckpointError, match=r"has an entry .*/\.storage_alignment that is no number"):
+        read_checkpoint(path)
+
+
 class Configuration:
     """What a training loop may keep beside its weights: an object that is no module, even without a state."""
 

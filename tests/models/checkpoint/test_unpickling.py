@@ -84,8 +84,9 @@ def test_a_storage_is_described_and_listed() -> None:
         (b"(" + _STORAGE + b"tQ(" + _STORAGE[:-1] + b"\x03tQ\x86.", "describes the storage 0 in two ways"),
         (b"(X\x06\0\0\0moduleNNNtQ.", "is a whole module in the container of torch 1.5"),
         (b"(X\x05\0\0\0otherNNNNtQ.", "refers to something outside the file"),
+        (b"(X\x07\0\0\0storageNNNNNNtQ.", "describes a storage by more than torch does"),
     ],
-    ids=["no view", "view", "two ways", "module", "other"],
+    ids=["no view", "view", "two ways", "module", "other", "more"],
 )
 def test_a_reference_is_one_to_a_whole_storage(pickled: bytes, reason: str | None) -> None:
     if reason is None:
