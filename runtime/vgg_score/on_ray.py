@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,9 @@ __all__ = ["LOCAL", "predict_dataset", "score_on_ray"]
 LOCAL = "local"
 
 
-def score_on_ray(shards: Iterable[Shard], job: ScoringJob, *, address: str, workers: int) -> Iterator[Counts]:
+def score_on_ray(
+    shards: Iterable[Shard], job: ScoringJob, *, address: str, workers: int
+) -> Generator[Counts, None, None]:
     """Score ``shards`` in actors of a cluster; yield what was scored, to be added up.
 
     A shard whose actor was lost may be written twice, with the same rows. The list of shards is in this process's

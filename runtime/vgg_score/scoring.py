@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Container, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -213,11 +214,12 @@ def score(
                 results = score_in_processes(shards, jobs)
             else:
                 results = score_on_ray(shards, jobs[-1], address=ray, workers=workers)
-            for counts in results:
-                total += counts
-                if on_progress is not None and counts.images:
-                    rate = (total.images - earlier.images) / (time.monotonic() - begun)
-                    on_progress(ScoringProgress(total.images, plan.images, rate))
+            with closing(results):  # ends the workers, whoever keeps an error of on_progress and its frames
+                for counts in results:
+                    total += counts
+                    if on_progress is not None and counts.images:
+                        rate = (total.images - earlier.images) / (time.monotonic() - begun)
+                        on_progress(ScoringProgress(total.images, plan.images, rate))
             seconds = time.monotonic() - begun
     return ScoringSummary(
         output=Path(output),

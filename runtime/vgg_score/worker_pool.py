@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -23,7 +23,7 @@ _MODULE = "vgg_score._shard_worker"
 _ATTEMPTS = 3
 
 
-def score_in_processes(shards: Iterable[Shard], jobs: Sequence[ScoringJob]) -> Iterator[Counts]:
+def score_in_processes(shards: Iterable[Shard], jobs: Sequence[ScoringJob]) -> Generator[Counts, None, None]:
     """Score ``shards`` in one process for each of ``jobs``; yield what was scored, to be added up.
 
     A process that is killed is started again with the same shard; what it had scored of it is taken back. The

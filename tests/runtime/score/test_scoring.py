@@ -45,8 +45,14 @@ def ids(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def children() -> list[psutil.Process]:
-    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in alive if "_shard_worker" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if is_worker(child)]
+
+
+def is_worker(child: psutil.Process) -> bool:
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE and "_shard_worker" in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:  # it has ended since it was listed
+        return False
 
 
 @pytest.fixture
@@ -213,8 +219,9 @@ def test_error_of_the_caller_ends_the_workers(
     def fail(progress: ScoringProgress) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as raised:
         score(bundle, many_photos, tmp_path / "out", format="csv", workers=2, threads=2, shard_size=2, on_progress=fail)
+    assert children() == [], f"{raised.value!r} is kept, and its frames with it"
 
 
 def test_error_of_a_worker_is_that_of_the_run(
