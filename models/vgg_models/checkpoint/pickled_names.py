@@ -209,8 +209,8 @@ def _empty_meta(*_: object) -> torch.Tensor:
     return torch.empty(0, device="meta")
 
 
-# What a call describes. As torch's own, these functions take no other number of arguments. Tensors of a kind that can't
-# be used come back empty, and are then refused by name.
+# What a call describes. What is read takes the arguments that torch's own functions take, and no others. Tensors of a
+# kind that can't be used come back empty, and are then refused by name.
 _MEANINGS: dict[str, Callable[..., object]] = {
     **{name: _placeholder(kind) for name, kind in _PLACEHOLDERS.items()},
     "builtins.set": set_of,

@@ -15,9 +15,11 @@ from vgg_runtime.errors import CheckpointError
 __all__ = ["DAMAGE_HINT", "ZipDirectory", "ZipRecord"]
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two are the lengths of name and extra field
-# What ends the directory (4.3.14, 4.3.16): the numbers of two disks, both 0, and how many entries are here and in all.
-_END64, _END = struct.Struct("<4x Q 4x 2L 2Q 16x"), struct.Struct("<4x 4H 10x")
-_END_BYTES = 22 + (1 << 16) + 20 + 56  # at most, with the longest comment
+# What ends the directory (4.3.14 to 4.3.16): the numbers of two disks, both 0, and of entries here and in all.
+# A record of 64 bits, which may be missing, and its locator of 20 bytes stand before the other record.
+_END64, _END = struct.Struct("<16x2L2Q16x"), struct.Struct("<4x4H10x")
+_BETWEEN_ENDS = _END64.size + 20
+_MAX_COMMENT = 0xFFFF
 _ENCRYPTED = 0x1
 _CHUNK = 1 << 20
 _HINT = "Load it in the environment it was made in, and save it again with torch.save."
@@ -108,10 +110,10 @@ class ZipDirectory:
             "several entries with the same name: {names}",
             list(dict.fromkeys(entry.filename for entry in entries if counts[_inner_name(entry.filename)] > 1)),
         )
-        folders = [entry.filename.partition("/")[:2] for entry in entries]
+        folder = entries[0].filename.partition("/")[0] + "/" if entries else ""
         self._refuse(
             "entries outside the folder of the first: {names}",
-            [entry.filename for entry, folder in zip(entries, folders, strict=True) if folder != (folders[0][0], "/")],
+            [entry.filename for entry in entries if not entry.filename.startswith(folder)],
         )
         # torch.serialization.set_crc32_options(False) writes 0 for each.
         self.has_checksums = any(entry.CRC for entry in entries)
@@ -131,17 +133,18 @@ class ZipDirectory:
     def _require_end(self, count: int) -> None:
         """Require what the directory ends with to describe it, as torch reads no more entries than that says."""
         with self.path.open("rb") as file:
-            file.seek(-min(_END_BYTES, self.path.stat().st_size), os.SEEK_END)
+            longest = _BETWEEN_ENDS + _END.size + _MAX_COMMENT
+            file.seek(-min(longest, self.path.stat().st_size), os.SEEK_END)
             tail = file.read()
-        for signature, layout, unsaid in ((b"PK\x06\x06", _END64, -1), (b"PK\x05\x06", _END, 0xFFFF)):
-            at = tail.rfind(signature)
-            if at < 0:
-                continue
-            disks_and_counts = list(layout.unpack_from(tail, at))[-4:]
-            if disks_and_counts not in ([0, 0, count, count], [0, 0, unsaid, unsaid]):
-                raise CheckpointError(
-                    f"{self.path} has {count} entries in its directory, and ends with other numbers.", hint=DAMAGE_HINT
-                )
+        end = tail.rfind(b"PK\x05\x06")
+        is_right = _END.unpack_from(tail, end) in ((0, 0, count, count), (0, 0, 0xFFFF, 0xFFFF))
+        end64 = end - _BETWEEN_ENDS
+        if end64 >= 0 and tail.startswith(b"PK\x06\x06", end64):
+            is_right = is_right and _END64.unpack_from(tail, end64) == (0, 0, count, count)
+        if not is_right:
+            raise CheckpointError(
+                f"{self.path} has {count} entries in its directory, and ends with other numbers.", hint=DAMAGE_HINT
+            )
 
     def _locate(self, entries: list[zipfile.ZipInfo]) -> list[ZipRecord]:
         records, faults = [], []

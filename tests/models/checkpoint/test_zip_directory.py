@@ -40,6 +40,14 @@ def edited(path: Path, edit: Callable[[zipfile.ZipInfo], None]) -> Path:
     return path
 
 
+def incremented(path: Path, signature: bytes, at: int) -> Path:
+    """The archive with one byte more by 1: that many behind the last ``signature``."""
+    content = bytearray(path.read_bytes())
+    content[content.rindex(signature) + at] += 1
+    path.write_bytes(content)
+    return path
+
+
 @pytest.mark.parametrize("content", [b"", b"a", b"x" * (1 << 20), b"x" * (1 << 20) + b"y"])
 def test_a_record_is_the_bytes_of_its_entry(zipped: Zipped, content: bytes) -> None:
     path = zipped({"a/before": b"1", "a/data": content, "a/behind": b"2"})
@@ -115,21 +123,14 @@ def test_an_encrypted_entry_is_refused(zipped: Zipped) -> None:
 
 
 def test_an_entry_on_another_disk_is_refused(zipped: Zipped) -> None:
-    path = zipped({"a/data": b"x", "a/other": b"y"})
-    content = bytearray(path.read_bytes())
-    at = content.rindex(b"PK\x01\x02") + 34  # where the directory has the disk of its last entry
-    content[at : at + 2] = b"\xff\xff"
-    path.write_bytes(content)
+    path = incremented(zipped({"a/data": b"x", "a/other": b"y"}), b"PK\x01\x02", 34)
     with pytest.raises(CheckpointError, match="has entries on another disk: a/other"):
         ZipDirectory(path)
 
 
 @pytest.mark.parametrize("at", [4, 6, 8, 10])  # two disks, and how many entries are here and in all
 def test_an_end_of_another_directory_is_refused(zipped: Zipped, at: int) -> None:
-    path = zipped({"a/data": b"x", "a/other": b"y"})
-    content = bytearray(path.read_bytes())
-    content[content.rindex(b"PK\x05\x06") + at] += 1
-    path.write_bytes(content)
+    path = incremented(zipped({"a/data": b"x", "a/other": b"y"}), b"PK\x05\x06", at)
     with pytest.raises(CheckpointError, match="has 2 entries in its directory, and ends with other numbers"):
         ZipDirectory(path)
 
@@ -139,9 +140,7 @@ def test_an_end_of_64_bits_of_another_directory_is_refused(tmp_path: Path, at: i
     path = tmp_path / "a.pth"
     torch.save({"a": torch.zeros(2)}, path)
     ZipDirectory(path)
-    content = bytearray(path.read_bytes())
-    content[content.rindex(b"PK\x06\x06") + at] += 1
-    path.write_bytes(content)
+    incremented(path, b"PK\x06\x06", at)
     with pytest.raises((CheckpointError, zipfile.BadZipFile), match=r"ends with other numbers|multiple disks"):
         ZipDirectory(path)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,8 @@ def test_worker_killed_again_and_again_ends_the_run(
 ) -> None:
     def kill(progress: ScoringProgress) -> None:
         for child in children():
-            child.kill()
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
     with pytest.raises(MissingCapabilityError, match=r"3 processes were ended .* scored shard 0: signal 9") as refused:
         score(
