@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 EXTRAS := cpu,export,report,openvino,sign,score
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container test-triton test-ray environments check bench lessons torture docs clean
+.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container test-triton test-ray environments check bench bench-gpu lessons torture docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
@@ -36,6 +36,10 @@ test-runtime:
 GPU_VENV := $(if $(shell command -v nvidia-smi),.venv-gpu,.venv)
 test-gpu: $(GPU_VENV)/ready
 	$(GPU_VENV)/bin/python -m pytest -m gpu tests/gpu $(PYTEST_ARGS)
+
+# What CUDA gives a VGG-16, beside PyTorch there; bundles and results stay in build/gpu.
+bench-gpu: $(GPU_VENV)/ready
+	$(GPU_VENV)/bin/python tests/benchmark/cuda.py build/gpu $(BENCH_ARGS)
 
 # The runtime on an emulated arm64, from Debian's packages and the wheels that such a device installs.
 test-arm64: .venv/ready build/arm64/ready

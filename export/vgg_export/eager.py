@@ -11,7 +11,7 @@ from vgg_runtime.errors import ArchitectureError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor
 
     from vgg_runtime.bundle.manifest import InputArray
 
@@ -41,8 +41,8 @@ def run_batch(run: Run, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     return output
 
 
-def eager_function(module: nn.Module) -> Run:
-    """Return ``module`` as a function of arrays instead of tensors."""
+def eager_function(module: Callable[[Tensor], Tensor]) -> Run:
+    """Return ``module``, whose output lies on the CPU, as a function of arrays instead of tensors."""
     import torch
 
     def run(batch: InputArray) -> NDArray[np.float32]:

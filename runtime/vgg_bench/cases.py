@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
+from typing import Literal
 
-from vgg_bench.engines import Engine, find_engines
+from vgg_bench.engines import Engine, find_engines, why_no_torch_on_cuda
 from vgg_bench.measurement.pytorch import IN_PYTORCH, require_checkpoint
-from vgg_bench.results import BenchmarkCase
+from vgg_bench.results import BenchmarkCase, on_device
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime.bundle.directory import Bundle
 from vgg_runtime.bundle.manifest import Manifest, Variant
@@ -26,13 +27,15 @@ class BenchmarkRequest:
     Attributes:
         variants: names of variants of the bundle.
         backends: names of :data:`ENGINES`.
+        device: "cpu" or "cuda"; None for both.
         batch_sizes, threads: all combinations are measured; by default one image on all threads of this process.
-        also: lone ONNX files by name, run by onnxruntime.
-        checkpoint: the one that the bundle was exported from, to be run by PyTorch.
+        also: lone ONNX files by name, run by onnxruntime on the devices of the backends.
+        checkpoint: the one that the bundle was exported from, to be run by PyTorch on these devices.
     """
 
     variants: Sequence[str] = ()
     backends: Sequence[str] = ()
+    device: str | None = None
     batch_sizes: Sequence[int] = ()
     threads: Sequence[int] = ()
     also: Mapping[str, Path] = field(default_factory=dict)
@@ -64,12 +67,16 @@ def choose(bundle: Bundle, request: BenchmarkRequest) -> tuple[list[CaseCommand]
     """
     manifest = bundle.manifest
     variants = [manifest.variant(name) for name in dict.fromkeys(request.variants)] or list(manifest.variants)
-    if clashes := sorted({*IN_PYTORCH, *(variant.name for variant in manifest.variants)} & set(request.also)):
+    names = {*chain.from_iterable(IN_PYTORCH.values()), *(variant.name for variant in manifest.variants)}
+    if clashes := sorted(names & set(request.also)):
         raise UsageError(f"{', '.join(clashes)} is the name of a variant.", hint="Give the file another name.")
     batch_sizes = _batch_sizes(request.batch_sizes, manifest)
-    engines, absent = find_engines(request.backends, variants)
+    engines, absent = find_engines(request.backends, variants, request.device)
     if request.checkpoint is not None:
         require_checkpoint(request.checkpoint, manifest)
+        for device in {engine.device for engine in engines.values()}:
+            if (why := _why_no_pytorch(device)) is not None:
+                absent[on_device("pytorch", device)] = why
     settings = product(batch_sizes, dict.fromkeys(request.threads) or [available_threads()])
     return [case for setting in settings for case in _candidates(bundle, variants, engines, request, setting)], absent
 
@@ -89,15 +96,23 @@ def _candidates(
         return CaseCommand(subject, size, (*WORKER, str(bundle.directory), *model, *setting))
 
     for variant, (name, engine) in product(variants, engines.items()):
-        if engine.runs == variant.format:
-            placed = ("--backend", engine.backend, "--device", engine.device)
+        if engine.fits(variant):
+            placed = ("--backend", engine.backend, "--device", engine.device, *filter(None, [engine.option]))
             yield candidate(variant.name, name, variant.bytes, "--variant", variant.name, *placed)
-    for name, file in request.also.items():
-        yield candidate(name, "onnxruntime", file.stat().st_size, "--file", str(file))
+    devices = dict.fromkeys(engine.device for engine in engines.values())
+    for (name, file), device in product(request.also.items(), devices):
+        placed = ("--backend", "onnxruntime", "--device", device)
+        yield candidate(name, on_device("onnxruntime", device), file.stat().st_size, "--file", str(file), *placed)
     if request.checkpoint is not None:
-        for how in IN_PYTORCH:
-            size, model = request.checkpoint.stat().st_size, ("--checkpoint", str(request.checkpoint))
-            yield candidate(how, "pytorch", size, *model, "--backend", how)
+        size, model = request.checkpoint.stat().st_size, ("--checkpoint", str(request.checkpoint))
+        for device in devices:
+            for how in () if _why_no_pytorch(device) else IN_PYTORCH[device]:
+                placed = ("--backend", how, "--device", device)
+                yield candidate(how, on_device("pytorch", device), size, *model, *placed)
+
+
+def _why_no_pytorch(device: Literal["cpu", "cuda"]) -> str | None:
+    return why_no_torch_on_cuda() if device == "cuda" else None
 
 
 def _batch_sizes(sizes: Sequence[int], manifest: Manifest) -> list[int]:

@@ -92,6 +92,7 @@ class NamedFile(click.ParamType[tuple[str, Path]]):
     help="Variant to measure; by default all.",
 )
 @click.option("--backend", "backends", multiple=True, help="Backend to measure on; by default all that are installed.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Device to measure on; by default both.")
 @click.option("--batch-size", "batch_sizes", multiple=True, type=_count, help="Images per call; by default 1.")
 @click.option("--threads", multiple=True, type=_count, help="CPU threads; by default all available to this process.")
 @click.option(

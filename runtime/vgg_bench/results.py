@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vgg_bench.timing.memory import Memory
 from vgg_runtime._internal.json_codec import MismatchError, dump_json, from_json
 from vgg_runtime.bundle.manifest import CompressionPoint
 from vgg_runtime.errors import UsageError
 
-__all__ = ["BenchmarkCase", "Estimate", "Latency", "Machine", "Method", "Quality", "Results", "Roofline", "Row"]
+__all__ = [
+    "BenchmarkCase",
+    "Estimate",
+    "Latency",
+    "Machine",
+    "Method",
+    "Quality",
+    "Results",
+    "Roofline",
+    "Row",
+    "on_device",
+]
 
 
 SCHEMA_VERSION = 1
+
+_ON_CUDA = "-cuda"
 
 
 @dataclass(frozen=True)
@@ -53,9 +67,9 @@ class BenchmarkCase:
     """One measured thing, in a process of its own.
 
     Attributes:
-        variant: of the bundle; "eager" and "compiled" for the checkpoint's module in PyTorch.
+        variant: of the bundle; "eager", "compiled" and others for the checkpoint's module in PyTorch.
         backend: engine and device that run it, such as "onnxruntime", "onnxruntime-cuda", "openvino", "torchscript",
-            "pytorch".
+            "pytorch"; on CUDA perhaps with a way to run it, as in "onnxruntime-cuda-tf32".
         batch_size: images per call.
         threads: CPU threads of one call.
     """
@@ -71,9 +85,29 @@ class BenchmarkCase:
         return f"{self.variant} / {self.backend} / batch {self.batch_size} / {self.threads} threads"
 
     @property
+    def engine(self) -> str:
+        """The engine alone, such as "onnxruntime"."""
+        return self.backend.partition(_ON_CUDA)[0]
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """The device that it runs on."""
+        return "cuda" if _ON_CUDA in self.backend else "cpu"
+
+    @property
+    def cuda_mode(self) -> str | None:
+        """The way to run CUDA, "tf32" or "graph"; None for the default."""
+        return self.backend.partition(_ON_CUDA)[2].removeprefix("-") or None
+
+    @property
     def setting(self) -> tuple[int, int]:
         """Batch size and threads: only subjects that share both are compared."""
         return self.batch_size, self.threads
+
+
+def on_device(engine: str, device: Literal["cpu", "cuda"]) -> str:
+    """Return the name of a backend: of an engine on a device."""
+    return engine + (_ON_CUDA if device == "cuda" else "")
 
 
 @dataclass(frozen=True)

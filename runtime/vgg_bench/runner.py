@@ -31,7 +31,12 @@ QUICK = Schedule(rounds=3, seconds=0.05, min_calls=2)
 OnProgress = Callable[[str, int], None]
 
 # Variant and backend that ratios are relative to, in order of preference.
-BASELINES = (("onnx-fp32", "onnxruntime"), ("torchscript-fp32", "torchscript"))
+BASELINES = (
+    ("onnx-fp32", "onnxruntime"),
+    ("onnx-fp32", "onnxruntime-cuda"),
+    ("torchscript-fp32", "torchscript"),
+    ("torchscript-fp32", "torchscript-cuda"),
+)
 
 # The baseline measured as if it were another subject: how it differs from itself is the noise of the run.
 AGAIN = "the baseline again"

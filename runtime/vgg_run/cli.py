@@ -81,7 +81,7 @@ def predict(
     bundle: Path,
     images: tuple[Path, ...],
     variant: str | None,
-    device: Any,
+    device: str,
     top_k: int,
     batch_size: int,
     threads: int | None,
@@ -115,7 +115,7 @@ def predict(
     ) as classifier:
         if verbose or (variant in (None, RECOMMENDED) and os.path.isdir(bundle)):
             echo(f"variant: {classifier.variant} ({classifier.variant_reason})", err=True)
-        if verbose or device == "cuda":
+        if verbose or device.startswith("cuda"):
             echo(f"device: {classifier.device} ({classifier.device_reason})", err=True)
         if verbose or backend == "auto":
             echo(f"backend: {classifier.backend} ({classifier.backend_reason})", err=True)
@@ -164,7 +164,7 @@ def _manifest(bundle: Path) -> Manifest:
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Engine that runs the self-test.")
 @key_option
 @any_operator_option
-def verify(bundle: Path, device: Any, backend: str | None, key: Path | None, allow_any_operator: bool) -> None:
+def verify(bundle: Path, device: str, backend: str | None, key: Path | None, allow_any_operator: bool) -> None:
     """Check the files against their checksums, then the outputs on this machine against the golden outputs."""
     from vgg_runtime.bundle.directory import open_bundle
     from vgg_runtime.verification import verify_bundle

@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 
 from vgg_runtime.autoselect import REFUSED
-from vgg_runtime.backends.base import Device, ProfileName
+from vgg_runtime.backends.base import ProfileName
 from vgg_runtime.bundle.directory import open_bundle
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
 from vgg_runtime.errors import SelfTestError, VggDeployError
@@ -44,7 +44,7 @@ def main(  # noqa: PLR0917 - from sys.argv
         directory,
         variant=variant,
         backend=backend,
-        device=cast("Device", device),
+        device=device,
         threads=int(threads),
         profile=cast("ProfileName", profile),
         verify=key is not None,  # without one, it is enough that the parent process has done so

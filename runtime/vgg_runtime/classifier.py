@@ -76,7 +76,7 @@ class Classifier:
         variant: its name; by default ``onnx-fp32``, or the first ONNX variant if the bundle lacks that.
             "recommended" is the best one on the machine that exported, or the default if none was timed
             (``variant_reason`` says which). A lone file has no variants.
-        device: "cuda" runs on CUDA or raises; "auto" takes CUDA if it works, else the CPU
+        device: "cuda" runs on CUDA or raises, "cuda:1" on the second GPU; "auto" takes CUDA if it works, else the CPU
             (``device_reason`` says why).
         threads: CPU threads for one call, and as many again to decode the next images of a batch; by default as many as
             this process may use.
@@ -136,7 +136,7 @@ class Classifier:
         self.manifest = opened.manifest
         self.variant = opened.variant
         self.variant_reason = opened.variant_reason
-        self.device: Literal["cpu", "cuda"] = opened.backend.device
+        self.device = opened.backend.device
         self.device_reason = opened.backend.device_reason
         self.metadata = opened.backend.metadata
         self.backend = opened.choice.backend

@@ -40,7 +40,7 @@ def verify_bundle(
 
     Args:
         path: directory of the bundle.
-        device: "cpu", "cuda" or "auto", as :class:`Classifier` takes it.
+        device: "cpu", "cuda", "cuda:N" or "auto", as :class:`Classifier` takes it.
         backend: engine that runs the variants; by default that of their format.
         key: PEM file of the public key that must have signed the bundle; None accepts any.
         allow_any_operator: run the variants whatever their operators, as :class:`Classifier` takes it.

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vgg_runtime._internal.json_codec import to_json
-from vgg_runtime.backends.base import Device
+from vgg_runtime.backends.base import Device, parse_device
 from vgg_runtime.classifier import DEFAULT_BATCH_SIZE, Classifier
-from vgg_runtime.errors import MissingCapabilityError, VggDeployError
+from vgg_runtime.errors import MissingCapabilityError, UsageError, VggDeployError
 from vgg_score.plan import Shard
 from vgg_score.rows import row
 from vgg_score.shard_scoring import Counts, ScoringJob, ShardScorer, error_from_json, error_to_json
@@ -139,8 +139,15 @@ def _actors(ray: Any, workers: int, *, threads: int, device: Device) -> dict[str
     return {
         "compute": ray.data.ActorPoolStrategy(size=workers),
         "num_cpus": threads,
-        "num_gpus": 1 if device == "cuda" else 0,
+        "num_gpus": _gpus_of_an_actor(device),
     }
+
+
+def _gpus_of_an_actor(device: Device) -> int:
+    kind, index = parse_device(device)
+    if index:
+        raise UsageError(f"Ray chooses the GPU of each worker, got `device={device!r}`.", hint="Use `device='cuda'`.")
+    return 1 if kind == "cuda" else 0
 
 
 def _import_ray() -> Any:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vgg_bench.timing.nvml import used_megabytes
+from vgg_bench.results import Results
+from vgg_bench.timing.nvml import gpu_name, used_megabytes
 from vgg_runtime import Classifier, CudaOptions, verify_bundle
 from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.cuda_presence import CUDA_PROVIDER, require_cuda
@@ -59,6 +65,35 @@ def cpu(example_bundle: Bundle) -> Iterator[Classifier]:
 def test_auto_takes_cuda_and_says_so(example_bundle: Bundle) -> None:
     with Classifier.open(example_bundle.directory, device="auto") as classifier:
         assert (classifier.device, classifier.device_reason) == ("cuda", "CUDA is available")
+
+
+class TestDevices:
+    def test_the_first_gpu_has_an_index_too(self, example_bundle: Bundle, cpu: Classifier) -> None:
+        with Classifier.open(example_bundle.directory, device="cuda:0") as classifier:
+            assert classifier.device == "cuda"
+            assert snr_db(cpu.logits(BATCH), classifier.logits(BATCH)) > 100
+
+    def test_a_gpu_that_is_absent_is_not_replaced(self, example_bundle: Bundle) -> None:
+        with pytest.raises(MissingCapabilityError, match="the GPU 99 cannot be used"):
+            Classifier.open(example_bundle.directory, device="cuda:99")
+
+    def test_a_variant_runs_there_or_says_that_it_cannot(self, whole_bundle: Bundle) -> None:
+        refused: dict[str, str] = {}
+        for variant in whole_bundle.manifest.variants:
+            if variant.format != "onnx":
+                continue
+            outputs = []
+            try:
+                for device in ("cpu", "cuda"):
+                    with Classifier.open(whole_bundle.directory, variant=variant.name, device=device) as classifier:
+                        outputs.append(classifier.logits(BATCH))
+                        assert classifier.device == device
+            except MissingCapabilityError as error:
+                refused[variant.name] = error.message
+            else:
+                assert snr_db(*outputs) > (100 if variant.precision == "fp32" else 15)
+        assert all("operators that onnxruntime supports on the CPU only" in message for message in refused.values())
+        assert not {"onnx-fp32", "onnx-fp16"} & set(refused)
 
 
 class TestParity:
@@ -140,3 +175,84 @@ def test_the_devices_memory_does_not_grow(open_on_cuda: Open, cuda: CudaOptions 
 
     before = used_after(200)
     assert used_after(2000) <= before + 8
+
+
+# Answers each line on stdin with the outputs for a batch of that size.
+PROCESS = """
+import json, sys
+import numpy as np
+from vgg_runtime import Classifier
+batch = np.random.default_rng(0).standard_normal((64, 1, 28, 28), dtype=np.float32)
+with Classifier.open(sys.argv[1], variant="onnx-fp32", device="cuda") as classifier:
+    for line in sys.stdin:
+        print(json.dumps(classifier.logits(batch[: int(line)]).tolist()), flush=True)
+"""
+
+
+class OtherProcess:
+    """A process with a classifier of its own on the same GPU."""
+
+    def __init__(self, bundle: Path) -> None:
+        command = [sys.executable, "-c", PROCESS, str(bundle)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, size: int) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{size}\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> np.ndarray:
+        assert self.process.stdout is not None
+        return np.array(json.loads(self.process.stdout.readline()), np.float32)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class TestProcesses:
+    def test_two_at_once_give_the_answers_of_one(self, example_bundle: Bundle, cpu: Classifier) -> None:
+        with (
+            closing(OtherProcess(example_bundle.directory)) as first,
+            closing(OtherProcess(example_bundle.directory)) as second,
+        ):
+            for i in range(100):
+                size = (1, 8, 3, 64)[i % 4]
+                for each in (first, second):
+                    each.ask(size)
+                for each in (first, second):
+                    assert snr_db(cpu.logits(BATCH[:size]), each.answer()) > 100
+
+    def test_one_that_is_killed_leaves_nothing_behind(
+        self, example_bundle: Bundle, open_on_cuda: Open, cpu: Classifier
+    ) -> None:
+        classifier = open_on_cuda()
+        classifier.logits(BATCH)
+        before = used_megabytes()
+        with closing(OtherProcess(example_bundle.directory)) as other:
+            other.ask(1)
+            other.answer()
+            for _ in range(50):
+                other.ask(64)  # and is killed among them
+        assert snr_db(cpu.logits(BATCH), classifier.logits(BATCH)) > 100
+        if before is None:
+            pytest.skip("the driver does not tell how much of the GPU's memory is taken, or nvidia-ml-py is missing")
+        for _ in range(50):  # the driver takes a moment
+            if (used_megabytes() or 0.0) <= before + 8:
+                return
+            time.sleep(0.1)
+        pytest.fail(f"{before:.0f} MB were used before it started, {used_megabytes():.0f} MB after it was killed")
+
+
+def test_vgg_bench_measures_the_gpu_by_its_name(example_bundle: Bundle) -> None:
+    code = "from vgg_bench.cli import main; main()"
+    command = [sys.executable, "-c", code, str(example_bundle.directory), "--device", "cuda", "--quick", "--json", "-"]
+    results = Results.parse(subprocess.run(command, check=True, capture_output=True).stdout, source="vgg-bench")
+    assert results.machine.gpu == gpu_name()
+    rows = {row.subject.backend: row for row in results.rows if row.subject.variant == "onnx-fp32"}
+    assert list(rows) == ["onnxruntime-cuda", "onnxruntime-cuda-tf32", "onnxruntime-cuda-graph"]
+    for row in rows.values():
+        assert row.failure is None
+        assert row.latency is not None
+        assert row.latency.copies is not None
+        assert 0 < row.latency.copies.value < row.latency.p50.value

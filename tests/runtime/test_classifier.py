@@ -430,7 +430,10 @@ def test_forked_child_predicts_the_same_and_ends(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"device": "gpu"}, "`device` must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        ({"device": "gpu"}, "`device` must be 'auto', 'cpu', 'cuda' or 'cuda:N', got 'gpu'"),
+        ({"device": "cuda:-1"}, "`device` must be 'auto', 'cpu', 'cuda' or 'cuda:N', got 'cuda:-1'"),
+        ({"device": "cuda:1\n"}, "`device` must be 'auto', 'cpu', 'cuda' or 'cuda:N', got"),
+        ({"device": 1}, "`device` must be 'auto', 'cpu', 'cuda' or 'cuda:N', got 1"),
         ({"threads": 0}, "`threads` must be an integer from 1 to 256, got 0"),
         ({"threads": 257}, "`threads` must be an integer from 1 to 256, got 257"),
         ({"threads": 1.5}, r"`threads` must be an integer from 1 to 256, got 1\.5"),

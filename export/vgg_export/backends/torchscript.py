@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from vgg_export.backends.torch_device import torch_device
 from vgg_export.exporters.torchscript import load_torchscript
 from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import SessionConfig
@@ -28,6 +29,7 @@ class TorchScriptBackend:
     Raises:
         BundleError: it is damaged, or PyTorch can't load it.
         MissingCapabilityError: torch is not installed, or CUDA was asked for and is missing.
+        OutOfMemoryError: there is too little memory.
     """
 
     def __init__(self, model: Path, config: SessionConfig) -> None:
@@ -38,20 +40,17 @@ class TorchScriptBackend:
                 "a TorchScript variant needs PyTorch, which is not installed.",
                 hint='Use an onnx-* variant, or install PyTorch: pip install "vgg-deploy[export,cpu]".',
             ) from error
-        cuda = torch.cuda.is_available()
-        if config.device == "cuda" and not cuda:
-            raise MissingCapabilityError("CUDA is not available to this PyTorch.", hint="Use `device='cpu'`.")
-        self.device: Literal["cpu", "cuda"] = "cuda" if cuda and config.device != "cpu" else "cpu"
-        self.device_reason = "as asked" if config.device != "auto" else f"torch.cuda.is_available() is {cuda}"
-        # PyTorch has one setting of each per process; its convolutions use TF32 by default.
-        torch.set_num_threads(config.threads)
-        if self.device == "cuda":
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.cuda.tf32
+        self.device = torch_device(config)
+        self.device_reason = "as asked"
+        if config.device == "auto":
+            self.device_reason = f"torch.cuda.is_available() is {torch.cuda.is_available()}"
         try:
             self._run, metadata = load_torchscript(model, device=self.device)
         except Exception as error:  # of many kinds, if the archive or its code is damaged
             reraise_from_signal_handler(error)
             text = f"{model} cannot be loaded: {_cause(error)}"
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(text, hint="Use a smaller variant, or a device with more memory.") from error
             raise BundleError(text, hint="Run vgg-run verify on the bundle.") from error
         self.metadata: Mapping[str, str] = {METADATA_KEY: metadata}
 

@@ -95,8 +95,11 @@ def recommended(results: Results) -> BenchmarkCase | None:
 
 
 def candidates(results: Results) -> list[Row]:
-    """Return the rows that can be deployed: of the bundle, without PyTorch, at the smallest batch size."""
-    rows = [row for row in results.measured if row.subject.variant.startswith(DEPLOYABLE)]
+    """Return the rows that can be deployed: of the bundle, without PyTorch, at the smallest batch size.
+
+    Ways to run CUDA that are not the default are measured for comparison only.
+    """
+    rows = [row for row in results.measured if row.subject.variant.startswith(DEPLOYABLE) and not row.subject.cuda_mode]
     smallest = min((row.subject.batch_size for row in rows), default=0)
     return [row for row in rows if row.subject.batch_size == smallest]
 
@@ -153,7 +156,7 @@ def _agreement(row: Row) -> float:
 
 
 def _is_not_worthwhile(row: Row) -> bool:
-    lower_precision = not row.subject.variant.endswith("-fp32") and row.subject.backend != "pytorch"
+    lower_precision = not row.subject.variant.endswith("-fp32") and row.subject.engine != "pytorch"
     return lower_precision and row.ratio is not None and row.ratio.value > 1 and not _equal(row.ratio, _ONE)
 
 

@@ -152,8 +152,8 @@ def _rival(other: Row, row: Row) -> str:
 
 def _placement(row: Row) -> tuple[str, str | None]:
     """Return the device, and the engine unless it is the runtime's default."""
-    engine = row.subject.backend.removesuffix("-cuda")
-    return "cuda" if engine != row.subject.backend else "cpu", None if engine == "onnxruntime" else engine
+    engine = row.subject.engine
+    return row.subject.device, None if engine == "onnxruntime" else engine
 
 
 def _command(row: Row, bundle: str) -> str:

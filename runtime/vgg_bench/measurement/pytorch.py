@@ -16,12 +16,15 @@ __all__ = ["CHECKPOINT_BACKENDS", "IN_PYTORCH", "open_checkpoint", "require_chec
 # A function of the checkpoint's path, the session config and the manifest.
 CHECKPOINT_BACKENDS = "vgg_deploy.checkpoint_backends"
 
-# The ways to run the checkpoint's module; these names stand in for the names of variants.
-IN_PYTORCH = ("eager", "compiled")
+# The ways to run the checkpoint's module on each device; these names stand in for the names of variants.
+IN_PYTORCH = {
+    "cpu": ("eager", "compiled"),
+    "cuda": ("eager", "channels-last", "autocast-fp16", "autocast-bf16", "compiled", "compiled-fp16"),
+}
 
 
 def open_checkpoint(how: str, checkpoint: Path, config: SessionConfig, manifest: Manifest) -> Backend:
-    """Run the network that ``manifest`` describes from its checkpoint, ``how`` being "eager" or "compiled".
+    """Run the network that ``manifest`` describes from its checkpoint, ``how`` being one of :data:`IN_PYTORCH`.
 
     Raises:
         MissingCapabilityError: nothing that runs it is installed.

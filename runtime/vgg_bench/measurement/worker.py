@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vgg_runtime.backends.base import SessionConfig
     from vgg_runtime.bundle.directory import Bundle
     from vgg_runtime.bundle.manifest import InputArray, InputSpec
 
@@ -55,23 +56,27 @@ def _open(
     checkpoint: Path | None,
     *,
     backend: str | None,
-    device: Literal["cpu", "cuda"],
-    threads: int,
+    config: SessionConfig,
 ) -> Run:
     """Open one of the three; a variant through ``Classifier``, so that the figures include its checks."""
     from vgg_bench.measurement.pytorch import open_checkpoint
-    from vgg_runtime.backends.base import SessionConfig
     from vgg_runtime.backends.registry import open_backend
     from vgg_runtime.classifier import Classifier
 
-    config = SessionConfig(device, threads)
     if checkpoint is not None:
         return open_checkpoint(backend or "eager", checkpoint, config, bundle.manifest).run
     if file is not None:
         lone = open_backend(backend or "onnxruntime", file, config)
         _refuse_another_input(file, lone.metadata, bundle.manifest.input)
         return lone.run
-    return Classifier.open(bundle.directory, variant=variant, device=device, threads=threads, backend=backend).logits
+    return Classifier.open(
+        bundle.directory,
+        variant=variant,
+        device=config.device,
+        threads=config.threads,
+        backend=backend,
+        cuda=config.cuda if config.device == "cuda" else None,
+    ).logits
 
 
 def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: InputSpec) -> None:
@@ -96,22 +101,28 @@ def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: Inp
 @click.option("--batch-size", type=int, default=1)
 @click.option("--threads", type=int)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu")
-def main(bundle: str, batch_size: int, threads: int | None, device: Any, **what: Any) -> None:
+@click.option("--tf32", is_flag=True)
+@click.option("--cuda-graph", is_flag=True)
+def main(
+    bundle: str, *, batch_size: int, threads: int | None, device: Any, tf32: bool, cuda_graph: bool, **what: Any
+) -> None:
     """Time one model on images of the bundle's shape."""
     from vgg_bench.timing import nvml
     from vgg_runtime._internal.cpu import available_threads
+    from vgg_runtime.backends.base import CudaOptions, SessionConfig
     from vgg_runtime.bundle.directory import open_bundle
 
     gpu_before = nvml.used_megabytes() if device == "cuda" else None
     begun = time.perf_counter()
     opened = open_bundle(bundle)
-    run = _open(opened, **what, device=device, threads=threads or available_threads())
-    load_s = time.perf_counter() - begun
     input_spec = opened.manifest.input
     size = input_spec.batch_size or batch_size
+    cuda = CudaOptions(tf32=tf32, graph_batch_sizes=(size,) if cuda_graph else ())
+    run = _open(opened, **what, config=SessionConfig(device, threads or available_threads(), cuda=cuda))
+    load_s = time.perf_counter() - begun
     batch = image_like_batch((size, *input_spec.image_shape), input_spec.dtype)
     copy = None
-    if device == "cuda":
+    if device == "cuda" and what["backend"] == "onnxruntime":
         from vgg_bench.measurement.cuda_copies import copies_of
 
         copy = copies_of(batch, opened.manifest.output.classes)

@@ -6,12 +6,13 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from vgg_bench.timing import nvml
 from vgg_bench.timing.memory import available_share
 from vgg_bench.timing.process import Failure, Turn, Worker, WorkerEndedError
 
 __all__ = ["Schedule", "turns"]
 
-# A process is kept for its next turn while this share of the machine's memory is available.
+# A process is kept for its next turn while this share of the machine's memory, and of the GPU's, is available.
 MIN_AVAILABLE = 0.25
 
 
@@ -33,6 +34,11 @@ class Schedule:
     min_calls: int
     max_calls: int = 500
     starts: int = 1
+
+
+def _available_share() -> float:
+    on_gpu = nvml.free_share()
+    return available_share() if on_gpu is None else min(available_share(), on_gpu)
 
 
 def turns(subjects: Mapping[str, Sequence[str]], schedule: Schedule) -> Generator[tuple[str, Turn | Failure]]:
@@ -58,7 +64,7 @@ def turns(subjects: Mapping[str, Sequence[str]], schedule: Schedule) -> Generato
                     del running[name]
                     yield name, ended.failure
                     continue
-                if number + 1 >= schedule.starts and available_share() > MIN_AVAILABLE:
+                if number + 1 >= schedule.starts and _available_share() > MIN_AVAILABLE:
                     kept[name] = worker
                 else:
                     worker.end()

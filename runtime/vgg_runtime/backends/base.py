@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from vgg_runtime._internal.cpu import available_threads
 from vgg_runtime._internal.validation import check_positive_int
@@ -22,9 +23,11 @@ __all__ = [
     "BackendChoice",
     "CudaOptions",
     "Device",
+    "DeviceKind",
     "Profile",
     "ProfileName",
     "SessionConfig",
+    "parse_device",
     "session_config",
 ]
 
@@ -121,7 +124,12 @@ class CudaOptions:
             raise UsageError(f"`memory_limit` must be a number of bytes >= 1, got {self.memory_limit}.")
 
 
-Device = Literal["auto", "cpu", "cuda"]
+# "auto", "cpu", "cuda", or "cuda:N" for the GPU of that index; "cuda" is "cuda:0".
+Device = str
+
+DeviceKind = Literal["auto", "cpu", "cuda"]
+
+_DEVICE = re.compile(r"(auto|cpu|cuda)|cuda:(\d{1,3})", re.ASCII)
 
 # The largest processors have about as many cores; threads beyond the cores only wait for one another.
 MAX_THREADS = 256
@@ -136,16 +144,30 @@ class SessionConfig:
         threads: CPU threads for one call, at least 1.
         profile: what to tune for; ignored by engines without such a choice.
         precision: of the variant, such as "fp32"; None if unknown.
+        gpu: index of the GPU for CUDA, among those that are visible to this process.
         cuda: options of CUDA, for models that ONNX Runtime runs on it.
         allow_any_operator: run an ONNX file whatever its operators.
     """
 
-    device: Device
+    device: DeviceKind
     threads: int
     profile: ProfileName = "latency"
     precision: str | None = None
+    gpu: int = 0
     cuda: CudaOptions = field(default_factory=CudaOptions)
     allow_any_operator: bool = False
+
+
+def parse_device(device: Any) -> tuple[DeviceKind, int]:
+    """Return the kind of device, and the index of the GPU in "cuda:N", else 0.
+
+    Raises:
+        UsageError: it is none of the words that :data:`Device` names.
+    """
+    matched = _DEVICE.fullmatch(device) if isinstance(device, str) else None
+    if matched is None:
+        raise UsageError(f"`device` must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
+    return cast("DeviceKind", matched[1] or "cuda"), int(matched[2] or 0)
 
 
 def session_config(
@@ -161,18 +183,18 @@ def session_config(
     Raises:
         UsageError: an argument is out of range, or has no effect on the device.
     """
-    if device not in get_args(Device):
-        raise UsageError(f"`device` must be 'auto', 'cpu' or 'cuda', got {device!r}.")
+    kind, gpu = parse_device(device)
     if threads is not None:
         threads = check_positive_int("threads", threads, maximum=MAX_THREADS)
-    if cuda is not None and device == "cpu":
+    if cuda is not None and kind == "cpu":
         raise UsageError("`cuda` has no effect with `device='cpu'`.", hint="Use `device='cuda'`, or omit `cuda`.")
     if profile not in PROFILES:
         raise UsageError(f"`profile` must be one of {', '.join(PROFILES)}, got {profile!r}.")
     return SessionConfig(
-        device,
+        kind,
         threads or available_threads(),
         profile,
+        gpu=gpu,
         cuda=cuda or CudaOptions(),
         allow_any_operator=allow_any_operator,
     )
@@ -192,9 +214,13 @@ class BackendChoice:
 
 
 class Backend(Protocol):
-    """A loaded model. ``run`` may be called from several threads at once."""
+    """A loaded model. ``run`` may be called from several threads at once.
 
-    device: Literal["cpu", "cuda"]
+    Attributes:
+        device: "cpu", "cuda" or "cuda:N", as in :data:`Device`.
+    """
+
+    device: str
     device_reason: str
     metadata: Mapping[str, str]
 

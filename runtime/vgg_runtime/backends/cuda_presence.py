@@ -15,13 +15,13 @@ import numpy as np
 from vgg_runtime.backends.onnxruntime_cpu import cause_of, import_onnxruntime
 from vgg_runtime.errors import MissingCapabilityError
 
-__all__ = ["CUDA_PROVIDER", "built_with_cuda", "require_cuda"]
+__all__ = ["CUDA_PROVIDER", "DRIVER", "built_with_cuda", "has_driver", "require_cuda"]
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 # The driver's library is not in any wheel. cuDNN's is loaded by this name at the first convolution, which is too late
 # to choose another device (onnxruntime/core/providers/cuda/cudnn_loader.cc).
-_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
 
 _WHEEL = (
@@ -43,8 +43,13 @@ def built_with_cuda() -> bool:
     return CUDA_PROVIDER in import_onnxruntime().get_available_providers()
 
 
-def require_cuda() -> None:
-    """Load CUDA's libraries and try the GPU.
+def has_driver() -> bool:
+    """Whether the NVIDIA driver's library can be loaded."""
+    return _loads(DRIVER)
+
+
+def require_cuda(gpu: int = 0) -> None:
+    """Load CUDA's libraries and try the GPU of that index.
 
     Raises:
         MissingCapabilityError: something is missing; the message names it.
@@ -56,9 +61,10 @@ def require_cuda() -> None:
         raise _missing(f"{', '.join(libraries)} cannot be loaded", _LIBRARIES)
     try:
         # The most reliable test: allocate four bytes on the device.
-        onnxruntime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda")
+        onnxruntime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda", gpu)
     except Exception as error:  # onnxruntime has no common base class for its errors
-        raise _missing(f"the GPU cannot be used: {cause_of(error)}", _DEVICE) from error
+        which = f"the GPU {gpu}" if gpu else "the GPU"
+        raise _missing(f"{which} cannot be used: {cause_of(error)}", _DEVICE) from error
 
 
 def _missing(reason: str, hint: str) -> MissingCapabilityError:
@@ -67,7 +73,7 @@ def _missing(reason: str, hint: str) -> MissingCapabilityError:
 
 def _missing_libraries(onnxruntime: Any) -> list[str]:
     toolkit = _preload(onnxruntime)
-    driver = [] if _loads(_DRIVER) else [f"the NVIDIA driver ({_DRIVER})"]
+    driver = [] if has_driver() else [f"the NVIDIA driver ({DRIVER})"]
     cudnn = [] if _loads(_CUDNN) else [f"cuDNN ({_CUDNN})"]
     return driver + ([f"CUDA ({', '.join(toolkit)})"] if toolkit else []) + cudnn
 

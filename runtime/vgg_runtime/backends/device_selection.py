@@ -59,7 +59,7 @@ def _on_cuda(model: Path, config: SessionConfig) -> Backend:
     global _process_on_cuda  # noqa: PLW0603 - a fact about this process, so it is global
     from vgg_runtime.backends.cuda_presence import require_cuda
 
-    require_cuda()
+    require_cuda(config.gpu)
     from vgg_runtime.backends.onnxruntime_cuda import CudaBackend
 
     backend = CudaBackend(model, config)

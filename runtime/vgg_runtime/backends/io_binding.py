@@ -41,11 +41,13 @@ class BoundSession:
     Args:
         session: the ``InferenceSession``, of one input and one output (batch, classes).
         memory: location of the buffers, by onnxruntime's name for it: "cuda" or "cpu".
+        index: of the device among those of that name.
     """
 
-    def __init__(self, session: Any, memory: str) -> None:
+    def __init__(self, session: Any, memory: str, index: int = 0) -> None:
         self._session = session
         self._memory = memory
+        self._index = index
         self._input = session.get_inputs()[0]
         self._output = session.get_outputs()[0]
         self._buffers: OrderedDict[int, _Buffers] = OrderedDict()
@@ -97,8 +99,8 @@ class BoundSession:
         make = import_onnxruntime().OrtValue.ortvalue_from_shape_and_type
         buffers = _Buffers(
             self._session.io_binding(),
-            make(list(batch.shape), _DTYPES[self._input.type], self._memory),
-            make([len(batch), *self._output.shape[1:]], _DTYPES[self._output.type], self._memory),
+            make(list(batch.shape), _DTYPES[self._input.type], self._memory, self._index),
+            make([len(batch), *self._output.shape[1:]], _DTYPES[self._output.type], self._memory, self._index),
         )
         buffers.binding.bind_ortvalue_input(self._input.name, buffers.input)
         buffers.binding.bind_ortvalue_output(self._output.name, buffers.output)

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vgg_runtime._internal.cpu import cpu_quota
 from vgg_runtime._internal.fork_safe_lock import ForkSafeLock
@@ -78,7 +78,7 @@ class OnnxRuntimeBackend:
     """
 
     def __init__(self, model: Path, config: SessionConfig, device_reason: str = "as asked") -> None:
-        self.device: Literal["cpu", "cuda"] = "cpu"
+        self.device = "cpu"
         self.device_reason = device_reason
         try:
             self._session = create_session(model, _cpu_options(config), "CPUExecutionProvider")

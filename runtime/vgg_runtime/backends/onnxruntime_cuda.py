@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import CudaOptions, SessionConfig
@@ -36,9 +36,15 @@ _MEMORY = "cuda"
 _FILE_ERRORS = ("InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile")
 
 
-def provider_settings(options: CudaOptions, *, captured: bool) -> dict[str, str]:
-    """Return the settings of onnxruntime's CUDA provider; ``captured`` is for a session captured as a graph."""
+def provider_settings(options: CudaOptions, *, captured: bool, gpu: int = 0) -> dict[str, str]:
+    """Return the settings of onnxruntime's CUDA provider.
+
+    Args:
+        captured: for a session that is captured as a graph.
+        gpu: index of the GPU.
+    """
     settings = {
+        "device_id": str(gpu),
         # TF32 keeps 10 bits of mantissa: fast, and far from what eager PyTorch computes in float32.
         "use_tf32": str(int(options.tf32)),
         # Chooses a convolution algorithm without trying all of them, which would take long for every new batch size.
@@ -65,9 +71,8 @@ class CudaBackend:
         OutOfMemoryError: it has no memory for it.
     """
 
-    device: Literal["cpu", "cuda"] = "cuda"
-
     def __init__(self, model: Path, config: SessionConfig) -> None:
+        self.device = f"cuda:{config.gpu}" if config.gpu else "cuda"
         self._model = model
         self._config = config
         self._graph_sizes = config.cuda.graph_batch_sizes
@@ -111,9 +116,10 @@ class CudaBackend:
         options = session_options(self._config)
         # Without this, operators that CUDA lacks would silently run on the CPU.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        settings = provider_settings(self._config.cuda, captured=captured)
+        settings = provider_settings(self._config.cuda, captured=captured, gpu=self._config.gpu)
         try:
-            return BoundSession(create_session(self._model, options, CUDA_PROVIDER, settings), _MEMORY)
+            session = create_session(self._model, options, CUDA_PROVIDER, settings)
+            return BoundSession(session, _MEMORY, self._config.gpu)
         except VggDeployError:
             raise
         except Exception as error:  # onnxruntime has no common base class for its errors

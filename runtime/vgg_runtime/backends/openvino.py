@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import SessionConfig
@@ -48,7 +48,7 @@ class OpenVinoBackend:
     def __init__(self, model: Path, config: SessionConfig) -> None:
         if config.device == "cuda":
             raise MissingCapabilityError("OpenVINO does not run on CUDA.", hint="Use `backend='onnxruntime'`.")
-        self.device: Literal["cpu", "cuda"] = "cpu"
+        self.device = "cpu"
         self.device_reason = "as asked" if config.device == "cpu" else "OpenVINO runs on the CPU"
         network = _read(model)
         self.metadata: Mapping[str, str] = _metadata(network)

@@ -67,7 +67,7 @@ def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> CudaOnCpu:
     monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", run_or_raise)
     monkeypatch.setattr(onnxruntime_cuda, "create_session", fake.create_session)
     monkeypatch.setattr(onnxruntime_cuda, "_MEMORY", "cpu")
-    monkeypatch.setattr(cuda_presence, "require_cuda", lambda: None)
+    monkeypatch.setattr(cuda_presence, "require_cuda", lambda gpu: None)
     monkeypatch.setattr(device_selection, "_process_on_cuda", None)
     return fake
 

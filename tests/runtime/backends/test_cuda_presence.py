@@ -33,10 +33,12 @@ class FakeOnnxRuntime:
         assert directory == ""  # what pip installed comes first
         print(self._printed)
 
-    def _allocate(self, shape: list[int], dtype: Any, device: str) -> None:
+    def _allocate(self, shape: list[int], dtype: Any, device: str, index: int) -> None:
         assert device == "cuda"
         if self._gpu:
             raise RuntimeError(self._gpu)
+        if index > 0:
+            raise RuntimeError("The provided device id doesn't match any available GPUs on the machine.")
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def pretend(*, lacks: tuple[str, ...] = (), **onnxruntime: Any) -> None:
         monkeypatch.setattr(cuda_presence, "import_onnxruntime", lambda: FakeOnnxRuntime(**onnxruntime))
-        for name in ("_DRIVER", "_CUDNN"):
+        for name in ("DRIVER", "_CUDNN"):
             monkeypatch.setattr(cuda_presence, name, MISSING if name in lacks else FOUND)
 
     return pretend
@@ -68,11 +70,11 @@ def test_an_onnxruntime_for_the_cpu_says_how_to_get_the_other(machine: Any) -> N
 @pytest.mark.parametrize(
     ("libraries", "message"),
     [
-        ({"lacks": ("_DRIVER",)}, f"CUDA is missing: the NVIDIA driver ({MISSING}) cannot be loaded."),
+        ({"lacks": ("DRIVER",)}, f"CUDA is missing: the NVIDIA driver ({MISSING}) cannot be loaded."),
         ({"lacks": ("_CUDNN",)}, f"CUDA is missing: cuDNN ({MISSING}) cannot be loaded."),
         (
             {
-                "lacks": ("_DRIVER",),
+                "lacks": ("DRIVER",),
                 "printed": "Failed to load libcublas.so.13: libcublas.so.13: cannot open shared object file\n"
                 "Failed to load libcurand.so.10: libcurand.so.10: cannot open shared object file\n"
                 "Please follow https://onnxruntime.ai/docs/install/ to install CUDA.",
@@ -100,3 +102,10 @@ def test_unusable_gpu_is_told_from_missing_libraries(machine: Any) -> None:
     assert error.value.message.startswith("CUDA is missing: the GPU cannot be used: CUDA failure 35:")
     assert "\n" not in error.value.message
     assert "nvidia-smi" in error.value.hint
+
+
+def test_a_gpu_of_another_index_is_not_taken_for_the_first(machine: Any) -> None:
+    machine()
+    require_cuda(0)
+    with pytest.raises(MissingCapabilityError, match="the GPU 1 cannot be used: The provided device id doesn't match"):
+        require_cuda(1)

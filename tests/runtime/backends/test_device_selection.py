@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from vgg_runtime import Classifier, CudaOptions
-from vgg_runtime.backends import device_selection
+from vgg_runtime.backends import cuda_presence, device_selection
 from vgg_runtime.backends.base import SessionConfig
 from vgg_runtime.backends.device_selection import open_on_device
 from vgg_runtime.errors import BundleError, MissingCapabilityError, UsageError
@@ -73,6 +73,15 @@ class TestWhereCudaIs:
         with Classifier.open(bundle, device="cuda", cuda=CudaOptions(tf32=True)) as classifier:
             assert classifier.logits(BATCH).shape == (2, 3)
         assert cuda_on_cpu.requests[0].settings["use_tf32"] == "1"
+
+    def test_a_classifier_takes_the_gpu_of_an_index(
+        self, bundle: Path, cuda_on_cpu: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tried: list[int] = []
+        monkeypatch.setattr(cuda_presence, "require_cuda", tried.append)
+        with Classifier.open(bundle, device="cuda:1") as classifier:
+            assert classifier.device == "cuda:1"
+        assert (tried, cuda_on_cpu.requests[0].settings["device_id"]) == ([1], "1")
 
     def test_cuda_is_refused_in_a_fork_of_the_process_that_uses_it(
         self, model: Path, monkeypatch: pytest.MonkeyPatch

@@ -61,6 +61,7 @@ class TestWhatIsAskedOfTheProvider:
         (request,) = cuda_on_cpu.requests
         assert (request.provider, request.cpu_is_refused) == ("CUDAExecutionProvider", True)
         assert request.settings == {
+            "device_id": "0",
             "use_tf32": "0",
             "cudnn_conv_algo_search": "HEURISTIC",
             "enable_cuda_graph": "0",
@@ -70,6 +71,12 @@ class TestWhatIsAskedOfTheProvider:
         backend = open_backend(model, tf32=True)
         assert cuda_on_cpu.requests[0].settings["use_tf32"] == "1"
         assert backend.device_reason == "CUDA is available, with TF32"
+
+    def test_another_gpu_is_named_by_its_index(self, model: Path, cuda_on_cpu: Any) -> None:
+        backend = CudaBackend(model, SessionConfig("cuda", 1, gpu=1, cuda=CudaOptions(graph_batch_sizes=(1,))))
+        assert backend.device == "cuda:1"
+        backend.run(BATCH[:2])
+        assert [request.settings["device_id"] for request in cuda_on_cpu.requests] == ["1", "1"]
 
     def test_a_limit_of_memory_reaches_every_session(self, model: Path, cuda_on_cpu: Any) -> None:
         backend = open_backend(model, memory_limit=10**9, graph_batch_sizes=(1,))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vgg_bench import engines
+from vgg_bench import cases, engines
 from vgg_bench.cases import BenchmarkRequest, choose
 from vgg_bench.engines import ENGINES
 from vgg_bench.measurement import pytorch
@@ -94,6 +94,70 @@ def test_a_lone_file_stands_beside_the_variants(opened: Bundle, installed, tmp_p
         "onnxruntime",
         5,
     )
+
+
+class TestOnCuda:
+    @pytest.fixture
+    def bundle(self, make_bundle) -> Bundle:
+        source = Source("state dict", "trained", 7, hashlib.sha256(b"weights").hexdigest())
+        return open_bundle(make_bundle(weights={"onnx-fp32": 10.0, "onnx-int8-static": 10.0}, source=source))
+
+    @pytest.fixture
+    def checkpoint(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(pytorch, "why_no_torch", lambda: None)
+        monkeypatch.setattr(cases, "why_no_torch_on_cuda", lambda: None)
+        (tmp_path / "net.pth").write_bytes(b"weights")
+        return tmp_path / "net.pth"
+
+    def test_each_way_is_a_row_of_its_own(self, bundle: Bundle, installed) -> None:
+        installed("onnxruntime-cuda", "onnxruntime-cuda-tf32", "onnxruntime-cuda-graph")
+        assert [row[:2] for row in found(bundle, device="cuda")] == [
+            ("onnx-fp32", "onnxruntime-cuda"),
+            ("onnx-fp32", "onnxruntime-cuda-tf32"),
+            ("onnx-fp32", "onnxruntime-cuda-graph"),
+            ("onnx-int8-static", "onnxruntime-cuda"),
+            ("onnx-int8-static", "onnxruntime-cuda-graph"),
+        ]
+        commands = {case.subject.backend: case.command for case in choose(bundle, BenchmarkRequest())[0]}
+        options = {backend: {"--tf32", "--cuda-graph"} & set(command) for backend, command in commands.items()}
+        assert options == {
+            "onnxruntime-cuda": set(),
+            "onnxruntime-cuda-tf32": {"--tf32"},
+            "onnxruntime-cuda-graph": {"--cuda-graph"},
+        }
+
+    def test_pytorch_and_lone_files_run_there_too(self, bundle: Bundle, installed, checkpoint: Path) -> None:
+        installed("onnxruntime", "onnxruntime-cuda")
+        lone = {"lone": checkpoint}
+        rows = [row[:2] for row in found(bundle, variants=["onnx-fp32"], checkpoint=checkpoint, also=lone)]
+        assert rows == [
+            ("onnx-fp32", "onnxruntime"),
+            ("onnx-fp32", "onnxruntime-cuda"),
+            ("lone", "onnxruntime"),
+            ("lone", "onnxruntime-cuda"),
+            ("eager", "pytorch"),
+            ("compiled", "pytorch"),
+            *((how, "pytorch-cuda") for how in pytorch.IN_PYTORCH["cuda"]),
+        ]
+        for case in choose(bundle, BenchmarkRequest(checkpoint=checkpoint, also=lone))[0]:
+            device = case.command[case.command.index("--device") + 1]
+            assert device == case.subject.device == ("cuda" if "cuda" in case.subject.backend else "cpu")
+
+    def test_a_pytorch_without_cuda_is_missed(self, bundle: Bundle, installed, checkpoint: Path, monkeypatch) -> None:
+        installed("onnxruntime-cuda")
+        monkeypatch.setattr(cases, "why_no_torch_on_cuda", lambda: "no CUDA")
+        chosen, absent = choose(bundle, BenchmarkRequest(checkpoint=checkpoint, device="cuda"))
+        assert {case.subject.backend for case in chosen} == {"onnxruntime-cuda"}
+        assert absent == {"pytorch-cuda": "no CUDA"}
+
+    def test_a_device_leaves_the_others_backends_out(self, bundle: Bundle, installed) -> None:
+        installed("onnxruntime", "onnxruntime-cuda")
+        assert {row[1] for row in found(bundle, device="cpu")} == {"onnxruntime"}
+        with pytest.raises(UsageError, match="onnxruntime-cuda does not run on `cpu`"):
+            choose(bundle, BenchmarkRequest(device="cpu", backends=["onnxruntime-cuda"]))
+        installed("onnxruntime")
+        with pytest.raises(MissingCapabilityError, match="nothing can be measured here: onnxruntime-cuda: no"):
+            choose(bundle, BenchmarkRequest(device="cuda"))
 
 
 def test_a_backend_that_was_asked_for_and_is_absent_is_an_error(opened: Bundle, installed) -> None:

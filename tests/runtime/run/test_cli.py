@@ -242,9 +242,10 @@ def test_mistakes_are_told(bundle: Path, photos: Path, arguments: list[str], cod
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
 )
 @pytest.mark.parametrize("command", ["predict", "verify"])
-def test_cuda_that_is_missing_is_exit_code_5(bundle: Path, photos: Path, command: str) -> None:
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_cuda_that_is_missing_is_exit_code_5(bundle: Path, photos: Path, command: str, device: str) -> None:
     images = [photos] if command == "predict" else []
-    done = vgg_run(command, bundle, *images, "--device", "cuda", code=5)
+    done = vgg_run(command, bundle, *images, "--device", device, code=5)
     assert "CUDA is missing: the installed onnxruntime" in done.stderr
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from vgg_runtime.errors import BundleError
+from vgg_runtime.errors import BundleError, UsageError
 from vgg_score import ScoringProgress, score
 from vgg_score.on_ray import predict_dataset
 
@@ -133,3 +133,8 @@ def assert_each_once(rows: list[dict[str, Any]]) -> None:
     assert len(rows) == 40
     assert set(Counter(row["id"] for row in rows).values()) == {1}
     assert all(Path(row["id"]).stem.endswith(row["label_1"]) for row in rows)
+
+
+def test_a_gpu_of_an_index_is_refused(bundle: Path) -> None:
+    with pytest.raises(UsageError, match="Ray chooses the GPU of each worker, got `device='cuda:1'`"):
+        predict_dataset(None, bundle, device="cuda:1")

@@ -94,9 +94,10 @@ def test_who_answers_differently_too_often_is_not_recommended(judged, agreement:
         row("torchscript-fp32", 1, 1, backend="torchscript"),
         row("eager", 1, 1, backend="pytorch"),
         row("a-file", 1, 1),
+        row("onnx-int8-static", 1, 1, backend="onnxruntime-cuda-graph"),
         row("onnx-int8-static", 1, 1, batch_size=2),
     ],
-    ids=["TorchScript", "PyTorch", "a lone file", "another batch size"],
+    ids=["TorchScript", "PyTorch", "a lone file", "a CUDA graph", "another batch size"],
 )
 def test_rows_the_runtime_cannot_run_are_not_recommended(judged, rival: Row) -> None:
     assert judged(rival)["onnx-fp32"] == "recommended"

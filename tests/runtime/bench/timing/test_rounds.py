@@ -48,6 +48,12 @@ def test_without_memory_for_all_no_process_is_kept(tmp_path: Path, monkeypatch: 
     assert len(set((tmp_path / "log").read_text().splitlines())) == 4
 
 
+def test_without_memory_on_the_gpu_no_process_is_kept_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds.nvml, "free_share", lambda: 0.2)
+    list(turns(logging(tmp_path / "log", "a"), TINY))
+    assert len(set((tmp_path / "log").read_text().splitlines())) == 4
+
+
 def test_closing_ends_every_process(tmp_path: Path) -> None:
     outcomes = turns(logging(tmp_path / "log", "a", "b"), Schedule(rounds=9, seconds=0, min_calls=1))
     for _ in range(3):
