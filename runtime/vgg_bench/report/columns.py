@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vgg_bench.formatting import format_number, interval
 from vgg_bench.results import Estimate, Results, Row
 
-__all__ = ["COLUMNS", "SETTINGS", "Column", "sorted_rows", "visible_columns"]
+__all__ = ["COLUMNS", "SETTINGS", "Column", "sorted_rows", "visible_columns", "visible_settings"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,11 @@ SETTINGS: tuple[Column, ...] = (
 COLUMNS: tuple[Column, ...] = (
     _number("size MB", "Files of the variant, in 10^6 bytes.", lambda row: row.bytes / 1e6),
     _estimate("p50 ms", "Median latency of one call.", lambda row: row.latency.p50 if row.latency else None),
+    _number(
+        "copies ms",
+        "The part of it that the copies to the device and back take.",
+        lambda row: row.latency.copies.value if row.latency and row.latency.copies else None,
+    ),
     _estimate("ratio", "Latency relative to the baseline, compared within rounds.", lambda row: row.ratio),
     _number("agrees", "Same best class as eager PyTorch.", lambda row: row.quality.top1_agreement, _percent),
     _estimate("accuracy", "Right answers on the labelled samples.", lambda row: row.quality.accuracy, _accuracy),
@@ -110,11 +115,14 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
+def visible_settings(results: Results) -> tuple[Column, ...]:
+    """Return the columns of settings that differ."""
+    return tuple(column for column in SETTINGS if len({column.value(row) for row in results.measured}) > 1)
+
+
 def visible_columns(results: Results) -> tuple[Column, ...]:
-    """Return the columns worth showing: settings that differ, and figures that at least one row has."""
-    rows = results.measured
-    settings = [column for column in SETTINGS if len({column.value(row) for row in rows}) > 1]
-    return (*settings, *(column for column in COLUMNS if any(column.value(row) is not None for row in rows)))
+    """Return the columns of figures that at least one row has."""
+    return tuple(column for column in COLUMNS if any(column.value(row) is not None for row in results.measured))
 
 
 def sorted_rows(rows: Iterable[Row]) -> list[Row]:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from vgg_bench.analysis.ranking import Assessment, rank_results
 from vgg_bench.analysis.selection import Selection
 from vgg_bench.report.charts import cold_start_chart, latency_chart, memory_chart
-from vgg_bench.report.columns import Column, sorted_rows, visible_columns
+from vgg_bench.report.columns import Column, sorted_rows, visible_columns, visible_settings
 from vgg_bench.report.html import Element, as_html, element
 from vgg_bench.report.pareto_plot import pareto_plot
 from vgg_bench.report.table import notes
@@ -75,7 +75,7 @@ def _sections(
         yield _recommendation(choice, verdicts)
     if rows:
         yield from _charts(rows, verdicts, numbers)
-        table = _table(visible_columns(results), rows, verdicts, numbers)
+        table = _table((*visible_settings(results), *visible_columns(results)), rows, verdicts, numbers)
         yield element("section", element("h2", "All figures"), table, class_="wide")
     if results.compression:
         yield element("section", element("h2", "Low-rank networks that were tried"), _compression(results.compression))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vgg_bench.analysis.ranking import NOISE, NOT_WORTHWHILE, Assessment, rank_results
 from vgg_bench.analysis.selection import Selection
-from vgg_bench.report.columns import sorted_rows, visible_columns
+from vgg_bench.report.columns import Column, sorted_rows, visible_columns, visible_settings
 from vgg_bench.results import BenchmarkCase, Results, Row
 from vgg_cli.output import printable
 from vgg_runtime.errors import MissingCapabilityError
@@ -42,7 +42,7 @@ def show(results: Results, console: Console, *, choice: Selection | None = None)
         ) from error
     rows, verdicts = sorted_rows(results.rows), rank_results(results)
     if rows:
-        names, figures = _names(rows), _figures(results, rows, verdicts)
+        names, figures = _names(results, rows), _figures(results, rows, verdicts)
         styles = [STYLES.get(verdicts[row.subject].label, "") for row in rows]
         for panel in _panels(names, figures, console.width):
             console.print(_table(names, panel, styles))
@@ -76,21 +76,19 @@ def notes(results: Results) -> list[str]:
 def _dominated(results: Results) -> Iterator[str]:
     """Yield what "dominated" means and which row dominates each dominated one, if there are any."""
     verdicts = rank_results(results)
-    one_setting = len({subject.setting for subject in verdicts}) == 1
-
-    def name(subject: BenchmarkCase) -> str:
-        return f"{subject.variant} on {subject.backend}" if one_setting else subject.name
-
-    pairs = [
-        f"{name(subject)} by {name(verdict.beaten_by)}"
-        for subject, verdict in verdicts.items()
-        if verdict.label == "dominated" and verdict.beaten_by is not None
-    ]
-    if pairs:
+    beaten: dict[BenchmarkCase, list[str]] = {}
+    for subject, verdict in verdicts.items():
+        if verdict.label == "dominated" and verdict.beaten_by is not None:
+            beaten.setdefault(verdict.beaten_by, []).append(f"{subject.variant} on {subject.backend}")
+    if beaten:
         yield (
             "Dominated: another row of the same batch size and threads is better in size, latency or agreement and "
-            f"worse in none of them: {'; '.join(pairs)}."
+            "worse in none of them:"
         )
+    one_setting = len({subject.setting for subject in verdicts}) == 1
+    for best, others in beaten.items():
+        setting = "" if one_setting else " at batch {}, threads {}".format(*best.setting)
+        yield f"  {', '.join(others)} by {best.variant} on {best.backend}{setting}"
 
 
 def _gpu(results: Results) -> str:
@@ -103,18 +101,23 @@ def _use(choice: Selection | None) -> list[str]:
     return ["", f"Take {choice.row.subject.name}: {choice.why}.", f"  {choice.command}", f"  {choice.python}"]
 
 
-def _names(rows: Sequence[Row]) -> list[Cells]:
-    """Return the columns that every table begins with."""
+def _names(results: Results, rows: Sequence[Row]) -> list[Cells]:
+    """Return the columns that every table begins with: they tell its rows apart."""
     return [
         ["variant", *(printable(row.subject.variant) for row in rows)],
         ["backend", *(printable(row.subject.backend) for row in rows)],
+        *(_cells(column, rows) for column in visible_settings(results)),
     ]
 
 
 def _figures(results: Results, rows: Sequence[Row], verdicts: Mapping[BenchmarkCase, Assessment]) -> list[Cells]:
     columns = [column for column in visible_columns(results) if not column.detail]
-    figures = [[column.title, *(printable(column.text(row)) for row in rows)] for column in columns]
+    figures = [_cells(column, rows) for column in columns]
     return [*figures, ["verdict", *(verdicts[row.subject].label for row in rows)]]
+
+
+def _cells(column: Column, rows: Sequence[Row]) -> Cells:
+    return [column.title, *(printable(column.text(row)) for row in rows)]
 
 
 def _panels(names: Sequence[Cells], figures: Sequence[Cells], width: int) -> Iterator[list[Cells]]:
@@ -139,7 +142,7 @@ def _table(names: Sequence[Cells], figures: Sequence[Cells], styles: Sequence[st
 
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for title, *_ in names:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, justify="left" if title in {"variant", "backend"} else "right", overflow="fold")
     for title, *_ in figures:
         table.add_column(title, justify="left" if title == "verdict" else "right", no_wrap=True)
     for texts, style in zip(zip(*(cells[1:] for cells in [*names, *figures]), strict=True), styles, strict=True):

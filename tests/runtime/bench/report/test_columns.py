@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from vgg_bench.formatting import format_number, interval
-from vgg_bench.report.columns import sorted_rows, visible_columns
+from vgg_bench.report.columns import sorted_rows, visible_columns, visible_settings
 from vgg_bench.results import Estimate
 
 
@@ -41,11 +41,18 @@ def test_an_interval_is_told_as_precisely_as_it_takes(estimate: Estimate, text: 
 def test_columns_are_shown_where_they_differ_or_have_values(make_results) -> None:
     titles = [column.title for column in visible_columns(make_results())]
     assert titles[:4] == ["size MB", "p50 ms", "ratio", "agrees"]
-    assert not {"batch", "threads", "GPU MB", "J"} & set(titles)
-    assert [column.title for column in visible_columns(make_results(settings=((1, 1), (8, 2))))][:2] == [
-        "batch",
-        "threads",
-    ]
+    assert not {"GPU MB", "copies ms", "J"} & set(titles)
+    assert visible_settings(make_results()) == ()
+    settings = visible_settings(make_results(settings=((1, 1), (8, 2))))
+    assert [column.title for column in settings] == ["batch", "threads"]
+
+
+def test_copies_to_a_device_are_a_column(make_results) -> None:
+    results = make_results()
+    copied = replace(results.rows[0].latency, copies=Estimate(0.25, 0.2, 0.3))
+    results = replace(results, rows=(replace(results.rows[0], latency=copied), *results.rows[1:]))
+    column = next(column for column in visible_columns(results) if column.title == "copies ms")
+    assert [column.text(row) for row in results.rows[:2]] == ["0.250", ""]
 
 
 def test_every_column_has_a_text_for_a_row_that_failed(make_results) -> None:

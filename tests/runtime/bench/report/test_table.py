@@ -49,8 +49,12 @@ def test_what_it_tells_of_a_row(make_results) -> None:
 
 
 def test_settings_are_columns_where_they_differ(make_results) -> None:
-    text = printed(make_results(settings=((1, 2), (8, 2))), 160)
-    assert tables(text)[0][0].split()[2] == "batch"
+    text = printed(make_results(settings=((1, 2), (8, 2))), 80)
+    pieces = tables(text)
+    assert len(pieces) > 1
+    for table in pieces:  # or their rows could not be told apart
+        assert table[0].split()[2] == "batch"
+        assert len({" ".join(line.split()[:3]) for line in table[1:]}) == len(table) - 1
     assert "Batch 1" not in text
 
 
@@ -71,8 +75,11 @@ def test_failures_absences_noise_and_interruption_are_told(make_results) -> None
 def test_dominated_is_explained_where_a_row_is(make_results) -> None:
     text = printed(make_results(), 80)
     assert "Dominated: another row of the same batch size and threads is better in size, latency or agreement" in text
-    beaten = "onnx-int8-dynamic on onnxruntime by onnx-int8-weights on onnxruntime"
-    assert beaten in text
+    assert "  onnx-int8-dynamic on onnxruntime by onnx-int8-weights on onnxruntime\n" in text
+    text = printed(make_results(settings=((1, 2), (8, 2))), 80)
+    for batch in (1, 8):
+        ending = f"onnx-int8-dynamic on onnxruntime by onnx-int8-weights on onnxruntime at batch {batch}, threads 2\n"
+        assert ending in text
     assert "Dominated" not in printed(make_results(subjects=(("onnx-fp32", "onnxruntime"),)), 80)
 
 
