@@ -217,6 +217,9 @@ class Machine:
     gigabytes_per_s: dict[str, float] = field(default_factory=dict)
     noise: float | None = None
 
+    def __str__(self) -> str:
+        return ", ".join(filter(None, [self.processor, f"{self.cpus} CPUs", self.gpu]))
+
 
 @dataclass(frozen=True)
 class Method:

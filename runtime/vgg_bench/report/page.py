@@ -65,11 +65,10 @@ def _sections(
     numbers: Mapping[BenchmarkCase, int],
     choice: Selection | None,
 ) -> Iterator[Element]:
-    machine = results.machine
     yield element(
         "header",
         element("h1", results.bundle),
-        element("p", f"{results.architecture} on {machine.processor}, {machine.cpus} CPUs", class_="where"),
+        element("p", f"{results.architecture} on {results.machine}", class_="where"),
     )
     if choice is not None:
         yield _recommendation(choice, verdicts)

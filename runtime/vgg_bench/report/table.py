@@ -55,7 +55,7 @@ def show(results: Results, console: Console, *, choice: Selection | None = None)
 def notes(results: Results) -> list[str]:
     """Return lines on what the figures hold for, how certain they are, and which are missing."""
     machine, method = results.machine, results.method
-    lines = [f"{results.bundle} ({results.architecture}) on {machine.processor}, {machine.cpus} CPUs{_gpu(results)}."]
+    lines = [f"{results.bundle} ({results.architecture}) on {machine}."]
     settings = {(row.subject.batch_size, row.subject.threads) for row in results.rows}
     if len(settings) == 1:
         lines.append("Batch {}, threads {}.".format(*settings.pop()))
@@ -89,10 +89,6 @@ def _dominated(results: Results) -> Iterator[str]:
     for best, others in beaten.items():
         setting = "" if one_setting else " at batch {}, threads {}".format(*best.setting)
         yield f"  {', '.join(others)} by {best.variant} on {best.backend}{setting}"
-
-
-def _gpu(results: Results) -> str:
-    return f", {results.machine.gpu}" if results.machine.gpu else ""
 
 
 def _use(choice: Selection | None) -> list[str]:

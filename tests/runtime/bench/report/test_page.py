@@ -59,8 +59,14 @@ def test_it_tells_the_choice_every_row_and_what_there_is_not(make_results, docum
     assert "Failed: onnx-fp16 / onnxruntime-cuda / batch 1 / 2 threads: no device" in document.text
     assert "Absent: onnxruntime-cuda: no NVIDIA GPU was found" in document.text
     assert "One process per row, in interleaved rounds." in document.text
-    assert "AMD EPYC 9B14, 2 CPUs" in document.text
+    assert "vgg16 on AMD EPYC 9B14, 2 CPUs" in document.text
     assert "onnxruntime1.31.1" in document.text
+
+
+def test_a_gpu_is_named_at_the_top(make_results) -> None:
+    results = make_results()
+    with_gpu = replace(results, machine=replace(results.machine, gpu="NVIDIA H200"))
+    assert "vgg16 on AMD EPYC 9B14, 2 CPUs, NVIDIA H200" in Document(page(with_gpu)).text
 
 
 def test_what_dominates_a_row_is_named_beside_it(document: Document) -> None:

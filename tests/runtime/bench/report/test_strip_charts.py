@@ -18,8 +18,8 @@ def numbers(rows: list[Row]) -> dict:
     return {row.subject: i for i, row in enumerate(rows, 1)}
 
 
-def strips(format_number: Element) -> list[Element]:
-    return [item.find("svg") for item in format_number.iter("li")]
+def strips(chart: Element) -> list[Element]:
+    return [item.find("svg") for item in chart.iter("li")]
 
 
 def widths(strip: Element) -> list[float]:
@@ -42,11 +42,11 @@ def test_what_is_slower_than_the_scale_is_left_out(rows: list[Row]) -> None:
 
 
 def test_memory_is_told_by_bars_inside_one_another(rows: list[Row]) -> None:
-    format_number = memory_chart(rows, numbers(rows))
-    peak, steady, private = widths(strips(format_number)[0])
+    chart = memory_chart(rows, numbers(rows))
+    peak, steady, private = widths(strips(chart)[0])
     assert peak > steady > private
     assert steady / peak == pytest.approx(0.9, rel=0.01)
-    assert "peak 954, steady 859, private 398 MB" in "".join(format_number.itertext())
+    assert "peak 954, steady 859, private 398 MB" in "".join(chart.itertext())
     gpu = replace(rows[0], memory=replace(rows[0].memory, gpu=812.0))
     assert "GPU 812 MB" in "".join(memory_chart([gpu], numbers([gpu])).itertext())
 
