@@ -33,6 +33,8 @@ _LIBRARIES = (
 )
 _DEVICE = "nvidia-smi shows the GPU, its driver and its free memory. Otherwise use `device='cpu'`."
 
+_ERROR = 3  # of onnxruntime's levels of logging
+
 
 def built_with_cuda() -> bool:
     """Whether the installed onnxruntime is built for GPUs.
@@ -51,6 +53,8 @@ def has_driver() -> bool:
 def require_cuda(gpu: int = 0) -> None:
     """Load CUDA's libraries and try the GPU of that index.
 
+    From then on onnxruntime logs errors only: it would warn of every session that its CUDA provider is no plugin.
+
     Raises:
         MissingCapabilityError: something is missing; the message names it.
     """
@@ -59,6 +63,7 @@ def require_cuda(gpu: int = 0) -> None:
         raise _missing(f"the installed onnxruntime {onnxruntime.__version__} is built without CUDA", _WHEEL)
     if libraries := _missing_libraries(onnxruntime):
         raise _missing(f"{', '.join(libraries)} cannot be loaded", _LIBRARIES)
+    onnxruntime.set_default_logger_severity(_ERROR)
     try:
         # The most reliable test: allocate four bytes on the device.
         onnxruntime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda", gpu)
@@ -68,7 +73,7 @@ def require_cuda(gpu: int = 0) -> None:
 
 
 def _missing(reason: str, hint: str) -> MissingCapabilityError:
-    return MissingCapabilityError(f"CUDA is missing: {reason}.", hint=hint)
+    return MissingCapabilityError(f"CUDA is missing: {reason.rstrip('.')}.", hint=hint)
 
 
 def _missing_libraries(onnxruntime: Any) -> list[str]:

@@ -190,11 +190,16 @@ def _installed_wheels() -> set[str]:
     return set()
 
 
-_OUT_OF_MEMORY = re.compile("allocate memory|out of memory|not enough memory|_ALLOC_FAILED")
+_OUT_OF_MEMORY = re.compile(
+    "allocate memory|out of memory|not enough memory|smaller than requested bytes|_ALLOC_FAILED"
+)
 
 # The relevant part of an error that passed through several layers of C++: "CUDA failure 2: out of memory ; GPU=0 ;
 # hostname=...".
-_CAUSE = re.compile(r"\w+ failure -?\d+: [^;\n]*[^;\s]|Failed to allocate memory for requested buffer of size \d+")
+_CAUSE = re.compile(
+    r"\w+ failure -?\d+: [^;\n]*[^;\s]|Failed to allocate memory for requested buffer of size \d+"
+    r"|Available memory of \d+ is smaller than requested bytes of \d+"
+)
 
 
 def load_refusal(model: Path, error: Exception) -> BundleError:

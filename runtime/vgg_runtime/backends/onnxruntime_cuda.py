@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vgg_runtime._internal.signal_errors import reraise_from_signal_handler
 from vgg_runtime.backends.base import CudaOptions, SessionConfig
@@ -15,6 +15,7 @@ from vgg_runtime.backends.io_binding import BoundSession
 from vgg_runtime.backends.onnxruntime_cpu import (
     cause_of,
     create_session,
+    import_onnxruntime,
     is_out_of_memory,
     load_refusal,
     run_refusal,
@@ -28,12 +29,39 @@ if TYPE_CHECKING:
 
     from vgg_runtime.bundle.manifest import InputArray
 
-__all__ = ["CudaBackend", "provider_settings"]
+__all__ = ["CudaBackend", "operators_on_cpu", "provider_settings"]
 
 _MEMORY = "cuda"
 
 # What onnxruntime raises about the file itself; all other errors at opening are about the device.
 _FILE_ERRORS = ("InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile")
+
+
+# How onnxruntime says that CUDA lacks an operator, without and with a graph to capture.
+_CPU_ONLY = ("assigned to the default CPU EP", "have not been partitioned to the CUDAExecutionProvider")
+
+
+# Operators on the few integers of a shape, such as the size of the batch. onnxruntime leaves these on the CPU on
+# purpose; on images and activations it runs the same operators on CUDA.
+_OF_SHAPES = frozenset(
+    {"Add", "Cast", "Concat", "Div", "Equal", "Gather", "Mul", "Range", "Reshape", "Shape", "Size", "Slice"}
+    | {"Squeeze", "Sub", "Unsqueeze", "Where"}
+)
+
+
+def operators_on_cpu(session: Any) -> set[str]:
+    """Return the types of the operators that a session of several providers runs on the CPU.
+
+    Empty if this onnxruntime does not tell; releases before 1.24 do not.
+    """
+    if not _can_tell_providers():
+        return set()
+    parts = [part for part in session.get_provider_graph_assignment_info() if part.ep_name == "CPUExecutionProvider"]
+    return {node.op_type for part in parts for node in part.get_nodes()}
+
+
+def _can_tell_providers() -> bool:
+    return hasattr(import_onnxruntime().InferenceSession, "get_provider_graph_assignment_info")
 
 
 def provider_settings(options: CudaOptions, *, captured: bool, gpu: int = 0) -> dict[str, str]:
@@ -114,17 +142,29 @@ class CudaBackend:
 
     def _open(self, *, captured: bool) -> BoundSession:
         options = session_options(self._config)
-        # Without this, operators that CUDA lacks would silently run on the CPU.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        # Without one of these, operators that CUDA lacks would silently run on the CPU.
+        tells = "record_ep_graph_assignment_info" if _can_tell_providers() else "disable_cpu_ep_fallback"
+        options.add_session_config_entry(f"session.{tells}", "1")
+        # CUDA has no integer convolutions, and cannot dequantize int32 biases: dequantize constants once, at loading.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         settings = provider_settings(self._config.cuda, captured=captured, gpu=self._config.gpu)
         try:
             session = create_session(self._model, options, CUDA_PROVIDER, settings)
+            if lacking := sorted(operators_on_cpu(session) - _OF_SHAPES):
+                raise _lacking_refusal(self._model, f": {', '.join(lacking)}")
             return BoundSession(session, _MEMORY, self._config.gpu)
         except VggDeployError:
             raise
         except Exception as error:  # onnxruntime has no common base class for its errors
             reraise_from_signal_handler(error)
             raise _opening_refusal(self._model, error) from error.with_traceback(None)
+
+
+def _lacking_refusal(model: Path, which: str = "") -> MissingCapabilityError:
+    return MissingCapabilityError(
+        f"{model} has operators that onnxruntime supports on the CPU only{which}.",
+        hint="Use another variant, such as onnx-fp32 or onnx-fp16, or `device='cpu'`.",
+    )
 
 
 def _opening_refusal(model: Path, error: Exception) -> BundleError | MissingCapabilityError:
@@ -135,11 +175,8 @@ def _opening_refusal(model: Path, error: Exception) -> BundleError | MissingCapa
         return OutOfMemoryError(
             f"the GPU has no memory for {model}: {text}", hint="Use a smaller variant, or `device='cpu'`."
         )
-    if "assigned to the default CPU EP" in text:
-        return MissingCapabilityError(
-            f"{model} has operators that onnxruntime supports on the CPU only.",
-            hint="Use another variant, such as onnx-fp32 or onnx-fp16, or `device='cpu'`.",
-        )
+    if any(symptom in text for symptom in _CPU_ONLY):
+        return _lacking_refusal(model)
     return MissingCapabilityError(
         f"onnxruntime cannot start on CUDA: {text}", hint="Compare its version with the driver's (nvidia-smi)."
     )

@@ -26,7 +26,8 @@ class Request:
 
     provider: str
     settings: dict[str, str]
-    cpu_is_refused: bool
+    cpu_is_noticed: bool
+    quantization_is_folded: bool
 
 
 @dataclass
@@ -36,19 +37,21 @@ class CudaOnCpu:
     Attributes:
         raise_on_opening: the exceptions that the next sessions end in, before they are there.
         raise_on_running: the exceptions that the next runs end in.
+        operators_on_cpu: types of operators that CUDA leaves to the CPU.
     """
 
     requests: list[Request] = field(default_factory=list)
     sessions: list[Any] = field(default_factory=list)
     raise_on_opening: list[Exception] = field(default_factory=list)
     raise_on_running: list[Exception] = field(default_factory=list)
+    operators_on_cpu: set[str] = field(default_factory=set)
 
     def create_session(self, model: Path, options: Any, provider: str, settings: dict[str, str]) -> Any:
-        strict = options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
-        self.requests.append(Request(provider, settings, strict))
+        noticed = options.get_session_config_entry("session.record_ep_graph_assignment_info") == "1"
+        folded = options.get_session_config_entry("session.disable_quant_qdq") == "1"
+        self.requests.append(Request(provider, settings, noticed, folded))
         if self.raise_on_opening:
             raise self.raise_on_opening.pop(0)
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")
         session = create_session(model, options, "CPUExecutionProvider")
         self.sessions.append(session)
         return session
@@ -66,6 +69,7 @@ def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> CudaOnCpu:
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", run_or_raise)
     monkeypatch.setattr(onnxruntime_cuda, "create_session", fake.create_session)
+    monkeypatch.setattr(onnxruntime_cuda, "operators_on_cpu", lambda session: fake.operators_on_cpu)
     monkeypatch.setattr(onnxruntime_cuda, "_MEMORY", "cpu")
     monkeypatch.setattr(cuda_presence, "require_cuda", lambda gpu: None)
     monkeypatch.setattr(device_selection, "_process_on_cuda", None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +26,10 @@ class FakeOnnxRuntime:
         self._printed = printed
         self._gpu = gpu
         self.OrtValue = SimpleNamespace(ortvalue_from_shape_and_type=self._allocate)
+        self.severity = 2
+
+    def set_default_logger_severity(self, severity: int) -> None:
+        self.severity = severity
 
     def get_available_providers(self) -> list[str]:
         return [*self._providers, "CPUExecutionProvider"]
@@ -46,7 +51,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Pretend a machine: what its onnxruntime is like, and which libraries it lacks."""
 
     def pretend(*, lacks: tuple[str, ...] = (), **onnxruntime: Any) -> None:
-        monkeypatch.setattr(cuda_presence, "import_onnxruntime", lambda: FakeOnnxRuntime(**onnxruntime))
+        monkeypatch.setattr(cuda_presence, "import_onnxruntime", cache(lambda: FakeOnnxRuntime(**onnxruntime)))
         for name in ("DRIVER", "_CUDNN"):
             monkeypatch.setattr(cuda_presence, name, MISSING if name in lacks else FOUND)
 
@@ -102,6 +107,12 @@ def test_unusable_gpu_is_told_from_missing_libraries(machine: Any) -> None:
     assert error.value.message.startswith("CUDA is missing: the GPU cannot be used: CUDA failure 35:")
     assert "\n" not in error.value.message
     assert "nvidia-smi" in error.value.hint
+
+
+def test_onnxruntime_no_longer_warns_of_what_is_no_fault(machine: Any) -> None:
+    machine()
+    require_cuda()
+    assert cuda_presence.import_onnxruntime().severity == 3
 
 
 def test_a_gpu_of_another_index_is_not_taken_for_the_first(machine: Any) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 from vgg_runtime.backends.base import CudaOptions, SessionConfig
 from vgg_runtime.backends.io_binding import KEPT_BATCH_SIZES, BoundSession
-from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend, session_options
-from vgg_runtime.backends.onnxruntime_cuda import CudaBackend
+from vgg_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend, create_session, session_options
+from vgg_runtime.backends.onnxruntime_cuda import CudaBackend, operators_on_cpu
 from vgg_runtime.errors import BundleError, MissingCapabilityError, OutOfMemoryError
 
 BATCH = np.random.default_rng(0).random((40, 3, 6, 8), dtype=np.float32)
@@ -59,7 +60,7 @@ class TestWhatIsAskedOfTheProvider:
     def test_it_is_cuda_without_the_cpu_and_without_tf32(self, model: Path, cuda_on_cpu: Any) -> None:
         open_backend(model)
         (request,) = cuda_on_cpu.requests
-        assert (request.provider, request.cpu_is_refused) == ("CUDAExecutionProvider", True)
+        assert (request.provider, request.cpu_is_noticed) == ("CUDAExecutionProvider", True)
         assert request.settings == {
             "device_id": "0",
             "use_tf32": "0",
@@ -219,6 +220,19 @@ class TestOtherFailures:
         with pytest.raises(BundleError, match=r"onnxruntime cannot load .*broken\.onnx"):
             open_backend(tmp_path / "broken.onnx")
 
+    def test_operators_that_cuda_lacks_are_named(self, model: Path, cuda_on_cpu: Any) -> None:
+        cuda_on_cpu.operators_on_cpu = {"Squeeze", "MatMulInteger", "DynamicQuantizeLinear"}
+        with pytest.raises(MissingCapabilityError, match=r"the CPU only: DynamicQuantizeLinear, MatMulInteger\."):
+            open_backend(model)
+        cuda_on_cpu.operators_on_cpu = {"Concat", "Squeeze"}  # of shapes, which belong there
+        assert open_backend(model).run(BATCH[:1]).shape == (1, 3)
+
+    def test_it_is_known_what_runs_on_the_cpu(self, model: Path) -> None:
+        options = session_options(SessionConfig("cpu", 1))
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        session = create_session(model, options, "CPUExecutionProvider")
+        assert operators_on_cpu(session) == {node.op_type for node in onnx.load(model).graph.node}
+
     def test_operators_cuda_lacks_are_told_from_missing_device(self, model: Path, cuda_on_cpu: Any) -> None:
         options = session_options(SessionConfig("cuda", 1))
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -228,3 +242,16 @@ class TestOtherFailures:
         with pytest.raises(MissingCapabilityError, match="onnxruntime supports on the CPU only") as error:
             open_backend(model)
         assert "onnx-fp16" in error.value.hint
+        # As onnxruntime-gpu 1.31.1 words it where a graph is to be captured.
+        cuda_on_cpu.raise_on_opening = [
+            RuntimeError(
+                "This session cannot use the graph capture feature as requested by the user  as all compute graph "
+                "nodes have not been partitioned to the CUDAExecutionProvider"
+            )
+        ]
+        with pytest.raises(MissingCapabilityError, match="onnxruntime supports on the CPU only"):
+            open_backend(model, graph_batch_sizes=(1,))
+
+    def test_quantized_constants_become_floats_at_loading(self, model: Path, cuda_on_cpu: Any) -> None:
+        open_backend(model)
+        assert cuda_on_cpu.requests[0].quantization_is_folded

@@ -19,6 +19,11 @@ ARENA = (
     "/onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 onnxruntime::BFCArena::AllocateRawInternal(size_t) "
     "Failed to allocate memory for requested buffer of size 1125899906842624\n"
 )
+LIMIT = (  # the same with a limit of memory for the session
+    "Error in execution: Non-zero status code returned while running Gemm node. Name:'node_linear' Status Message: "
+    "/onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 onnxruntime::BFCArena::AllocateRawInternal(size_t) "
+    "Available memory of 233832448 is smaller than requested bytes of 294912000\n"
+)
 CUBLAS = "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; hostname=box ; expr=cublasCreate(&handle);"
 
 
@@ -31,6 +36,7 @@ class InvalidArgument(Exception):  # noqa: N818 - onnxruntime's own name
     [
         (RuntimeError(DRIVER), "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version"),
         (RuntimeError(ARENA), "Failed to allocate memory for requested buffer of size 1125899906842624"),
+        (RuntimeError(LIMIT), "Available memory of 233832448 is smaller than requested bytes of 294912000"),
         (RuntimeError("\nprotobuf parsing failed.\nat line 3"), "protobuf parsing failed."),
         (RuntimeError(""), "RuntimeError"),
     ],
@@ -43,6 +49,7 @@ def test_the_cause_is_told_without_the_trace(error: Exception, cause: str) -> No
     ("error", "expected"),
     [
         (RuntimeError(ARENA), True),
+        (RuntimeError(LIMIT), True),
         (RuntimeError("CUDA failure 2: out of memory ; GPU=0"), True),
         (RuntimeError(CUBLAS), True),
         (MemoryError("std::bad_alloc"), True),
