@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 EXTRAS := cpu,export,report,openvino,sign,score
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test coverage test-runtime test-gpu test-arm64 test-container test-triton test-ray environments check bench bench-gpu lessons torture docs clean
+.PHONY: demo test coverage test-runtime test-gpu test-cuda-stand-in test-arm64 test-container test-triton test-ray environments check bench bench-gpu lessons torture docs clean
 
 demo: .venv/ready .venv-runtime/ready
 	@sh examples/fashion_mnist/demo.sh
@@ -36,6 +36,12 @@ test-runtime:
 GPU_VENV := $(if $(shell command -v nvidia-smi),.venv-gpu,.venv)
 test-gpu: $(GPU_VENV)/ready
 	$(GPU_VENV)/bin/python -m pytest -m gpu tests/gpu $(PYTEST_ARGS)
+
+# ONNX Runtime's real CUDA provider, on libraries that stand in for NVIDIA's: no GPU is needed, but gcc.
+test-cuda-stand-in: .venv/ready build/cuda-stand-in/ready
+	cd build/cuda-stand-in && STAND_IN_MB=16000 PYTHONPATH=$$PWD/site LD_LIBRARY_PATH=$$PWD/lib \
+		LD_PRELOAD="$$PWD/lib/libcudart.so.13 $$PWD/lib/libcudnn.so.9" \
+		$(CURDIR)/.venv/bin/python -m pytest -m gpu $(CURDIR)/tests/gpu $(PYTEST_ARGS)
 
 # What CUDA gives a VGG-16, beside PyTorch there; bundles and results stay in build/gpu.
 bench-gpu: $(GPU_VENV)/ready
@@ -159,6 +165,13 @@ build/container/ready: $(INPUTS) $(shell find runtime -name '*.py')
 	.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/container/wheelhouse .
 	.venv/bin/python -m pip download --quiet --constraint constraints.txt --dest build/container/wheelhouse \
 	  "$$(echo build/container/wheelhouse/*.whl)[cpu]"
+	@touch $@
+
+build/cuda-stand-in/ready: tests/gpu/stand_in/build.py tests/gpu/stand_in/stand_in.c constraints.txt
+	rm -rf build/cuda-stand-in
+	.venv/bin/python $(PIP) --no-deps --target build/cuda-stand-in/site \
+	  onnxruntime-gpu==$$(sed -n 's/^onnxruntime==//p' constraints.txt) nvidia-ml-py
+	.venv/bin/python tests/gpu/stand_in/build.py build/cuda-stand-in
 	@touch $@
 
 # ONNX Runtime's C headers, as a package for another purpose carries them.

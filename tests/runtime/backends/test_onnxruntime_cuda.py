@@ -106,18 +106,24 @@ class TestConcurrency:
             np.testing.assert_array_equal(output, plain.run(batch))
 
     def test_one_thread_runs_every_captured_graph(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        ran_in: set[int] = set()
+        ran_in: list[int] = []
         run = BoundSession.run
 
         def noted(self: BoundSession, batch: Any) -> Any:
-            ran_in.add(threading.get_ident())
+            ran_in.append(threading.get_ident())
             return run(self, batch)
 
         monkeypatch.setattr(BoundSession, "run", noted)
         backend = open_backend(model, graph_batch_sizes=(1, 2))
+        for _ in range(3):
+            backend.run(BATCH[:1])
+        assert set(ran_in) == {threading.get_ident()}  # the only caller there is
+        ran_in.clear()
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(backend.run, [BATCH[: i % 3 + 1] for i in range(40)]))
-        assert len(ran_in) == 1
+        backend.run(BATCH[:1])
+        assert len(ran_in) == 41
+        assert len(set(ran_in)) == 1
         assert threading.get_ident() not in ran_in
 
 
