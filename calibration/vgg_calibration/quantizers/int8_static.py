@@ -64,7 +64,7 @@ def quantize_static_int8(
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
         nodes_to_quantize=[],
-        nodes_to_exclude=sorted(context.in_float),
+        nodes_to_exclude=sorted({*context.in_float, *_nodes_on_integers(model, context.ranges)}),
         op_types_to_quantize=[*layer_types, *_PASSING_TYPES],
         # Gemm gives float, which the next layer quantizes anyway; so logits keep their resolution.
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
@@ -73,6 +73,11 @@ def quantize_static_int8(
     model.CopyFrom(quantizer.model.model)
     _forget_declarations(model)
     return quantized
+
+
+def _nodes_on_integers(model: onnx.ModelProto, ranges: Collection[str]) -> list[str]:
+    """Names of the nodes that would pass 8-bit values on, but compute shapes: ``ranges`` has every float activation."""
+    return [node.name for node in model.graph.node if node.op_type in _PASSING_TYPES and node.output[0] not in ranges]
 
 
 def _replace_weights(

@@ -54,14 +54,14 @@ def collect_histograms(
     model = onnx.load(file, load_external_data=False)
     network_input = model.graph.input[0].name
     computed = [name for name in activation_names(model) if name != network_input]
-    histograms = {name: Histogram() for name in [network_input, *computed]}
+    histograms: dict[str, Histogram] = {}
     done = 0
     with session_with_outputs(model, computed, beside=file) as session:
         for batch in batches:
             outputs = session.run(computed, {network_input: batch})
             for name, values in zip([network_input, *computed], [batch, *outputs], strict=True):
-                if values.dtype.kind == "f":
-                    _add(histograms[name], name, values)
+                if values.dtype.kind == "f":  # and not the integers of a shape
+                    _add(histograms.setdefault(name, Histogram()), name, values)
             done += len(batch)
             on_image(done)
     return histograms
@@ -108,7 +108,7 @@ def compute_ranges(
     *,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Range]:
-    """Return the range of every activation of the float model in ``file`` by name, by ``method`` (one of METHODS).
+    """Return the range of every float activation of the model in ``file`` by name, by ``method`` (one of METHODS).
 
     Args:
         batches: float32, NCHW.
@@ -146,7 +146,7 @@ def cached_ranges(
         "onnxruntime": import_onnxruntime().__version__,  # it computes the activations
     }
     names = set(activation_names(onnx.load(file, load_external_data=False)))
-    if (stored := load_ranges(key)) is not None and stored.keys() == names:
+    if (stored := load_ranges(key)) and stored.keys() <= names:
         return stored
     ranges = compute_ranges(file, images.batches(batch_size), method, on_image=on_image)
     store_ranges(key, ranges)
@@ -157,11 +157,13 @@ def load_ranges(key: Mapping[str, str]) -> dict[str, Range] | None:
     """Return the ranges stored under ``key``, by tensor; None if there are none, or they are unreadable."""
     try:
         stored = load_entry("ranges", key) or {}
-        return {name: Range(float(low), float(high)) for name, (low, high) in stored["ranges"].items()}
+        ranges = {name: Range(float(low), float(high)) for name, (low, high) in stored["ranges"].items()}
+        return ranges if len(ranges) == stored["count"] else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # absent or damaged: the images are run again
 
 
 def store_ranges(key: Mapping[str, str], ranges: Mapping[str, Range]) -> None:
     """Store ``ranges`` under ``key``; a cache that cannot be written is not an error."""
-    store_entry("ranges", key, {"ranges": {name: [span.low, span.high] for name, span in ranges.items()}})
+    pairs = {name: [span.low, span.high] for name, span in ranges.items()}
+    store_entry("ranges", key, {"ranges": pairs, "count": len(pairs)})

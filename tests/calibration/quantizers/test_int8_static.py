@@ -139,6 +139,23 @@ def test_only_the_layer_types_asked_for(
     assert snr_db(run(network, images), expected) > 25
 
 
+def test_shapes_that_are_computed_stay_integers(make_model, run, caplog: pytest.LogCaptureFixture) -> None:
+    """As PyTorch exports ``x.reshape(x.shape[0] * 2, -1)``: passed on like activations, but by integers."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"], name="shape", end=1),
+        helper.make_node("Add", ["sizes", "sizes"], ["rows"], name="twice"),
+        helper.make_node("Concat", ["rows", "rest"], ["new_shape"], name="concat", axis=0),
+        helper.make_node("Reshape", ["x", "new_shape"], ["halves"], name="reshape"),
+        helper.make_node("MatMul", ["halves", "weight"], ["y"], name="fc"),
+    ]
+    model = make_model(nodes, {"rest": np.int64([-1]), "weight": np.full((2, 1), 127, np.float32)}, ["batch", 4])
+    ranges = {"x": Range(0, 255), "halves": Range(0, 255), "y": Range(0, 1e5)}
+    assert quantize_static_int8(model, QuantizationContext(TARGETS["vnni"], ranges)) == ["fc"]
+    x = RANDOM.integers(0, 256, (3, 4)).astype(np.float32)
+    np.testing.assert_allclose(run(model, x).ravel(), 127 * x.reshape(6, 2).sum(axis=1), rtol=1e-6)
+    assert caplog.messages == []
+
+
 def test_an_activation_that_was_zero_on_every_image(linear, run) -> None:
     model = linear(np.float32([[127, 0], [0, 127]]), np.float32([5, 6]))
     quantize_static_int8(model, QuantizationContext(TARGETS["vnni"], {"x": Range(0, 0), "y": Range(0, 10)}))
