@@ -97,8 +97,9 @@ def _candidates(
 
     for variant, (name, engine) in product(variants, engines.items()):
         if engine.fits(variant):
-            placed = ("--backend", engine.backend, "--device", engine.device, *filter(None, [engine.option]))
-            yield candidate(variant.name, name, variant.bytes, "--variant", variant.name, *placed)
+            placed = ("--backend", engine.backend, "--device", engine.device)
+            mode = ("--cuda-mode", engine.cuda_mode) if engine.cuda_mode else ()
+            yield candidate(variant.name, name, variant.bytes, "--variant", variant.name, *placed, *mode)
     devices = dict.fromkeys(engine.device for engine in engines.values())
     for (name, file), device in product(request.also.items(), devices):
         placed = ("--backend", "onnxruntime", "--device", device)

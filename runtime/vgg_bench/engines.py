@@ -25,7 +25,7 @@ class Engine:
         runs: formats of variants.
         why_absent: what this machine lacks for it; None if nothing.
         precisions: of the variants that it is worth measuring; empty for all.
-        option: of the worker, for a way to run CUDA that is not the default.
+        cuda_mode: a way to run CUDA that is not the default: "graph" replays a captured graph.
         for_comparison: whether it is only measured beside the others, so that nobody misses it where it is absent.
     """
 
@@ -34,7 +34,7 @@ class Engine:
     runs: Literal["onnx", "torchscript"]
     why_absent: Callable[[], str | None]
     precisions: tuple[str, ...] = ()
-    option: str | None = None
+    cuda_mode: Literal["tf32", "graph"] | None = None
     for_comparison: bool = False
 
     def fits(self, variant: Variant) -> bool:
@@ -58,7 +58,7 @@ def find_engines(
     if unknown := sorted(set(asked) - set(ENGINES)):
         raise UsageError(f"unknown backend {', '.join(unknown)}.", hint=f"Available: {', '.join(ENGINES)}.")
     if elsewhere := [name for name in asked if device not in (None, ENGINES[name].device)]:
-        raise UsageError(f"{', '.join(elsewhere)} does not run on `{device}`.", hint="Leave out --device or --backend.")
+        raise UsageError(f"{', '.join(elsewhere)} does not run on `{device}`.", hint="Omit `device` or `backends`.")
     fit = {name: engine for name, engine in ENGINES.items() if any(map(engine.fits, variants))}
     if idle := [name for name in asked if name not in fit]:
         names = ", ".join(variant.name for variant in variants)
@@ -130,8 +130,8 @@ ENGINES: dict[str, Engine] = {
     "onnxruntime-cuda": Engine("onnxruntime", "cuda", "onnx", _why_no_cuda),
     "openvino": Engine("openvino", "cpu", "onnx", partial(_why_no_package, "openvino", "openvino")),
     "torchscript": Engine("torchscript", "cpu", "torchscript", why_no_torch),
-    "onnxruntime-cuda-tf32": _compared_onnxruntime(precisions=("fp32",), option="--tf32"),
-    "onnxruntime-cuda-graph": _compared_onnxruntime(option="--cuda-graph"),
+    "onnxruntime-cuda-tf32": _compared_onnxruntime(precisions=("fp32",), cuda_mode="tf32"),
+    "onnxruntime-cuda-graph": _compared_onnxruntime(cuda_mode="graph"),
     "torchscript-cuda": _compared_on_cuda(
         "torchscript", runs="torchscript", why_absent=why_no_torch_on_cuda, precisions=("fp32", "fp16")
     ),

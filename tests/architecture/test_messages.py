@@ -79,6 +79,7 @@ CALLED_BY_OTHERS = {
     "vgg_calibration/api.py",
     "vgg_export/backends/pytorch.py",
     "vgg_export/backends/torchscript.py",
+    "vgg_export/backends/torch_device.py",
 }
 EXPORT_MODULES = {
     name for name in MODULES if name.startswith(("vgg_export/", "vgg_calibration/", "vgg_models/"))

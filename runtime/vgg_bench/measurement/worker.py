@@ -101,11 +101,8 @@ def _refuse_another_input(file: Path, metadata: Mapping[str, str], expected: Inp
 @click.option("--batch-size", type=int, default=1)
 @click.option("--threads", type=int)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu")
-@click.option("--tf32", is_flag=True)
-@click.option("--cuda-graph", is_flag=True)
-def main(
-    bundle: str, *, batch_size: int, threads: int | None, device: Any, tf32: bool, cuda_graph: bool, **what: Any
-) -> None:
+@click.option("--cuda-mode", type=click.Choice(["tf32", "graph"]))
+def main(bundle: str, *, batch_size: int, threads: int | None, device: Any, cuda_mode: str | None, **what: Any) -> None:
     """Time one model on images of the bundle's shape."""
     from vgg_bench.timing import nvml
     from vgg_runtime._internal.cpu import available_threads
@@ -117,7 +114,7 @@ def main(
     opened = open_bundle(bundle)
     input_spec = opened.manifest.input
     size = input_spec.batch_size or batch_size
-    cuda = CudaOptions(tf32=tf32, graph_batch_sizes=(size,) if cuda_graph else ())
+    cuda = CudaOptions(tf32=cuda_mode == "tf32", graph_batch_sizes=(size,) if cuda_mode == "graph" else ())
     run = _open(opened, **what, config=SessionConfig(device, threads or available_threads(), cuda=cuda))
     load_s = time.perf_counter() - begun
     batch = image_like_batch((size, *input_spec.image_shape), input_spec.dtype)

@@ -119,11 +119,14 @@ class TestOnCuda:
             ("onnx-int8-static", "onnxruntime-cuda-graph"),
         ]
         commands = {case.subject.backend: case.command for case in choose(bundle, BenchmarkRequest())[0]}
-        options = {backend: {"--tf32", "--cuda-graph"} & set(command) for backend, command in commands.items()}
-        assert options == {
-            "onnxruntime-cuda": set(),
-            "onnxruntime-cuda-tf32": {"--tf32"},
-            "onnxruntime-cuda-graph": {"--cuda-graph"},
+        modes = {
+            backend: command[command.index("--cuda-mode") + 1] if "--cuda-mode" in command else None
+            for backend, command in commands.items()
+        }
+        assert modes == {
+            "onnxruntime-cuda": None,
+            "onnxruntime-cuda-tf32": "tf32",
+            "onnxruntime-cuda-graph": "graph",
         }
 
     def test_pytorch_and_lone_files_run_there_too(self, bundle: Bundle, installed, checkpoint: Path) -> None:
