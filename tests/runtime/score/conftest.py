@@ -8,12 +8,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
 COLOURS = ("red", "lime", "blue")
 
 WriteRows = Callable[..., Path]
+FindProcesses = Callable[..., list[psutil.Process]]
+
+
+@pytest.fixture
+def processes_of() -> FindProcesses:
+    """Find the processes below one, by default this, whose command line has a word, and which have not ended."""
+
+    def has_word(process: psutil.Process, word: str) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE and word in " ".join(process.cmdline())
+        except psutil.NoSuchProcess:  # it has ended since it was listed
+            return False
+
+    def find(word: str, below: psutil.Process | None = None) -> list[psutil.Process]:
+        descendants = (below or psutil.Process()).children(recursive=True)
+        return [process for process in descendants if has_word(process, word)]
+
+    return find
 
 
 @pytest.fixture

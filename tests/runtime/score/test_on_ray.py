@@ -43,12 +43,6 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
-def actors_below(process: psutil.Process) -> list[psutil.Process]:
-    # Of what earlier tests killed there may be zombies, which have no command line.
-    alive = (child for child in process.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE)
-    return [child for child in alive if "_ShardActor" in " ".join(child.cmdline())]
-
-
 def options(**more: Any) -> dict[str, Any]:
     return {"format": "jsonl", "shard_size": 2, "device": "cpu", "top_k": 1, "ray": "local", **more}
 
@@ -64,13 +58,13 @@ def test_driver_killed_on_ray_resumes(bundle: Path, many_photos: Path, tmp_path:
 
 
 def test_actor_killed_on_ray_loses_nothing(
-    bundle: Path, many_photos: Path, tmp_path: Path, rows_of: Rows, cluster: Any
+    bundle: Path, many_photos: Path, tmp_path: Path, rows_of: Rows, cluster: Any, processes_of: Any
 ) -> None:
     killed: list[psutil.Process] = []
 
     def kill_once(progress: ScoringProgress) -> None:
         if not killed:
-            killed.extend(actors_below(psutil.Process()))
+            killed.extend(processes_of("_ShardActor"))
             killed[0].kill()
 
     summary = score(bundle, many_photos, tmp_path / "out", on_progress=kill_once, **options())
@@ -80,7 +74,7 @@ def test_actor_killed_on_ray_loses_nothing(
 
 
 def test_node_killed_on_ray_loses_nothing(
-    bundle: Path, many_photos: Path, tmp_path: Path, rows_of: Rows, cluster: Any
+    bundle: Path, many_photos: Path, tmp_path: Path, rows_of: Rows, cluster: Any, processes_of: Any
 ) -> None:
     # The only actor needs more CPUs than the head has, so it is on one of these, and then on the other.
     nodes = [cluster.add_node(num_cpus=4) for _ in range(2)]
@@ -89,7 +83,7 @@ def test_node_killed_on_ray_loses_nothing(
 
     def kill_once(progress: ScoringProgress) -> None:
         if not killed:
-            (raylet,) = (raylet for raylet in raylets if actors_below(raylet))
+            (raylet,) = (raylet for raylet in raylets if processes_of("_ShardActor", raylet))
             killed.extend([raylet, *raylet.children(recursive=True)])
             for process in killed:
                 process.kill()
@@ -135,6 +129,6 @@ def assert_each_once(rows: list[dict[str, Any]]) -> None:
     assert all(Path(row["id"]).stem.endswith(row["label_1"]) for row in rows)
 
 
-def test_a_gpu_of_an_index_is_refused(bundle: Path) -> None:
+def test_a_gpu_of_an_index_is_refused(bundle: Path, cluster: Any) -> None:
     with pytest.raises(UsageError, match="Ray chooses the GPU of each worker, got `device='cuda:1'`"):
-        predict_dataset(None, bundle, device="cuda:1")
+        predict_dataset(ray.data.from_items([{"bytes": b""}]), bundle, device="cuda:1")

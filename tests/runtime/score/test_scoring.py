@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from vgg_runtime.errors import BundleError, MissingCapabilityError, SignatureErr
 from vgg_runtime.imaging.folders import find_images
 from vgg_score import ScoringProgress, score
 
+Workers = Callable[[], list[psutil.Process]]
 Rows = Callable[[Path], list[dict[str, Any]]]
 
 # Kills itself, as the system would, in the callback of the batch whose number is given.
@@ -45,21 +47,16 @@ def ids(rows: list[dict[str, Any]]) -> list[str]:
     return [row["id"] for row in rows]
 
 
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if is_worker(child)]
-
-
-def is_worker(child: psutil.Process) -> bool:
-    try:
-        return child.status() != psutil.STATUS_ZOMBIE and "_shard_worker" in " ".join(child.cmdline())
-    except psutil.NoSuchProcess:  # it has ended since it was listed
-        return False
+@pytest.fixture
+def running_workers(processes_of: Callable[..., list[psutil.Process]]) -> Workers:
+    """Find the workers that this process has now."""
+    return partial(processes_of, "_shard_worker")
 
 
 @pytest.fixture
-def no_process_is_left() -> Iterator[None]:
+def no_process_is_left(running_workers: Workers) -> Iterator[None]:
     yield
-    assert children() == []
+    assert running_workers() == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -168,13 +165,18 @@ def test_finished_run_resumes_to_the_same_summary(bundle: Path, many_photos: Pat
 
 
 def test_killed_worker_is_replaced_and_nothing_is_lost(
-    example_bundle: Bundle, calibration_photos: Path, tmp_path: Path, rows_of: Rows, no_process_is_left: None
+    example_bundle: Bundle,
+    calibration_photos: Path,
+    tmp_path: Path,
+    rows_of: Rows,
+    no_process_is_left: None,
+    running_workers: Workers,
 ) -> None:
     counts: list[int] = []
 
     def kill_once(progress: ScoringProgress) -> None:
         if not counts:
-            children()[0].kill()
+            running_workers()[0].kill()
         counts.append(progress.images)
 
     summary = score(
@@ -193,10 +195,10 @@ def test_killed_worker_is_replaced_and_nothing_is_lost(
 
 
 def test_worker_killed_again_and_again_ends_the_run(
-    example_bundle: Bundle, calibration_photos: Path, tmp_path: Path, no_process_is_left: None
+    example_bundle: Bundle, calibration_photos: Path, tmp_path: Path, no_process_is_left: None, running_workers: Workers
 ) -> None:
     def kill(progress: ScoringProgress) -> None:
-        for child in children():
+        for child in running_workers():
             with suppress(psutil.NoSuchProcess):
                 child.kill()
 
@@ -216,14 +218,14 @@ def test_worker_killed_again_and_again_ends_the_run(
 
 
 def test_error_of_the_caller_ends_the_workers(
-    bundle: Path, many_photos: Path, tmp_path: Path, no_process_is_left: None
+    bundle: Path, many_photos: Path, tmp_path: Path, no_process_is_left: None, running_workers: Workers
 ) -> None:
     def fail(progress: ScoringProgress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as raised:
         score(bundle, many_photos, tmp_path / "out", format="csv", workers=2, threads=2, shard_size=2, on_progress=fail)
-    assert children() == [], f"{raised.value!r} is kept, and its frames with it"
+    assert running_workers() == [], f"{raised.value!r} is kept, and its frames with it"
 
 
 def test_error_of_a_worker_is_that_of_the_run(
