@@ -103,7 +103,7 @@ docs: .venv-docs/ready
 	.venv-gpu/bin/python $(PIP) torch==$$(sed -n 's/^torch==//p' constraints.txt)
 	.venv-gpu/bin/python $(PIP) --editable ".[$(EXTRAS)]" --group dev
 	.venv-gpu/bin/python -m pip uninstall --quiet --yes onnxruntime
-	.venv-gpu/bin/python $(PIP) "onnxruntime-gpu[cuda,cudnn]==$$(sed -n 's/^onnxruntime==//p' constraints.txt)"
+	.venv-gpu/bin/python $(PIP) "onnxruntime-gpu[cuda,cudnn]==$$(sed -n 's/^onnxruntime==//p' constraints.txt)" nvidia-ml-py
 	@touch $@
 
 # What an edge device installs: the wheel with the [cpu] extra, no torch, no onnx.

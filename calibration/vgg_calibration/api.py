@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vgg_calibration.float_model import open_float_model
 from vgg_calibration.precisions import PRECISIONS, QuantizedFile, layer_names, write_quantized
 from vgg_calibration.quantizers.base import QuantizationContext
+from vgg_calibration.quantizers.int8_static import LAYER_TYPES
 from vgg_calibration.ranges.methods import DEFAULT_METHOD, METHODS, Range
 from vgg_calibration.statistics import collect, sensitivity
 from vgg_calibration.statistics.images import CALIBRATION_SIZE, read_calibration_images
@@ -116,7 +117,7 @@ def quantize(
 def compute_ranges(
     model: PathLike, images: Images, method: str = DEFAULT_METHOD, *, preprocessing: Preprocessing | None = None
 ) -> dict[str, Range]:
-    """Return the range of every activation of the float32 network in ``model``, by tensor name.
+    """Return the range of every float activation of the float32 network in ``model``, by tensor name.
 
     Args:
         model: ONNX file as :func:`quantize` takes it. Names are those after BatchNorm was folded.
@@ -193,7 +194,9 @@ def _look_up(name: str, value: str, table: Mapping[str, Entry]) -> Entry:
 
 
 def _check_ranges(ranges: Mapping[str, Range], model: onnx.ModelProto) -> None:
-    if missing := [name for name in collect.activation_names(model) if name not in ranges]:
+    layers = (node for node in model.graph.node if node.op_type in LAYER_TYPES)
+    needed = dict.fromkeys(name for node in layers for name in (node.input[0], node.output[0]))
+    if missing := [name for name in needed if name not in ranges]:
         raise CalibrationError(
             f"`ranges` lack {len(missing)} activations of this model: {', '.join(missing[:5])}.",
             hint="Compute them on this model, with compute_ranges.",

@@ -29,7 +29,7 @@ class BenchmarkRequest:
         backends: names of :data:`ENGINES`.
         device: "cpu" or "cuda"; None for both.
         batch_sizes, threads: all combinations are measured; by default one image on all threads of this process.
-        also: lone ONNX files by name, run by onnxruntime on the devices of the backends.
+        also: lone ONNX files by name, run by onnxruntime on the devices that it measures variants on, else the CPU.
         checkpoint: the one that the bundle was exported from, to be run by PyTorch on these devices.
     """
 
@@ -101,7 +101,8 @@ def _candidates(
             mode = ("--cuda-mode", engine.cuda_mode) if engine.cuda_mode else ()
             yield candidate(variant.name, name, variant.bytes, "--variant", variant.name, *placed, *mode)
     devices = dict.fromkeys(engine.device for engine in engines.values())
-    for (name, file), device in product(request.also.items(), devices):
+    by_onnxruntime = dict.fromkeys(engine.device for engine in engines.values() if engine.backend == "onnxruntime")
+    for (name, file), device in product(request.also.items(), by_onnxruntime or ["cpu"]):
         placed = ("--backend", "onnxruntime", "--device", device)
         yield candidate(name, on_device("onnxruntime", device), file.stat().st_size, "--file", str(file), *placed)
     if request.checkpoint is not None:

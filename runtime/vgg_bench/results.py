@@ -201,7 +201,7 @@ class Machine:
     Attributes:
         cpus: how many this process may use.
         memory_gb: of the machine, in 10^9 bytes.
-        gpu: name of the device, None without one.
+        gpu: name of the device; None without one, or if only the CPU was measured.
         gmac_per_s: measured peak of float32 multiply-accumulates, 10^9 per second, by number of threads.
         gigabytes_per_s: measured peak of reading memory, by number of threads.
         noise: relative difference of a second measurement of the same thing in a round; the median over this run's

@@ -76,6 +76,7 @@ def run(
         with_roofline: measure the peaks of the machine first, which takes seconds, and compare each row with them.
     """
     measurements, baseline = Measurements(), _baseline(candidates)
+    on_cuda = any(candidate.subject.device == "cuda" for candidate in candidates)
     finished = False
     try:
         for threads in dict.fromkeys(candidate.subject.threads for candidate in candidates if with_roofline):
@@ -93,7 +94,7 @@ def run(
         source=bundle.manifest.source.sha256 or "",
         baseline=(baseline.subject.variant, baseline.subject.backend),
         rows=tuple(build_row(case, baseline.subject, measurements, bundle.manifest) for case in candidates),
-        machine=describe_machine(measurements.peaks, _noise(baseline, measurements)),
+        machine=describe_machine(measurements.peaks, _noise(baseline, measurements), with_gpu=on_cuda),
         method=Method(DESCRIPTION, schedule.rounds, schedule.seconds, schedule.min_calls, schedule.starts, finished),
         absent=dict(absent or {}),
         versions=package_versions(),

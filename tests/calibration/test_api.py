@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import helper
 from PIL import Image
 
 from vgg_calibration import METHODS, PRECISIONS, LayerSensitivity, Range, compute_ranges, measure_sensitivity, quantize
@@ -120,6 +122,22 @@ class TestQuantize:
         quantized = quantize(trained, tmp_path / "q.onnx", "int8-static", ranges=ranges, in_float=noisiest.node)
         assert quantized.in_float == (noisiest.weight.removesuffix(".weight"),)
         assert len(quantized.quantized) == 7
+
+    def test_shapes_that_are_computed_need_no_ranges(self, make_model: Callable[..., Any], tmp_path: Path) -> None:
+        nodes = [
+            helper.make_node("Shape", ["x"], ["sizes"], name="shape", end=1),
+            helper.make_node("Concat", ["sizes", "rest"], ["rows"], name="concat", axis=0),
+            helper.make_node("Reshape", ["x", "rows"], ["flat"], name="reshape"),
+            helper.make_node("MatMul", ["flat", "weight"], ["y"], name="fc"),
+        ]
+        constants = {"rest": np.int64([-1]), "weight": np.eye(16, 3, dtype=np.float32)}
+        onnx.save(make_model(nodes, constants, ["batch", 1, 4, 4]), tmp_path / "x.onnx")
+        images = np.random.default_rng(0).random((8, 1, 4, 4), dtype=np.float32)
+        ranges = compute_ranges(tmp_path / "x.onnx", [images])
+        assert ranges.keys() == {"x", "flat", "y"}
+        quantize(tmp_path / "x.onnx", tmp_path / "q.onnx", "int8-static", ranges=ranges)
+        (layer,) = measure_sensitivity(tmp_path / "x.onnx", ranges, [images])
+        assert layer.snr_db > 20
 
     def test_ranges_of_another_model_are_refused(self, trained: Path, tmp_path: Path) -> None:
         with pytest.raises(CalibrationError, match=r"`ranges` lack .* activations of this model"):

@@ -282,6 +282,7 @@ def test_vgg_bench_measures_the_gpu_by_its_name(network: Bundle) -> None:
     code = "from vgg_bench.cli import main; main()"
     command = [sys.executable, "-c", code, str(network.directory), "--device", "cuda", "--quick", "--json", "-"]
     results = Results.parse(subprocess.run(command, check=True, capture_output=True).stdout, source="vgg-bench")
+    assert results.machine.gpu
     assert results.machine.gpu == gpu_name()
     rows = {row.subject.backend: row for row in results.rows if row.subject.variant == "onnx-fp32"}
     assert list(rows) == ["onnxruntime-cuda", "onnxruntime-cuda-tf32", "onnxruntime-cuda-graph"]

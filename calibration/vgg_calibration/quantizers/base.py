@@ -28,7 +28,7 @@ class QuantizationContext:
 
     Attributes:
         target: the CPU or GPU that the variant is built for.
-        ranges: range of every activation, by name; empty without calibration.
+        ranges: range of every float activation, by name; empty without calibration.
         in_float: names of nodes that stay in float.
         weights: weights to quantize instead of the model's own, by name; empty without compensation.
     """

@@ -44,7 +44,7 @@ def quantize_static_int8(
     that is fast on x86. The input and the output of the network stay float32.
 
     Args:
-        context: has the ranges of every activation, and possibly weights to quantize instead of the model's own.
+        context: has the ranges of every float activation, and possibly weights to quantize instead of the model's own.
         layer_types: operators with weights that are quantized.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType

@@ -80,7 +80,7 @@ def measure_sensitivity(
     layer, so all layers are measured in one pass.
 
     Args:
-        context: has the ranges of every activation.
+        context: has the ranges of every float activation.
         batches: float32, NCHW.
     """
     model = onnx.load(file, load_external_data=False)

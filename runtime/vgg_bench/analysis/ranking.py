@@ -155,6 +155,12 @@ def _agreement(row: Row) -> float:
     return 1.0 if row.quality.top1_agreement is None else row.quality.top1_agreement
 
 
+def _agrees_more(row: Row, other: Row) -> bool:
+    """Whether the agreement of ``row`` is known, and that of ``other`` is less or not known."""
+    one, two = row.quality.top1_agreement, other.quality.top1_agreement
+    return one is not None and (two is None or one > two)
+
+
 def _is_not_worthwhile(row: Row) -> bool:
     lower_precision = not row.subject.variant.endswith("-fp32") and row.subject.engine != "pytorch"
     return lower_precision and row.ratio is not None and row.ratio.value > 1 and not _equal(row.ratio, _ONE)
@@ -173,7 +179,7 @@ def _dominates(row: Row, other: Row) -> bool:
     smaller, larger = (a.bytes * (1 + SAME_SIZE) < b.bytes for a, b in ((row, other), (other, row)))
     equal = equally_fast(row, other)
     faster, slower = (not equal and _latency(a) < _latency(b) for a, b in ((row, other), (other, row)))
-    truer, falser = (_agreement(a) > _agreement(b) for a, b in ((row, other), (other, row)))
+    truer, falser = (_agrees_more(a, b) for a, b in ((row, other), (other, row)))
     return (smaller or faster or truer) and not (larger or slower or falser)
 
 

@@ -128,7 +128,8 @@ def _excess(quantity: str, value: float, limit: float, unit: str) -> Miss:
 def _nothing(rows: list[Row], constraints: Constraints) -> VerificationError:
     if not rows:
         return VerificationError(
-            "nothing that runs without PyTorch was measured.", hint="Measure an ONNX variant with onnxruntime."
+            "nothing that can be deployed was measured.",
+            hint="Measure an ONNX variant on onnxruntime, onnxruntime-cuda or openvino.",
         )
     # The nearest row is the one whose largest miss, as a share of its limit, is the smallest.
     nearest = min(rows, key=lambda row: max(miss.share for miss in constraints.misses(row)))

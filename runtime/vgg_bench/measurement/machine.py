@@ -17,14 +17,14 @@ __all__ = ["describe_machine", "package_versions"]
 PACKAGES = ("vgg-deploy", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
 
 
-def describe_machine(peaks: Mapping[int, Peaks], noise: float | None) -> Machine:
-    """Return this machine, with its measured peaks by number of threads."""
+def describe_machine(peaks: Mapping[int, Peaks], noise: float | None, *, with_gpu: bool) -> Machine:
+    """Return this machine, with its measured peaks by number of threads; with its GPU only if that was measured."""
     return Machine(
         processor=cpu_model_name(),
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         cpus=available_cpus(),
         memory_gb=machine_memory_gb(),
-        gpu=nvml.gpu_name(),
+        gpu=nvml.gpu_name() if with_gpu else None,
         gmac_per_s={str(threads): peak.gmac_per_s for threads, peak in peaks.items()},
         gigabytes_per_s={str(threads): peak.gigabytes_per_s for threads, peak in peaks.items()},
         noise=noise,

@@ -73,11 +73,15 @@ def _handle(nvml: Any, uuid: UUID) -> Any:
 
 @cache
 def _first_device() -> UUID | None:
-    """UUID of the first device that CUDA shows to this process; None without one."""
+    """UUID of the first device that CUDA shows to this process; None without one.
+
+    This starts the driver, and processes that are forked afterwards can't: call it only where CUDA is measured.
+    """
     try:
         driver = ctypes.CDLL(DRIVER)
-    except OSError:
+        get_uuid = driver.cuDeviceGetUuid_v2
+    except (OSError, AttributeError):  # no driver, or one from before CUDA 11.4
         return None
     device, uuid = ctypes.c_int(), (ctypes.c_ubyte * 16)()
-    failed = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetUuid_v2(uuid, device)
+    failed = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0) or get_uuid(uuid, device)
     return None if failed else UUID(bytes=bytes(uuid))

@@ -36,8 +36,8 @@ class Schedule:
     starts: int = 1
 
 
-def _available_share() -> float:
-    on_gpu = nvml.free_share()
+def _available_share(command: Sequence[str]) -> float:
+    on_gpu = nvml.free_share() if "cuda" in command else None
     return available_share() if on_gpu is None else min(available_share(), on_gpu)
 
 
@@ -64,7 +64,7 @@ def turns(subjects: Mapping[str, Sequence[str]], schedule: Schedule) -> Generato
                     del running[name]
                     yield name, ended.failure
                     continue
-                if number + 1 >= schedule.starts and _available_share() > MIN_AVAILABLE:
+                if number + 1 >= schedule.starts and _available_share(running[name]) > MIN_AVAILABLE:
                     kept[name] = worker
                 else:
                     worker.end()

@@ -42,10 +42,11 @@ _CPU_ONLY = ("assigned to the default CPU EP", "have not been partitioned to the
 
 
 # Operators on the few integers of a shape, such as the size of the batch. onnxruntime leaves these on the CPU on
-# purpose; on images and activations it runs the same operators on CUDA.
+# purpose; on images and activations it runs the same operators on CUDA. Not all of Cast, Equal and Where, which depend
+# on the type.
 _OF_SHAPES = frozenset(
-    {"Add", "Cast", "Concat", "Div", "Equal", "Gather", "Mul", "Range", "Reshape", "Shape", "Size", "Slice"}
-    | {"Squeeze", "Sub", "Unsqueeze", "Where"}
+    {"Add", "Concat", "Div", "Gather", "Mul", "Range", "Reshape", "Shape", "Size", "Slice", "Squeeze", "Sub"}
+    | {"Unsqueeze"}
 )
 
 
@@ -109,7 +110,8 @@ class CudaBackend:
         # onnxruntime captures a graph again in every thread that runs it, so a single thread runs them all. It is the
         # caller's, because handing a batch over takes 0.07 ms; once there are several callers, it is one of our own.
         self._graph_thread = ThreadPoolExecutor(1, "vgg-cuda-graphs") if self._graph_sizes else None
-        self._callers: set[int] = set()
+        self._has_called = threading.local()
+        self._callers = 0
         self.device_reason = "CUDA is available" + (", with TF32" if config.cuda.tf32 else "")
         self.metadata: Mapping[str, str] = self._session(self._graph_sizes[0] if self._graph_sizes else None).metadata
 
@@ -121,11 +123,17 @@ class CudaBackend:
             OutOfMemoryError: the device has no memory for it; a smaller batch may work at once.
             MissingCapabilityError: the device failed.
         """
-        if len(self._callers) < 2:
-            self._callers.add(threading.get_ident())
-        if self._graph_thread is not None and len(self._callers) > 1:
-            return self._graph_thread.submit(self._run, batch).result()
-        return self._run(batch)
+        if self._graph_thread is None or self._is_only_caller():
+            return self._run(batch)
+        return self._graph_thread.submit(self._run, batch).result()
+
+    def _is_only_caller(self) -> bool:
+        """Whether no other thread has called so far; threads are told apart by more than their reused numbers."""
+        if not hasattr(self._has_called, "yes"):
+            with self._lock:
+                self._callers += 1
+            self._has_called.yes = True
+        return self._callers == 1
 
     def _run(self, batch: InputArray) -> NDArray[np.float32]:
         with self._lock:
@@ -156,6 +164,7 @@ class CudaBackend:
         try:
             session = create_session(self._model, options, CUDA_PROVIDER, settings)
             if lacking := sorted(operators_on_cpu(session) - _OF_SHAPES):
+                del session  # the traceback would keep it, and its memory on the device
                 raise _lacking_refusal(self._model, f": {', '.join(lacking)}")
             return BoundSession(session, _MEMORY, self._config.gpu)
         except VggDeployError:

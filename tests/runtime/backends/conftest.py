@@ -26,8 +26,17 @@ class Request:
 
     provider: str
     settings: dict[str, str]
-    cpu_is_noticed: bool
+    cpu_is_recorded: bool
+    cpu_is_refused: bool
     quantization_is_folded: bool
+
+
+def is_on(options: Any, entry: str) -> bool:
+    """Whether the entry of an ``onnxruntime.SessionOptions`` was set to 1."""
+    try:
+        return options.get_session_config_entry(entry) == "1"
+    except Exception:  # it was not set
+        return False
 
 
 @dataclass
@@ -47,11 +56,18 @@ class CudaOnCpu:
     operators_on_cpu: set[str] = field(default_factory=set)
 
     def create_session(self, model: Path, options: Any, provider: str, settings: dict[str, str]) -> Any:
-        noticed = options.get_session_config_entry("session.record_ep_graph_assignment_info") == "1"
-        folded = options.get_session_config_entry("session.disable_quant_qdq") == "1"
-        self.requests.append(Request(provider, settings, noticed, folded))
+        self.requests.append(
+            Request(
+                provider,
+                settings,
+                cpu_is_recorded=is_on(options, "session.record_ep_graph_assignment_info"),
+                cpu_is_refused=is_on(options, "session.disable_cpu_ep_fallback"),
+                quantization_is_folded=is_on(options, "session.disable_quant_qdq"),
+            )
+        )
         if self.raise_on_opening:
             raise self.raise_on_opening.pop(0)
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")
         session = create_session(model, options, "CPUExecutionProvider")
         self.sessions.append(session)
         return session

@@ -146,6 +146,17 @@ class TestOnCuda:
             device = case.command[case.command.index("--device") + 1]
             assert device == case.subject.device == ("cuda" if "cuda" in case.subject.backend else "cpu")
 
+    def test_a_lone_file_needs_onnxruntime_there(self, make_bundle, installed, checkpoint: Path) -> None:
+        bundle = open_bundle(make_bundle(weights={"onnx-fp32": 10.0}))
+        script = replace(bundle.manifest.variants[0], name="torchscript-fp32", format="torchscript")
+        manifest = replace(bundle.manifest, variants=(*bundle.manifest.variants, script))
+        installed("onnxruntime", "torchscript-cuda")
+        assert [row[:2] for row in found(replace(bundle, manifest=manifest), also={"lone": checkpoint})] == [
+            ("onnx-fp32", "onnxruntime"),
+            ("torchscript-fp32", "torchscript-cuda"),
+            ("lone", "onnxruntime"),
+        ]
+
     def test_a_pytorch_without_cuda_is_missed(self, bundle: Bundle, installed, checkpoint: Path, monkeypatch) -> None:
         installed("onnxruntime-cuda")
         monkeypatch.setattr(cases, "why_no_torch_on_cuda", lambda: "no CUDA")

@@ -134,6 +134,16 @@ def test_more_agreement_is_a_reason_of_its_own(judged) -> None:
     assert judged(row("onnx-fp16", 50, 25, agreement=0.999))["onnx-fp32"] == "on the front"
 
 
+def test_agreement_that_was_not_measured_dominates_nothing(make_results) -> None:
+    known = row("onnx-fp32", 100, 100, agreement=0.995)
+    unknown = row("onnx-fp32", 50, 100, agreement=None, backend="onnxruntime-cuda-tf32")
+    verdicts = rank_results(replace(make_results(subjects=()), rows=(known, unknown)))
+    assert verdicts[known.subject].beaten_by is None
+    slower = replace(row("onnx-fp32", 150, 100, agreement=None, backend="onnxruntime-cuda-tf32"))
+    verdicts = rank_results(replace(make_results(subjects=()), rows=(known, slower)))
+    assert verdicts[slower.subject].beaten_by == known.subject
+
+
 def test_not_worthwhile_is_slower_beyond_noise(judged) -> None:
     assert judged(row("onnx-int8-static", 104, 25))["onnx-int8-static"] == "recommended"
     assert judged(row("onnx-int8-static", 107, 25))["onnx-int8-static"] == "not worthwhile"

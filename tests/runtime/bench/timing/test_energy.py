@@ -102,6 +102,8 @@ def test_the_gpu_is_the_first_that_cuda_shows(monkeypatch: pytest.MonkeyPatch) -
     assert first_device() == SECOND
     library.cuInit = lambda flags: 100  # no CUDA-capable device is detected
     assert first_device() is None
+    del library.cuDeviceGetUuid_v2  # which old drivers lack
+    assert first_device() is None
 
 
 def test_a_driver_that_does_not_tell_is_no_error(driver: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,10 +48,14 @@ def test_without_memory_for_all_no_process_is_kept(tmp_path: Path, monkeypatch: 
     assert len(set((tmp_path / "log").read_text().splitlines())) == 4
 
 
-def test_without_memory_on_the_gpu_no_process_is_kept_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("device", "processes"), [("cuda", 4), ("cpu", 2)])
+def test_without_memory_on_the_gpu_no_process_on_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, processes: int
+) -> None:
     monkeypatch.setattr(rounds.nvml, "free_share", lambda: 0.2)
-    list(turns(logging(tmp_path / "log", "a"), TINY))
-    assert len(set((tmp_path / "log").read_text().splitlines())) == 4
+    subjects = {name: [*command, "--device", device] for name, command in logging(tmp_path / "log", "a").items()}
+    list(turns(subjects, TINY))
+    assert len(set((tmp_path / "log").read_text().splitlines())) == processes
 
 
 def test_closing_ends_every_process(tmp_path: Path) -> None:
