@@ -229,6 +229,8 @@ def _first_manifest(plan: Plan, reference: Reference, on_note: OnNote) -> Manife
         preprocessing=plan.preprocessing,
         labels=plan.labels,
         variants=(),
-        diagnosis=diagnose(reference.samples.names, plan.labels, reference.per_sample),
+        diagnosis=diagnose(reference.samples.names, plan.labels, reference.per_sample)
+        if reference.samples.real
+        else None,
         tool_versions=package_versions(TOOLS),
     )

@@ -52,7 +52,8 @@ def run_command(command: click.Command) -> None:
     except (click.exceptions.Exit, _Ended) as leaving:
         sys.exit(leaving.exit_code)
     except click.ClickException as error:  # click's own: usage, exit code 2
-        error.message = printable(error.message)  # type: ignore[misc]  # final, but this is where it is shown
+        shown = printable_lines if isinstance(error, click.exceptions.NoArgsIsHelpError) else printable
+        error.message = shown(error.message)  # type: ignore[misc]  # final, but this is where it is shown
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ _ACCEPTED = (
 )
 
 
-def read_labels(source: str | Sequence[str], classes: int) -> tuple[str, ...]:
+def read_labels(source: str | Sequence[str] | Mapping[Any, Any], classes: int) -> tuple[str, ...]:
     """Return one name per class, in the order of the network's outputs.
 
     Args:
         source: path of a JSON file (index to name, name to index, or a list) or of a text file; "imagenet"; or the
-            names.
+            names; or a dict, in either direction as in a file.
         classes: width of the network's head.
 
     Raises:
@@ -37,7 +37,7 @@ def read_labels(source: str | Sequence[str], classes: int) -> tuple[str, ...]:
     """
     origin = source if isinstance(source, str) else "the sequence"
     try:
-        labels = _imagenet() if source == IMAGENET else class_names_in(_parse(source))
+        labels = _imagenet() if isinstance(source, str) and source == IMAGENET else class_names_in(_parse(source))
     except ValueError as error:
         raise LabelsError(f"the labels in {origin} can't be used: {error}.", hint=_ACCEPTED) from error
     if len(labels) != classes:
@@ -70,7 +70,11 @@ def labels_from_checkpoint(
     return statement.value, (*unfit, f"labels: taken from {statement.source}")
 
 
-def _parse(source: str | Sequence[str]) -> Any:
+def _parse(source: str | Sequence[str] | Mapping[Any, Any]) -> Any:
+    if isinstance(source, Mapping):
+        return {str(key): value for key, value in source.items()}
+    if isinstance(source, set | frozenset):
+        raise ValueError("a set has no order")
     if not isinstance(source, str):
         return tuple(source)
     path = Path(source)

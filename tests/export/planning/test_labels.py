@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vgg_export.planning.labels import IMAGENET, labels_from_checkpoint, read_labels
@@ -32,6 +33,24 @@ def test_every_form_that_lessons_save_is_read(tmp_path: Path, name: str, content
 
 def test_sequence_of_names_is_taken_as_it_is() -> None:
     assert read_labels(NAMES, 3) == NAMES
+    assert read_labels(np.array(NAMES), 3) == NAMES
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"tulip": 2, "daisy": 0, "rose": 1},
+        {"2": "tulip", "0": "daisy", "1": "rose"},
+        {2: "tulip", 0: "daisy", 1: "rose"},
+    ],
+)
+def test_dict_is_read_in_either_direction_whatever_its_order(mapping: dict[Any, Any]) -> None:
+    assert read_labels(mapping, 3) == NAMES
+
+
+def test_set_is_refused() -> None:
+    with pytest.raises(LabelsError, match="a set has no order"):
+        read_labels(set(NAMES), 3)
 
 
 @pytest.mark.parametrize(

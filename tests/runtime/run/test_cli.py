@@ -213,7 +213,7 @@ def test_a_reader_that_leaves_ends_it_quietly(bundle: Path, photos: Path, comman
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "Usage:"),
+        ([], 2, "Commands:\n"),
         (["predict"], 2, "Missing argument"),
         (["predict", "{bundle}"], 2, "Missing argument"),
         (["guess"], 2, "No such command"),
