@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def export(
     formats: Format | Iterable[Format] = FORMATS,
     preprocess: str | os.PathLike[str] | Preprocessing | None = None,
     input_size: int | tuple[int, int] | None = None,
-    labels: str | os.PathLike[str] | Sequence[str] | None = None,
+    labels: str | os.PathLike[str] | Sequence[str] | Mapping[Any, Any] | None = None,
     samples: str | os.PathLike[str] | SampleOptions | None = None,
     quantize: str | Iterable[str] | Quantization = (),
     calibration: str | os.PathLike[str] | CalibrationOptions | None = None,
@@ -94,7 +94,8 @@ def export(
             clearly the most accurate on labelled samples. None uses what the checkpoint states, and otherwise imagenet
             for three channels, plain for one.
         input_size: pixels of a square image, or (height, width); None if the checkpoint shows it.
-        labels: a file of labels, "imagenet", or one name per class; None uses what the checkpoint states.
+        labels: a file of labels, "imagenet", one name per class, or a dict as in such a file; None uses what the
+            checkpoint states.
         samples: a folder of real images to measure parity on, or :class:`~vgg_export.SampleOptions`.
         quantize: a method or several, or :class:`~vgg_export.Quantization`; float32 is always exported.
         calibration: a folder of real images to calibrate on, or :class:`~vgg_export.CalibrationOptions`.

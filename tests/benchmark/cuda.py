@@ -74,12 +74,8 @@ def measured(bundle: Path, output: Path, device: Device, batch_sizes: Sequence[i
     return Results.parse(output.read_bytes(), source=str(output))
 
 
-def rows_of(results: Results) -> dict[BenchmarkCase, Row]:
-    return {row.subject: row for row in results.measured}
-
-
 def figures_of(results: Results, device: Device) -> Iterator[Figure]:
-    rows, threads = rows_of(results), results.rows[0].subject.threads
+    rows, threads = {row.subject: row for row in results.measured}, results.rows[0].subject.threads
     for what, one, other, batch, bound in GOALS:
         pair = [BenchmarkCase(name, on_device(engine, device), batch, threads) for name, engine in (one, other)]
         if rows.keys() >= set(pair):

@@ -29,4 +29,4 @@ def torch_device(config: SessionConfig) -> str:
             hint="nvidia-smi lists the GPUs; CUDA_VISIBLE_DEVICES can hide some.",
         )
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.cuda.tf32
-    return f"cuda:{config.gpu}" if config.gpu else "cuda"
+    return config.cuda_device

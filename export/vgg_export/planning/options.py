@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from vgg_calibration.mixed_precision import AccuracyTarget
 from vgg_calibration.ranges.methods import DEFAULT_METHOD, METHODS
@@ -237,7 +237,7 @@ class Options:
     formats: Sequence[Format] = FORMATS
     preprocess: str | Preprocessing | None = None
     input_size: tuple[int, int] | None = None
-    labels: str | Sequence[str] | None = None
+    labels: str | Sequence[str] | Mapping[Any, Any] | None = None
     samples: SampleOptions = field(default_factory=SampleOptions)
     quantize: Quantization = field(default_factory=Quantization)
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)

@@ -157,6 +157,11 @@ class SessionConfig:
     cuda: CudaOptions = field(default_factory=CudaOptions)
     allow_any_operator: bool = False
 
+    @property
+    def cuda_device(self) -> str:
+        """The GPU by its name in :data:`Device`: "cuda" for the first, else "cuda:N"."""
+        return f"cuda:{self.gpu}" if self.gpu else "cuda"
+
 
 def parse_device(device: Any) -> tuple[DeviceKind, int]:
     """Return the kind of device, and the index of the GPU in "cuda:N", else 0.

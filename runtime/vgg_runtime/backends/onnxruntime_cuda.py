@@ -36,10 +36,8 @@ _MEMORY = "cuda"
 # What onnxruntime raises about the file itself; all other errors at opening are about the device.
 _FILE_ERRORS = ("InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile")
 
-
 # How onnxruntime says that CUDA lacks an operator, without and with a graph to capture.
 _CPU_ONLY = ("assigned to the default CPU EP", "have not been partitioned to the CUDAExecutionProvider")
-
 
 # Operators on the few integers of a shape, such as the size of the batch. onnxruntime leaves these on the CPU on
 # purpose; on images and activations it runs the same operators on CUDA. Not all of Cast, Equal and Where, which depend
@@ -101,7 +99,7 @@ class CudaBackend:
     """
 
     def __init__(self, model: Path, config: SessionConfig) -> None:
-        self.device = f"cuda:{config.gpu}" if config.gpu else "cuda"
+        self.device = config.cuda_device
         self._model = model
         self._config = config
         self._graph_sizes = config.cuda.graph_batch_sizes
